@@ -1,0 +1,136 @@
+"""What a job type is, and the catalogue of those this cluster knows."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any, ClassVar, Final, Protocol
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+#: Installed packages offer their own job types in this entry point group.
+ENTRY_POINT_GROUP: Final = "gpu_cluster.job_types"
+
+
+class JobParams(BaseModel):
+    """Base of every type's parameters: unknown names are refused, every field has a default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class JobFailed(Exception):
+    """Raised by run(): the job failed by its own doing. The message is kept as the job's error."""
+
+
+class ResultInvalid(JobFailed):
+    """The job came to an end, but its result did not pass its own check."""
+
+
+class DeviceMemoryExhausted(JobFailed):
+    """The job needed more memory than its GPU or its host could give."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobContext:
+    """What a running job may use.
+
+    progress: takes 0.0 to 1.0; cheap, may be called often.
+    gpu_index: the GPU it is pinned to; on real hardware it is CUDA device 0 of this process.
+    has_cuda: True only where the GPU is real and CuPy may be used.
+    """
+
+    job_id: int
+    attempt: int
+    gpu_index: int
+    has_cuda: bool
+    progress: Callable[[float], None]
+    seed: int
+
+
+class JobType[P: JobParams](Protocol):
+    """A strategy: one object for each type, without state between jobs.
+
+    `run` returns a dict that json.dumps accepts, or raises; it runs in the worker's child process.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    Params: type[P]
+
+    def run(self, params: P, context: JobContext) -> dict[str, Any]: ...
+
+    def gpu_memory_mib(self, params: P) -> int:
+        """GPU memory that the job needs, in MiB, at most."""
+        ...
+
+    def load(self, params: P) -> float:
+        """Share of the GPU's compute that a simulated GPU shows while it runs, 0.0 to 1.0."""
+        ...
+
+
+class ParamsInvalid(ValueError):
+    """Names the first wrong field and what it takes."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field, self.message = field, message
+
+
+class UnknownJobType(ParamsInvalid):
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        super().__init__("type", f"unknown job type {name!r}; known are {', '.join(sorted(known))}")
+
+
+def parse_params[P: JobParams](job_type: JobType[P], values: Mapping[str, Any]) -> P:
+    """Validated parameters with defaults filled in; ParamsInvalid names the field."""
+    try:
+        return job_type.Params.model_validate(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(["params", *(str(part) for part in first["loc"])])
+        message = first["msg"]
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(job_type.Params.model_fields)
+            message = f"{job_type.name} has no such parameter; it takes {known}"
+        raise ParamsInvalid(field, message) from None
+
+
+class Catalogue(Mapping[str, JobType[Any]]):
+    """The job types of this cluster by name."""
+
+    def __init__(self, job_types: Iterable[JobType[Any]]) -> None:
+        self._by_name: dict[str, JobType[Any]] = {}
+        for job_type in job_types:
+            if job_type.name in self._by_name:
+                raise ValueError(f"two job types are named {job_type.name!r}")
+            self._by_name[job_type.name] = job_type
+
+    def __getitem__(self, name: str) -> JobType[Any]:
+        try:
+            return self._by_name[name]
+        except KeyError:
+            raise UnknownJobType(name, self._by_name) from None
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._by_name
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_name)
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+
+def load_catalogue(paths: Iterable[str]) -> Catalogue:
+    """The types at `paths` ("module:Class") and those that installed packages offer."""
+    return Catalogue(
+        [_load(path)() for path in paths] + [point.load()() for point in entry_points(group=ENTRY_POINT_GROUP)]
+    )
+
+
+def _load(path: str) -> type[JobType[Any]]:
+    module, _, name = path.partition(":")
+    found: type[JobType[Any]] = getattr(importlib.import_module(module), name)
+    return found
