@@ -1,0 +1,5 @@
+from django.apps import AppConfig
+
+
+class ClusterDashboardConfig(AppConfig):
+    name = "cluster_dashboard"

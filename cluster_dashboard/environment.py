@@ -1,0 +1,127 @@
+"""The environment, checked: what each variable takes, its default, and an error that names it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from scheduler.states import RATE_MAXIMUM, RATE_MINIMUM
+
+
+class GpuBackendName(StrEnum):
+    SIMULATED = "simulated"
+    NVML = "nvml"
+    AUTO = "auto"
+
+
+class LogFormat(StrEnum):
+    COLOR = "color"
+    JSON = "json"
+
+
+class EnvironmentInvalid(Exception):
+    """Names the variable and the values it takes."""
+
+
+#: What each variable takes, in the words of the error message.
+ACCEPTED: Final = {
+    "WEB_PORT": "a free TCP port, 1 to 65535",
+    "FLOWER_PORT": "a free TCP port, 1 to 65535",
+    "BIND_HOST": "an address or host name to listen on, such as 127.0.0.1",
+    "STATE_DIR": "a folder that can be written",
+    "REDIS_URL": "redis://, rediss:// or unix:// (empty: an embedded server)",
+    "DATABASE_URL": "sqlite:/// or postgres:// (empty: SQLite in STATE_DIR)",
+    "GPU_BACKEND": "simulated, nvml or auto",
+    "GPU_COUNT": "a whole number, 1 to 64",
+    "JOB_RATE": f"jobs a minute, {RATE_MINIMUM} to {RATE_MAXIMUM:.0f}",
+    "SEED": "a whole number, 0 or more (empty: drawn at first start)",
+    "LOG_FORMAT": "color or json",
+    "API_TOKEN": "at least 16 characters (empty: generated at first start)",
+    "SECRET_KEY": "at least 32 characters (empty: generated at first start)",
+    "ADMIN_PASSWORD": "at least 8 characters (empty: generated at first start)",
+    "FLOWER_PASSWORD": "at least 8 characters (empty: generated at first start)",
+    "PUBLIC_READ": "true or false",
+    "ALLOWED_HOSTS": "host names, separated by commas",
+}
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+def _scheme(*accepted: str) -> AfterValidator:
+    def check(url: str) -> str:
+        if url and not url.startswith(accepted):
+            raise ValueError(f"must start with one of {', '.join(accepted)}")
+        return url
+
+    return AfterValidator(check)
+
+
+class Environment(BaseModel):
+    """The variables with their defaults; field names are the variables' names in lower case."""
+
+    model_config = ConfigDict(frozen=True, str_strip_whitespace=True)
+
+    web_port: Port = 8080
+    flower_port: Port = 5555
+    bind_host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    state_dir: Path = Path("var")
+    redis_url: Annotated[str, _scheme("redis://", "rediss://", "unix://")] = ""
+    database_url: Annotated[str, _scheme("sqlite:///", "postgres://", "postgresql://")] = ""
+    gpu_backend: GpuBackendName = GpuBackendName.SIMULATED
+    gpu_count: Annotated[int, Field(ge=1, le=64)] = 8
+    job_rate: Annotated[float, Field(ge=RATE_MINIMUM, le=RATE_MAXIMUM, allow_inf_nan=False)] = 12.0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    log_format: LogFormat = LogFormat.COLOR
+    api_token: Annotated[str, Field(min_length=16)] | None = None
+    secret_key: Annotated[str, Field(min_length=32)] | None = None
+    admin_password: Annotated[str, Field(min_length=8)] | None = None
+    flower_password: Annotated[str, Field(min_length=8)] | None = None
+    public_read: bool = True
+    allowed_hosts: Annotated[str, Field(min_length=1)] = "localhost,127.0.0.1,[::1]"
+
+    @field_validator("gpu_backend", "log_format", mode="before")
+    @classmethod
+    def _lower(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
+
+def read_environment(variables: Mapping[str, str]) -> Environment:
+    """Parses `variables`; an empty value means unset; NAME_FILE names a file that holds NAME's value."""
+    found: dict[str, str] = {}
+    for field in Environment.model_fields:
+        name = field.upper()
+        value = variables.get(name, "") or _from_file(name, variables.get(f"{name}_FILE", ""))
+        if value:
+            found[field] = value
+    try:
+        return Environment.model_validate(found)
+    except ValidationError as error:
+        lines = [_line(str(each["loc"][0]).upper(), str(each["input"])) for each in error.errors()]
+        raise EnvironmentInvalid("\n".join(dict.fromkeys(lines))) from None
+
+
+def _line(name: str, value: str) -> str:
+    secret = name.endswith(("TOKEN", "KEY", "PASSWORD", "URL"))
+    shown = "the value given" if secret else repr(value)
+    return f"{name}: {shown} is not accepted; it takes {ACCEPTED[name]}"
+
+
+def _from_file(name: str, path: str) -> str:
+    if not path:
+        return ""
+    try:
+        return Path(path).read_text().strip()
+    except OSError as error:
+        raise EnvironmentInvalid(f"{name}_FILE: cannot read {path}: {error.strerror}") from None
+
+
+def read_state_file(path: Path) -> dict[str, str]:
+    """The generated secrets: NAME=value lines; a missing file (before the first start) is empty."""
+    if not path.exists():
+        return {}
+    lines = [line.strip() for line in path.read_text().splitlines()]
+    return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))

@@ -1,0 +1,162 @@
+"""Django's settings. The only place that reads the environment (parsed in environment.py)."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+import tempfile
+from hashlib import sha256
+from pathlib import Path
+
+import dj_database_url
+
+from cluster_dashboard.environment import Environment, read_environment, read_state_file
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+# The state folder is found first: it holds the generated secrets, which rank below the environment.
+STATE_DIR = (BASE_DIR / read_environment(os.environ).state_dir).resolve()
+ENVIRONMENT: Environment = read_environment({**read_state_file(STATE_DIR / ".env"), **os.environ})
+
+# --- Django ---------------------------------------------------------------------------------------
+
+# Without a key (before the first start) each process has one of its own: nobody can be signed in yet.
+SECRET_KEY = ENVIRONMENT.secret_key or secrets.token_urlsafe(48)
+DEBUG = False
+ALLOWED_HOSTS = [host.strip() for host in ENVIRONMENT.allowed_hosts.split(",")]
+ROOT_URLCONF = "cluster_dashboard.urls"
+ASGI_APPLICATION = "cluster_dashboard.asgi.application"
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "scheduler",
+    "gpu_tasks",
+    "cluster_dashboard",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.middleware.csp.ContentSecurityPolicyMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "cluster_dashboard" / "web" / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+STATIC_URL = "/static/"
+STATICFILES_DIRS = [BASE_DIR / "cluster_dashboard" / "web" / "static"]
+# Files are served straight from the source folders: no collect step can be forgotten.
+WHITENOISE_USE_FINDERS = True
+
+# The page loads nothing from another host; the admin's pages keep to this too.
+SECURE_CSP = {
+    "default-src": ["'self'"],
+    "img-src": ["'self'", "data:"],
+    "style-src": ["'self'", "'unsafe-inline'"],
+    "object-src": ["'none'"],
+    "base-uri": ["'none'"],
+    "frame-ancestors": ["'none'"],
+}
+SECURE_REFERRER_POLICY = "same-origin"
+SESSION_COOKIE_HTTPONLY = True
+# Names of our own: browsers share cookies between the ports of one host.
+SESSION_COOKIE_NAME = "gpu_cluster_session"
+CSRF_COOKIE_NAME = "gpu_cluster_csrf"
+
+AUTH_PASSWORD_VALIDATORS = [{"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"}]
+
+# --- Database -------------------------------------------------------------------------------------
+
+DATABASES = {
+    "default": dj_database_url.parse(
+        ENVIRONMENT.database_url or f"sqlite:///{STATE_DIR / 'cluster.sqlite3'}",
+        # Connections are kept for good: opening one for each job halves the throughput.
+        conn_max_age=None,
+        # A connection that died with its database is replaced before use, not reported to every job for ever.
+        conn_health_checks=True,
+    )
+}
+if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    DATABASES["default"]["OPTIONS"] = {
+        # A transaction that starts as a reader and then writes fails at once with "database is locked".
+        "transaction_mode": "IMMEDIATE",
+        # Writers queue: the longest wait allowed, in seconds.
+        "timeout": 20,
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+    }
+else:
+    DATABASES["default"]["OPTIONS"] = {"connect_timeout": 3}
+
+# --- Broker ---------------------------------------------------------------------------------------
+
+#: True where this cluster starts its own server on a unix socket.
+BROKER_EMBEDDED = not ENVIRONMENT.redis_url
+# A unix socket's path is at most 107 bytes long; a deep state folder gets a short one in the temporary folder.
+BROKER_SOCKET = STATE_DIR / "run" / "broker.sock"
+if len(os.fsencode(BROKER_SOCKET)) > 100:
+    BROKER_SOCKET = (
+        Path(tempfile.gettempdir())
+        / f"gpu-cluster-{os.getuid()}-{sha256(os.fsencode(STATE_DIR)).hexdigest()[:12]}"
+        / "broker.sock"
+    )
+REDIS_URL = ENVIRONMENT.redis_url or f"unix://{BROKER_SOCKET}?db=0"
+
+# --- The cluster ----------------------------------------------------------------------------------
+
+#: "module:Class" of each built-in job type; installed packages add theirs by entry point.
+JOB_TYPES = [
+    "gpu_tasks.job_types.sleep:Sleep",
+    "gpu_tasks.job_types.compute:Compute",
+    "gpu_tasks.job_types.matrix:Matrix",
+    "gpu_tasks.job_types.fault_injection:FaultInjection",
+]
+
+# --- Log ------------------------------------------------------------------------------------------
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "line": {
+            "()": "cluster_dashboard.logs.LineFormatter",
+            "json": ENVIRONMENT.log_format == "json",
+            "color": ENVIRONMENT.log_format == "color" and sys.stderr.isatty(),
+        }
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": "INFO"},
+    "loggers": {
+        # One INFO line for each job and step from Celery: a large part of what a job costs.
+        "celery": {"level": "WARNING"},
+        "uvicorn.access": {"level": "WARNING"},
+        "uvicorn.error": {"level": "WARNING"},
+    },
+}

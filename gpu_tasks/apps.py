@@ -1,0 +1,5 @@
+from django.apps import AppConfig
+
+
+class GpuTasksConfig(AppConfig):
+    name = "gpu_tasks"

@@ -1,0 +1,217 @@
+"""The tables. A job's row is the job; scheduler.lifecycle is the only writer of Job."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Now
+
+from scheduler.faults import FaultProfile
+from scheduler.states import TERMINAL_STATES, EventKind, JobState, Preset, Priority, Reason, Source
+
+
+def _choices[W: (JobState, Priority, Source, EventKind, Reason, Preset, FaultProfile)](
+    words: type[W],
+) -> list[tuple[str, str]]:
+    return [(word.value, word.value.replace("_", " ")) for word in words]
+
+
+class Sequence(models.Model):
+    """Job ids are taken from here before the insert, so that a name can end in its own id."""
+
+    name = models.CharField(max_length=20, primary_key=True)
+    value = models.BigIntegerField(default=0)
+
+
+class JobQuerySet(QuerySet["Job"]):
+    def queued(self) -> JobQuerySet:
+        return self.filter(state=JobState.QUEUED)
+
+    def running(self) -> JobQuerySet:
+        return self.filter(state=JobState.RUNNING)
+
+    def due(self) -> JobQuerySet:
+        return self.queued().filter(not_before__lte=Now())
+
+    def newest_first(self) -> JobQuerySet:
+        return self.order_by("-id")
+
+
+class Job(models.Model):
+    """One job. `attempt` is the fence: +1 at each requeue, and every write by a worker must show it."""
+
+    id = models.BigIntegerField(primary_key=True)
+    name = models.CharField(max_length=120, unique=True)
+    type = models.CharField(max_length=60)
+    priority = models.CharField(max_length=10, choices=_choices(Priority))
+    source = models.CharField(max_length=10, choices=_choices(Source))
+    params = models.JSONField(default=dict)
+    gpu_memory_mib = models.IntegerField(default=0)
+    load = models.FloatField(default=1.0, help_text="Share of a GPU's compute it uses, for simulated GPUs")
+    time_limit_seconds = models.IntegerField(default=300)
+    max_failures = models.SmallIntegerField(default=3)
+    accepts_faults = models.BooleanField(default=False, help_text="Random faults may hit it")
+
+    state = models.CharField(max_length=10, choices=_choices(JobState))
+    attempt = models.IntegerField(default=1)
+    failures = models.SmallIntegerField(default=0)
+    event_count = models.IntegerField(default=0)
+    cancel_requested = models.BooleanField(default=False)
+    gpu = models.SmallIntegerField(null=True, blank=True)
+    boot = models.CharField(max_length=32, blank=True, default="")
+    reason = models.CharField(max_length=20, blank=True, default="", choices=_choices(Reason))
+    error = models.TextField(blank=True, default="")
+    result = models.JSONField(null=True, blank=True)
+
+    submitted_at = models.DateTimeField()
+    queued_at = models.DateTimeField()
+    not_before = models.DateTimeField()
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    objects = JobQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("-id",)
+        indexes = (
+            models.Index(fields=("priority", "id"), name="job_waiting", condition=Q(state=JobState.QUEUED)),
+            models.Index(fields=("priority", "queued_at"), name="job_ageing", condition=Q(state=JobState.QUEUED)),
+            models.Index(fields=("gpu",), name="job_running", condition=Q(state=JobState.RUNNING)),
+            models.Index(fields=("finished_at",), name="job_finished", condition=Q(finished_at__isnull=False)),
+            models.Index(fields=("state", "-id"), name="job_by_state"),
+            models.Index(fields=("type", "-id"), name="job_by_type"),
+        )
+        constraints = (
+            models.CheckConstraint(condition=Q(state__in=list(JobState)), name="job_state_known"),
+            models.CheckConstraint(condition=Q(priority__in=list(Priority)), name="job_priority_known"),
+            models.CheckConstraint(
+                condition=~Q(state=JobState.RUNNING) | Q(gpu__isnull=False), name="job_running_has_gpu"
+            ),
+            models.CheckConstraint(
+                condition=Q(state__in=list(TERMINAL_STATES), finished_at__isnull=False)
+                | (~Q(state__in=list(TERMINAL_STATES)) & Q(finished_at__isnull=True)),
+                name="job_terminal_has_end",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class JobEvent(models.Model):
+    """Append-only: one row for each change of a job, n gapless from 1 within the job."""
+
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="events")
+    n = models.IntegerField()
+    kind = models.CharField(max_length=20, choices=_choices(EventKind))
+    at = models.DateTimeField()
+    attempt = models.IntegerField()
+    gpu = models.SmallIntegerField(null=True)
+    boot = models.CharField(max_length=32, blank=True, default="")
+    reason = models.CharField(max_length=20, blank=True, default="", choices=_choices(Reason))
+    charged = models.BooleanField(default=False)
+    detail = models.TextField(blank=True, default="")
+
+    class Meta:
+        ordering = ("id",)
+        constraints = (models.UniqueConstraint(fields=("job", "n"), name="event_n_unique"),)
+
+    def __str__(self) -> str:
+        return f"{self.job_id}#{self.n} {self.kind}"
+
+
+class Allocation(models.Model):
+    """Which job holds which GPU. The primary key makes "one job for each GPU" a constraint."""
+
+    gpu = models.SmallIntegerField(primary_key=True)
+    job = models.ForeignKey(Job, on_delete=models.CASCADE)
+    attempt = models.IntegerField()
+
+
+class Gpu(models.Model):
+    """What is known of a GPU for longer than it runs; its worker registers it at boot."""
+
+    index = models.SmallIntegerField(primary_key=True)
+    host = models.CharField(max_length=120, blank=True, default="")
+    backend = models.CharField(max_length=20)
+    uuid = models.CharField(max_length=80, blank=True, default="")
+    name = models.CharField(max_length=80, blank=True, default="")
+    memory_total_mib = models.IntegerField(null=True)
+    power_limit_w = models.FloatField(null=True)
+    failure_rate = models.FloatField(default=0.05, help_text="Probability that a generated job meets a fault here")
+    drained = models.BooleanField(default=False, help_text="Takes no new job")
+    quarantined = models.CharField(max_length=120, blank=True, default="", help_text="Why it takes no job")
+    boot = models.CharField(max_length=32, blank=True, default="", help_text="Its worker's boot id")
+    booted_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ("index",)
+        verbose_name = "GPU"
+        constraints = (
+            models.CheckConstraint(
+                condition=Q(failure_rate__gte=0.0) & Q(failure_rate__lte=1.0), name="gpu_failure_rate_is_a_share"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"GPU {self.index}"
+
+
+class Control(models.Model):
+    """The one row of switches. The generator's position stands here too, so that a tick is idempotent."""
+
+    id = models.SmallIntegerField(primary_key=True, default=1)
+    rate_per_minute = models.FloatField(default=12.0)
+    preset = models.CharField(max_length=10, blank=True, default="", choices=_choices(Preset))
+    paused = models.BooleanField(default=False)
+    fault_profile = models.CharField(max_length=10, choices=_choices(FaultProfile), default=FaultProfile.DEMO)
+    seed = models.BigIntegerField(default=0)
+    next_arrival_at = models.DateTimeField(null=True, blank=True, editable=False)
+    arrivals = models.BigIntegerField(default=0, editable=False)
+
+    class Meta:
+        verbose_name_plural = "control"
+        constraints = (models.CheckConstraint(condition=Q(id=1), name="control_is_one_row"),)
+
+    def __str__(self) -> str:
+        return "Control"
+
+
+class ClusterEvent(models.Model):
+    """What happened to the cluster, for people: controls with who, before and after; deaths; faults."""
+
+    at = models.DateTimeField(db_default=Now())
+    kind = models.CharField(max_length=30)
+    actor = models.CharField(max_length=150, blank=True, default="")
+    gpu = models.SmallIntegerField(null=True, blank=True)
+    message = models.CharField(max_length=300)
+    before = models.JSONField(null=True, blank=True)
+    after = models.JSONField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("-id",)
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class Tally(models.Model):
+    """Live counts, kept with each move. Sharded by writer, so that workers do not wait for each other;
+    the sum over shards is the count (one shard alone may be negative)."""
+
+    id = models.BigAutoField(primary_key=True)
+    shard = models.SmallIntegerField(help_text="GPU index, or -1 for every other process")
+    priority = models.CharField(max_length=10)
+    word = models.CharField(max_length=10, help_text="A job state, or submitted, started")
+    n = models.BigIntegerField()
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("shard", "priority", "word"), name="tally_unique"),)
+
+
+class Lease(models.Model):
+    """Lets one of several schedulers act. Expires by the database's clock."""
+
+    name = models.CharField(max_length=30, primary_key=True)
+    holder = models.CharField(max_length=120)
+    expires_at = models.DateTimeField()
