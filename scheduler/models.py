@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.db import models
-from django.db.models import Q, QuerySet
+from django.db.models import Q, QuerySet, Sum
 from django.db.models.functions import Now
 
 from scheduler.faults import FaultProfile
@@ -66,6 +66,9 @@ class Job(models.Model):
     submitted_at = models.DateTimeField()
     queued_at = models.DateTimeField()
     not_before = models.DateTimeField()
+    elsewhere_until = models.DateTimeField(
+        null=True, blank=True, help_text="Until then another GPU than the last one is preferred"
+    )
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
 
@@ -195,18 +198,27 @@ class ClusterEvent(models.Model):
         return self.message
 
 
+class TallyQuerySet(QuerySet["Tally"]):
+    def total(self, word: str) -> int:
+        """The live count of one word over all shards and priorities."""
+        return self.filter(word=word).aggregate(n=Sum("n"))["n"] or 0
+
+    def by_priority(self, word: str) -> dict[str, int]:
+        rows = self.filter(word=word).values_list("priority").annotate(n=Sum("n"))
+        return {priority: n for priority, n in rows if n}
+
+
 class Tally(models.Model):
     """Live counts, kept with each move. Sharded by writer, so that workers do not wait for each other;
     the sum over shards is the count (one shard alone may be negative)."""
 
-    id = models.BigAutoField(primary_key=True)
+    pk = models.CompositePrimaryKey("shard", "priority", "word")
     shard = models.SmallIntegerField(help_text="GPU index, or -1 for every other process")
     priority = models.CharField(max_length=10)
-    word = models.CharField(max_length=10, help_text="A job state, or submitted, started")
+    word = models.CharField(max_length=20, help_text="A job state, or one of submitted, started, commit_refused")
     n = models.BigIntegerField()
 
-    class Meta:
-        constraints = (models.UniqueConstraint(fields=("shard", "priority", "word"), name="tally_unique"),)
+    objects = TallyQuerySet.as_manager()
 
 
 class Lease(models.Model):

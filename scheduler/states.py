@@ -85,7 +85,6 @@ TERMINAL_STATES: Final = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobStat
 #: Every legal move and the event that records it. Any other move raises IllegalMove.
 TRANSITIONS: Final[dict[tuple[JobState, JobState], EventKind]] = {
     (JobState.QUEUED, JobState.RUNNING): EventKind.STARTED,
-    (JobState.QUEUED, JobState.FAILED): EventKind.FAILED,
     (JobState.QUEUED, JobState.CANCELLED): EventKind.CANCELLED,
     (JobState.RUNNING, JobState.QUEUED): EventKind.REQUEUED,
     (JobState.RUNNING, JobState.SUCCEEDED): EventKind.SUCCEEDED,

@@ -1,0 +1,68 @@
+"""The two hot transactions as SQL: claim and finish. Written once for SQLite and PostgreSQL.
+
+Raw as a whole because the ORM halves their throughput. Each statement shows the attempt: the fence.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+#: The database's clock, in the text form that Django itself stores on SQLite.
+NOW: Final = {
+    "sqlite": "STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'NOW')",
+    "postgresql": "CLOCK_TIMESTAMP()",
+}
+
+#: gpu, boot | job, attempt, gpu, gpu, gpu, gpu
+CLAIM: Final = """
+UPDATE scheduler_job
+   SET state = 'running', gpu = %s, boot = %s, started_at = {now}, event_count = event_count + 1
+ WHERE id = %s AND state = 'queued' AND attempt = %s AND NOT cancel_requested AND not_before <= {now}
+   AND NOT EXISTS (SELECT 1 FROM scheduler_allocation WHERE gpu = %s)
+   AND gpu_memory_mib <= COALESCE((SELECT memory_total_mib FROM scheduler_gpu WHERE "index" = %s), 0)
+   AND NOT (gpu IS NOT NULL AND gpu = %s AND elsewhere_until IS NOT NULL AND elsewhere_until > {now}
+            AND EXISTS (SELECT 1 FROM scheduler_gpu
+                         WHERE "index" <> %s AND NOT drained AND quarantined = '' AND boot <> ''))
+RETURNING type, priority, params, source, accepts_faults, gpu_memory_mib, load, time_limit_seconds,
+          started_at, event_count
+"""
+
+#: gpu, job, attempt
+ALLOCATE: Final = "INSERT INTO scheduler_allocation (gpu, job_id, attempt) VALUES (%s, %s, %s)"
+
+#: state, reason, error, result | job, attempt
+END: Final = """
+UPDATE scheduler_job
+   SET state = %s, reason = %s, error = %s, result = %s, finished_at = {now}, event_count = event_count + 1
+ WHERE id = %s AND state = 'running' AND attempt = %s
+RETURNING priority, gpu, boot, finished_at, event_count
+"""
+
+#: job, attempt
+RELEASE: Final = "DELETE FROM scheduler_allocation WHERE job_id = %s AND attempt = %s"
+
+#: job, n, kind, at, attempt, gpu, boot, reason, charged, detail
+EVENT: Final = """
+INSERT INTO scheduler_jobevent (job_id, n, kind, at, attempt, gpu, boot, reason, charged, detail)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+"""
+
+#: number of ids wanted; gives the last of them
+TAKE_IDS: Final = """
+INSERT INTO scheduler_sequence (name, value) VALUES ('job', %s)
+ON CONFLICT (name) DO UPDATE SET value = scheduler_sequence.value + excluded.value
+RETURNING value
+"""
+
+
+def tally(rows: int) -> str:
+    """Adds n to `rows` counts; parameters for each: shard, priority, word, n."""
+    values = ", ".join(["(%s, %s, %s, %s)"] * rows)
+    return (
+        f"INSERT INTO scheduler_tally (shard, priority, word, n) VALUES {values} "  # noqa: S608 (placeholders only)
+        "ON CONFLICT (shard, priority, word) DO UPDATE SET n = scheduler_tally.n + excluded.n"
+    )
+
+
+def for_vendor(statement: str, vendor: str) -> str:
+    return statement.replace("{now}", NOW[vendor])
