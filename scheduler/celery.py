@@ -1,0 +1,106 @@
+"""The Celery app and its settings, each with its reason. A message is only a hint: the row is the job."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+from urllib.parse import parse_qs, urlsplit
+
+from celery import Celery
+from celery.schedules import schedule
+from django.conf import settings
+from kombu import Exchange, Queue
+
+from scheduler.states import PRIORITY_ORDER
+
+#: Every key of ours in Redis starts with this; several clusters may share one server under other prefixes.
+KEY_PREFIX: Final = "gpucluster:"
+
+#: The queue of the beat-driven ticks.
+CONTROL_QUEUE: Final = "control"
+
+#: In strict order.
+JOB_QUEUES: Final = tuple(priority.value for priority in PRIORITY_ORDER)
+
+_EXCHANGE: Final = Exchange("gpu-cluster", type="direct")
+
+
+def broker_url(redis_url: str) -> str:
+    """Celery's form of a redis-py URL: unix:///path?db=0 becomes redis+socket:///path?virtual_host=0."""
+    parts = urlsplit(redis_url)
+    if parts.scheme != "unix":
+        return redis_url
+    database = parse_qs(parts.query).get("db", ["0"])[0]
+    return f"redis+socket://{parts.path}?virtual_host={database}"
+
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "cluster_dashboard.settings")
+app = Celery("gpu_cluster", broker=broker_url(settings.REDIS_URL), set_as_current=True)
+
+app.conf.update(
+    # --- what a message may be
+    task_serializer="json",
+    accept_content=["json"],  # a pickle in the queue is refused, never loaded
+    task_ignore_result=True,
+    result_backend=None,  # the row is the result; a backend would be a second, weaker truth
+    task_queues=[Queue(name, _EXCHANGE, routing_key=name, max_priority=None) for name in (*JOB_QUEUES, CONTROL_QUEUE)],
+    task_default_exchange=_EXCHANGE.name,
+    task_default_queue=CONTROL_QUEUE,
+    task_default_routing_key=CONTROL_QUEUE,
+    task_create_missing_queues=False,  # a mistyped queue fails at once instead of filling unread
+    task_protocol=2,
+    # --- one job at a time, acknowledged when it has ended
+    worker_concurrency=1,
+    worker_prefetch_multiplier=1,
+    worker_disable_prefetch=True,  # an early reservation would hold a job behind a running one
+    task_acks_late=True,
+    # A poison job would be delivered again without limit; whoever finds the death charges it in the row.
+    task_reject_on_worker_lost=False,
+    task_acks_on_failure_or_timeout=True,
+    # --- the broker
+    broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,
+    broker_pool_limit=4,
+    broker_transport_options={
+        "global_keyprefix": KEY_PREFIX,
+        # Far above the longest job: below it, a healthy running job would be delivered a second time.
+        "visibility_timeout": 3600,
+        "unacked_restore_interval": 10,
+        # One list for each queue: message priorities inside a queue are not used.
+        "priority_steps": [0],
+        "queue_order_strategy": "scheduler.policy.strict:StrictOrder",
+        # A frozen broker is noticed: without these a publish hangs for half a minute.
+        "socket_timeout": 5,
+        "socket_connect_timeout": 2,
+        "socket_keepalive": True,
+        "health_check_interval": 5,
+        "max_connections": 50,
+    },
+    # --- the worker
+    worker_send_task_events=True,  # Flower
+    task_send_sent_event=False,
+    worker_hijack_root_logger=False,
+    worker_redirect_stdouts=False,
+    worker_log_color=False,
+    worker_cancel_long_running_tasks_on_connection_loss=False,  # the claim stands in the database
+    worker_proc_alive_timeout=30,
+    # Celery's Django fixup would close the connection before and after each task: half the throughput.
+    CELERY_DB_REUSE_MAX=10**9,
+    # --- beat
+    timezone="UTC",
+    beat_schedule={
+        "generate": {
+            "task": "scheduler.ticks.generate",
+            "schedule": schedule(run_every=1.0),
+            # A tick that waited longer is worthless: the next one does its work.
+            "options": {"expires": 5, "queue": CONTROL_QUEUE, "routing_key": CONTROL_QUEUE},
+        },
+    },
+    beat_max_loop_interval=1,
+    imports=["scheduler.ticks"],
+)
+
+
+def beat_main() -> None:
+    """Runs beat in this process until it is stopped. Its ticks are idempotent: it keeps no state on disk."""
+    app.Beat(scheduler="celery.beat:Scheduler", loglevel="WARNING", quiet=True).run()

@@ -1,0 +1,1 @@
+"""In which order a worker looks at its queues; one policy a file."""

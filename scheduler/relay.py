@@ -1,0 +1,109 @@
+"""Keeps a bounded window of hints in each queue, in the database's order; finds lost hints again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final
+
+from django.db.models.functions import Now
+from redis import Redis
+
+from scheduler import hints
+from scheduler.hints import WINDOW, Hint
+from scheduler.models import Job, Tally
+from scheduler.states import PRIORITY_ORDER, EventKind, Priority
+
+#: A hint that was sent so long ago, whose job still waits and which is in no queue, is lost.
+LOST_AFTER_SECONDS: Final = 5.0
+
+#: Rows younger than this are left to the sender after commit.
+GRACE_SECONDS: Final = 2.0
+
+#: A waiting job rises one priority each time it has waited so long; never to CRITICAL.
+AGEING_SECONDS: Final = 60.0
+
+#: Share of all starts that jobs may take ahead of their own priority.
+AGEING_SHARE: Final = 0.1
+
+#: Unused share is kept up to this many starts.
+AGEING_BUDGET_MAXIMUM: Final = 20.0
+
+
+def effective_priority(priority: Priority, waited_seconds: float) -> Priority:
+    """One level up for each AGEING_SECONDS waited, never to CRITICAL (unless it is)."""
+    if priority is Priority.CRITICAL:
+        return priority
+    return PRIORITY_ORDER[max(1, priority.rank - int(waited_seconds / AGEING_SECONDS))]
+
+
+@dataclass(slots=True)
+class Relay:
+    """One tick: read the queues, ask the database what should be in them, send what is missing."""
+
+    redis: Redis
+    _sent: dict[tuple[Priority, tuple[int, int]], float] = field(default_factory=dict)
+    _starts_seen: int | None = None
+    _ageing_budget: float = 0.0
+
+    def tick(self, now: float) -> int:
+        """`now`: monotonic seconds. Gives the number of hints sent."""
+        lying = hints.waiting(self.redis)
+        self._forget(now)
+        self._earn_ageing_budget()
+        wanted = [hint for queue in PRIORITY_ORDER for hint in self._missing(queue, lying[queue], now)]
+        wanted += self._aged(lying, now)
+        if wanted:
+            hints.send(wanted)
+            self._sent.update({(hint.queue, hint.key): now for hint in wanted})
+        return len(wanted)
+
+    def _missing(self, queue: Priority, lying: set[tuple[int, int]], now: float) -> list[Hint]:
+        room = WINDOW - len(lying)
+        if room <= 0:
+            return []
+        due = (
+            Job.objects.due()
+            .filter(priority=queue, queued_at__lte=Now() - timedelta(seconds=GRACE_SECONDS))
+            .order_by("id")
+        )
+        rows = self._rows(due, WINDOW + len(lying))
+        found = [_hint(row, queue) for row in rows]
+        return [hint for hint in found if hint.key not in lying and not self._is_recent(hint, now)][:room]
+
+    def _aged(self, lying: dict[Priority, set[tuple[int, int]]], now: float) -> list[Hint]:
+        """A second hint, in a higher queue, for jobs that waited long; the first one becomes stale."""
+        budget = int(self._ageing_budget)
+        if budget < 1:
+            return []
+        found: list[Hint] = []
+        for priority in PRIORITY_ORDER[2:]:
+            aged = Job.objects.due().filter(priority=priority, queued_at__lte=Now() - timedelta(seconds=AGEING_SECONDS))
+            for row in aged.order_by("queued_at").values_list("id", "attempt", "type", "queued_at", Now())[:budget]:
+                hint = _hint(row[:3], effective_priority(priority, (row[4] - row[3]).total_seconds()))
+                if hint.key not in lying[hint.queue] and not self._is_recent(hint, now):
+                    found.append(hint)
+        found = found[:budget]
+        self._ageing_budget -= len(found)
+        return found
+
+    def _earn_ageing_budget(self) -> None:
+        starts = Tally.objects.total(EventKind.STARTED)
+        if self._starts_seen is not None:
+            earned = max(0, starts - self._starts_seen) * AGEING_SHARE
+            self._ageing_budget = min(AGEING_BUDGET_MAXIMUM, self._ageing_budget + earned)
+        self._starts_seen = starts
+
+    def _rows(self, jobs: Iterable[Job], limit: int) -> list[tuple[int, int, str]]:
+        return list(jobs.values_list("id", "attempt", "type")[:limit])  # type: ignore[attr-defined]
+
+    def _is_recent(self, hint: Hint, now: float) -> bool:
+        return now - self._sent.get((hint.queue, hint.key), float("-inf")) < LOST_AFTER_SECONDS
+
+    def _forget(self, now: float) -> None:
+        self._sent = {key: at for key, at in self._sent.items() if now - at < LOST_AFTER_SECONDS}
+
+
+def _hint(row: tuple[int, int, str], queue: Priority) -> Hint:
+    return Hint(job_id=row[0], attempt=row[1], type=row[2], queue=queue)
