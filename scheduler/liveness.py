@@ -1,0 +1,161 @@
+"""Heartbeats of GPU workers: their keys, writing, reading, and the judgement who is dead.
+
+The judge knows no clock but the monotonic one it is given, and compares sequence numbers, not times of
+other machines.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any, Final
+
+from redis import Redis
+
+from scheduler.celery import KEY_PREFIX
+
+#: A worker writes a beat this often.
+BEAT_SECONDS: Final = 2.0
+
+#: A worker whose beat did not change for so long is dead. Known within 10 s with the reaper's scan of 0.5 s.
+SILENCE_SECONDS: Final = 9.0
+
+#: The reaper judges only on reads not older than this; after a gap everybody gets one fresh term.
+FRESH_READ_SECONDS: Final = 3.0
+
+#: Beats without a running job, after which its child must be dead.
+MISSING_BEATS: Final = 2
+
+#: Beats are forgotten after this; the reaper's own memory decides, this only cleans up.
+BEAT_TTL_SECONDS: Final = 600
+
+
+def beats_key() -> str:
+    """A hash: GPU index -> beat as JSON."""
+    return f"{KEY_PREFIX}beats"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beat:
+    """held: (job, attempt) that this worker runs, or whose result waits on its disk."""
+
+    gpu: int
+    boot: str
+    seq: int
+    pid: int
+    child_pid: int | None
+    host: str
+    held: tuple[tuple[int, int], ...]
+    health: str
+    note: str
+    #: Redis TIME when it was written, seconds since the epoch; for the page only.
+    at: float
+
+
+def write_beat(client: Redis, beat: Beat) -> None:
+    client.hset(beats_key(), str(beat.gpu), json.dumps(asdict(beat)))
+
+
+def read_beats(client: Redis) -> dict[int, Beat]:
+    """The last beat of each GPU's worker, however old."""
+    return {int(gpu): _parse(json.loads(value)) for gpu, value in client.hgetall(beats_key()).items()}
+
+
+def _parse(values: dict[str, Any]) -> Beat:
+    held = tuple((int(job), int(attempt)) for job, attempt in values.pop("held"))
+    return Beat(held=held, **values)
+
+
+class Finding(StrEnum):
+    SILENT = "silent"
+    OTHER_BOOT = "other_boot"
+    NOT_LISTED = "not_listed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningJob:
+    job_id: int
+    attempt: int
+    gpu: int
+    boot: str
+
+
+@dataclass(slots=True)
+class _WorkerSeen:
+    boot: str | None = None
+    seq: int = -1
+    #: Monotonic seconds at which this beat was first seen, or the worker's term was renewed.
+    since: float = 0.0
+
+
+@dataclass(slots=True)
+class _JobSeen:
+    first_seq: int
+    misses: int = 0
+    last_seq: int = -1
+
+
+@dataclass(slots=True)
+class Judge:
+    """Decides from beats and running jobs who died. State in, findings out; no I/O."""
+
+    _workers: dict[int, _WorkerSeen] = field(default_factory=dict)
+    _jobs: dict[tuple[int, int], _JobSeen] = field(default_factory=dict)
+    _last_read: float | None = None
+
+    def judge(self, beats: dict[int, Beat], running: list[RunningJob], now: float) -> list[tuple[RunningJob, Finding]]:
+        """Call it after each good read. `now`: monotonic seconds."""
+        if self._last_read is None or now - self._last_read >= FRESH_READ_SECONDS:
+            self._renew_terms(now)
+        self._last_read = now
+        self._note(beats, now)
+        current = {(job.job_id, job.attempt) for job in running}
+        self._jobs = {key: seen for key, seen in self._jobs.items() if key in current}
+        found = [(job, self._finding(job, beats.get(job.gpu), now)) for job in running]
+        return [(job, finding) for job, finding in found if finding is not None]
+
+    def is_alive(self, gpu: int, now: float) -> bool:
+        seen = self._workers.get(gpu)
+        return seen is not None and seen.boot is not None and now - seen.since < SILENCE_SECONDS
+
+    def _renew_terms(self, now: float) -> None:
+        for seen in self._workers.values():
+            seen.since = now
+
+    def _note(self, beats: dict[int, Beat], now: float) -> None:
+        for gpu, beat in beats.items():
+            seen = self._workers.setdefault(gpu, _WorkerSeen())
+            if (seen.boot, seen.seq) != (beat.boot, beat.seq):
+                seen.boot, seen.seq, seen.since = beat.boot, beat.seq, now
+
+    def _finding(self, job: RunningJob, beat: Beat | None, now: float) -> Finding | None:
+        worker = self._workers.setdefault(job.gpu, _WorkerSeen(since=now))
+        if now - worker.since >= SILENCE_SECONDS:
+            return Finding.SILENT
+        if beat is None:
+            return None
+        if beat.boot != job.boot:
+            return self._other_boot(job, beat)
+        return self._listed(job, beat)
+
+    def _other_boot(self, job: RunningJob, beat: Beat) -> Finding | None:
+        """A newer worker beats on the GPU. It releases the job at its boot; this is the second line.
+
+        Judged like a missing job: the beat may be the older boot's, written just before it died.
+        """
+        return Finding.OTHER_BOOT if self._misses(job, beat) >= MISSING_BEATS else None
+
+    def _listed(self, job: RunningJob, beat: Beat) -> Finding | None:
+        if (job.job_id, job.attempt) in beat.held:
+            self._jobs[job.job_id, job.attempt] = _JobSeen(first_seq=beat.seq)
+            return None
+        return Finding.NOT_LISTED if self._misses(job, beat) >= MISSING_BEATS else None
+
+    def _misses(self, job: RunningJob, beat: Beat) -> int:
+        """Beats in a row without the job, counted from the first one composed after it was seen running."""
+        seen = self._jobs.setdefault((job.job_id, job.attempt), _JobSeen(first_seq=beat.seq))
+        if beat.seq not in {seen.first_seq, seen.last_seq}:
+            seen.misses += 1
+        seen.last_seq = beat.seq
+        return seen.misses

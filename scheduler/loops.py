@@ -1,0 +1,99 @@
+"""The scheduler process: a Celery worker for the ticks, and the relay and reaper loops in threads of their own.
+
+The loops do not depend on the worker's connection to the broker: they go on while that is being repaired.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from threading import Event, Thread
+from typing import Any, Final
+
+from celery import bootsteps
+from django.db import DatabaseError, close_old_connections, connection
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+from scheduler.celery import CONTROL_QUEUE, app
+from scheduler.lease import LeaseHolder
+from scheduler.logs import event_logger
+from scheduler.reaper import Reaper
+from scheduler.redis_client import connect
+from scheduler.relay import Relay
+
+log = event_logger(__name__)
+
+PERIOD_SECONDS: Final = 0.5
+
+
+class Loop(Thread):
+    """Calls `tick(monotonic seconds)` twice a second while this process holds the loop's lease."""
+
+    def __init__(self, name: str, tick: Callable[[float], int]) -> None:
+        super().__init__(name=name, daemon=True)
+        self._tick = tick
+        self._lease = LeaseHolder(name)
+        self._stopping = Event()
+        self._failing = False
+
+    def run(self) -> None:
+        while not self._stopping.wait(PERIOD_SECONDS):
+            self._once()
+        connection.close()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self.join(timeout=5)
+
+    def _once(self) -> None:
+        try:
+            close_old_connections()
+            now = time.monotonic()
+            if self._lease.held(now):
+                self._tick(now)
+        except (DatabaseError, RedisError, OperationalError, OSError) as error:
+            # A broker or database that is away: said once, then tried again until it is back.
+            if not self._failing:
+                log.warning("loop_waits", loop=self.name, error=f"{type(error).__name__}: {error}")
+            self._failing = True
+        except Exception:
+            log.exception("loop_failed", loop=self.name)
+            self._failing = True
+        else:
+            if self._failing:
+                log.info("loop_goes_on", loop=self.name)
+            self._failing = False
+
+
+class Loops(bootsteps.StartStopStep):
+    """Starts and stops the loops with the worker."""
+
+    def __init__(self, parent: Any, **options: Any) -> None:
+        super().__init__(parent, **options)
+        self._loops = [Loop("relay", Relay(connect()).tick), Loop("reaper", Reaper(connect()).tick)]
+
+    def start(self, parent: Any) -> None:
+        for loop in self._loops:
+            loop.start()
+
+    def stop(self, parent: Any) -> None:
+        for loop in self._loops:
+            loop.stop()
+
+
+def main() -> None:
+    """Runs the scheduler role in this process until SIGTERM."""
+    app.steps["worker"].add(Loops)
+    app.worker_main(
+        [
+            "worker",
+            f"--queues={CONTROL_QUEUE}",
+            "--hostname=scheduler@%h",
+            "--pool=solo",
+            "--loglevel=WARNING",
+            "--without-gossip",
+            "--without-mingle",
+            "--without-heartbeat",
+        ]
+    )

@@ -1,0 +1,51 @@
+"""Finds dead workers and children by their heartbeats and gives their jobs back to the queue."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from redis import Redis
+
+from scheduler import lifecycle
+from scheduler.liveness import SILENCE_SECONDS, Finding, Judge, RunningJob, read_beats
+from scheduler.logs import event_logger
+from scheduler.models import ClusterEvent, Job
+from scheduler.states import Reason
+
+log = event_logger(__name__)
+
+REASONS: Final[dict[Finding, tuple[Reason, str]]] = {
+    Finding.SILENT: (Reason.WORKER_DIED, f"no heartbeat for {SILENCE_SECONDS:.0f} s"),
+    Finding.OTHER_BOOT: (Reason.WORKER_RESTARTED, "the worker was started anew"),
+    Finding.NOT_LISTED: (Reason.CHILD_DIED, "the worker no longer runs it"),
+}
+
+
+@dataclass(slots=True)
+class Reaper:
+    redis: Redis
+    judge: Judge = field(default_factory=Judge)
+
+    def tick(self, now: float) -> int:
+        """`now`: monotonic seconds. Gives the number of jobs taken from dead workers."""
+        running = [
+            RunningJob(job_id=job_id, attempt=attempt, gpu=gpu, boot=boot)
+            for job_id, attempt, gpu, boot in Job.objects.running().values_list("id", "attempt", "gpu", "boot")
+            if gpu is not None
+        ]
+        # Read after the jobs: a job that started later is in no list of theirs.
+        findings = self.judge.judge(read_beats(self.redis), running, now)
+        return sum(self._act(job, finding) for job, finding in findings)
+
+    def _act(self, job: RunningJob, finding: Finding) -> bool:
+        reason, detail = REASONS[finding]
+        state = lifecycle.requeue(job.job_id, job.attempt, reason, detail=f"GPU {job.gpu}: {detail}")
+        if state is None:
+            return False
+        log.warning("job_taken_back", job=job.job_id, attempt=job.attempt, gpu=job.gpu, reason=reason, now=state)
+        if finding is Finding.SILENT:
+            ClusterEvent.objects.create(
+                kind="worker_died", gpu=job.gpu, message=f"GPU {job.gpu}: worker silent for {SILENCE_SECONDS:.0f} s"
+            )
+        return True
