@@ -1,0 +1,88 @@
+"""What is refused before it hurts: every job enters through here, checked field by field."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from django.db.models import Max
+
+from scheduler.catalogue import catalogue
+from scheduler.job_type import ParamsInvalid, parse_params
+from scheduler.lifecycle import JobRequest
+from scheduler.models import Gpu
+from scheduler.naming import check_name
+from scheduler.states import Priority, Source
+
+#: Jobs in one call.
+COUNT_MAXIMUM: Final = 10_000
+TIME_LIMIT_MAXIMUM_SECONDS: Final = 3000
+FAILURES_MAXIMUM: Final = 100
+
+
+def job_request(
+    *,
+    type: str,  # noqa: A002 (the field's name everywhere)
+    priority: str = Priority.NORMAL,
+    params: Mapping[str, Any] | None = None,
+    source: Source,
+    name: str | None = None,
+    time_limit_seconds: int = 300,
+    max_failures: int = 3,
+    accepts_faults: bool = False,
+    largest_gpu_mib: int | None = None,
+) -> JobRequest:
+    """A request that may be submitted; ParamsInvalid names the wrong field and what it takes.
+
+    largest_gpu_mib: memory of the cluster's largest GPU; None: not known, and not checked.
+    """
+    job_type = catalogue()[type]
+    values = parse_params(job_type, params or {})
+    memory_mib = job_type.gpu_memory_mib(values)
+    _check_memory(memory_mib, largest_gpu_mib)
+    return JobRequest(
+        type=type,
+        priority=parse_priority(priority),
+        params=values.model_dump(mode="json"),
+        source=source,
+        gpu_memory_mib=memory_mib,
+        load=job_type.load(values),
+        name=None if name is None else check_name(name),
+        time_limit_seconds=_whole("time_limit_seconds", time_limit_seconds, TIME_LIMIT_MAXIMUM_SECONDS),
+        max_failures=_whole("max_failures", max_failures, FAILURES_MAXIMUM),
+        accepts_faults=accepts_faults,
+    )
+
+
+def job_requests(*, count: int = 1, name: str | None = None, **fields: Any) -> list[JobRequest]:
+    """`count` equal jobs; with a name and count above 1 they are called name-1, name-2, ..."""
+    _whole("count", count, COUNT_MAXIMUM)
+    fields["largest_gpu_mib"] = largest_gpu_mib()
+    first = job_request(name=name, **fields)
+    if name is None or count == 1:
+        return [first] * count
+    return [job_request(name=f"{name}-{i}", **fields) for i in range(1, count + 1)]
+
+
+def parse_priority(value: str) -> Priority:
+    try:
+        return Priority(value)
+    except ValueError:
+        raise ParamsInvalid("priority", f"{value!r} is not one of {', '.join(Priority)}") from None
+
+
+def _whole(field: str, value: int, maximum: int) -> int:
+    if not 1 <= value <= maximum:
+        raise ParamsInvalid(field, f"{value} is not a whole number from 1 to {maximum}")
+    return value
+
+
+def largest_gpu_mib() -> int | None:
+    """None before the first worker has registered its GPU."""
+    largest: int | None = Gpu.objects.aggregate(largest=Max("memory_total_mib"))["largest"]
+    return largest
+
+
+def _check_memory(needed_mib: int, largest_mib: int | None) -> None:
+    if largest_mib is not None and needed_mib > largest_mib:
+        raise ParamsInvalid("params", f"the job needs {needed_mib} MiB of GPU memory; the largest GPU has {largest_mib}")

@@ -1,0 +1,21 @@
+"""The beat-driven ticks. Each carries `expires` and is idempotent for its time slot."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from celery import shared_task
+from redis import Redis
+
+from scheduler import generator, hints
+from scheduler.redis_client import connect
+
+
+@shared_task(name="scheduler.ticks.generate")
+def generate() -> None:
+    hints.send_soon(generator.tick(), _redis())
+
+
+@cache
+def _redis() -> Redis:
+    return connect()
