@@ -85,4 +85,4 @@ def largest_gpu_mib() -> int | None:
 
 def _check_memory(needed_mib: int, largest_mib: int | None) -> None:
     if largest_mib is not None and needed_mib > largest_mib:
-        raise ParamsInvalid("params", f"the job needs {needed_mib} MiB of GPU memory; the largest GPU has {largest_mib}")
+        raise ParamsInvalid("params", f"it needs {needed_mib} MiB of GPU memory; the largest GPU has {largest_mib}")
