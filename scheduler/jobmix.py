@@ -133,7 +133,7 @@ DEMO_MIX: Final = JobMix(
             weight=0.050,
             params={
                 "kernel": "monte_carlo_pi",
-                "size": LogNormal(median=5e8, sigma=0.5, minimum=2e8, maximum=1.5e9),
+                "size": LogNormal(median=2e7, sigma=0.5, minimum=1e7, maximum=6e7),
             },
         ),
         MixRow(
@@ -152,7 +152,7 @@ DEMO_MIX: Final = JobMix(
             params={
                 "size": Choice(values=(1024, 1536), weights=(0.5, 0.5)),
                 "dtype": "float32",
-                "repetitions": LogNormal(median=60, sigma=0.5, minimum=30, maximum=120),
+                "repetitions": LogNormal(median=80, sigma=0.5, minimum=40, maximum=160),
             },
         ),
         MixRow(
@@ -161,7 +161,7 @@ DEMO_MIX: Final = JobMix(
             params={
                 "size": 1024,
                 "dtype": "float64",
-                "repetitions": LogNormal(median=60, sigma=0.5, minimum=30, maximum=120),
+                "repetitions": LogNormal(median=80, sigma=0.5, minimum=40, maximum=160),
             },
         ),
         MixRow(

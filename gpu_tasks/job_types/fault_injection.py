@@ -1,0 +1,118 @@
+"""Job type `fault_injection`: fails on purpose, in each way in which a job can fail."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from random import Random
+from threading import Event, current_thread, main_thread
+from typing import Any, ClassVar, Final, NoReturn
+
+from pydantic import Field
+
+from gpu_tasks.job_types.sleep import wait
+from scheduler.job_type import DeviceMemoryExhausted, JobContext, JobFailed, JobParams
+
+#: How far `out_of_memory` may grow beyond what its process has already, and in which steps.
+ALLOWANCE_BYTES: Final = 256 * 2**20
+STEP_BYTES: Final = 16 * 2**20
+
+
+class FaultMode(StrEnum):
+    RAISE = "raise"
+    OUT_OF_MEMORY = "out_of_memory"
+    EXIT = "exit"
+    KILL = "kill"
+    HANG = "hang"
+
+
+class FaultInjectionParams(JobParams):
+    mode: FaultMode = Field(
+        default=FaultMode.RAISE,
+        description="raise an error, run out of memory, exit, kill -9 its own process, or hang and ignore SIGTERM",
+    )
+    probability: float = Field(default=1.0, ge=0, le=1, description="How likely it fails, at each attempt")
+    after_seconds: float = Field(default=1.0, ge=0, le=3_600, description="How long it runs first, in seconds")
+
+
+class FaultInjection:
+    name: ClassVar[str] = "fault_injection"
+    summary: ClassVar[str] = "Fails on purpose: error, out of memory, exit, kill -9 or hang"
+    Params = FaultInjectionParams
+
+    def run(self, params: FaultInjectionParams, context: JobContext) -> dict[str, Any]:
+        wait(params.after_seconds, context.progress)
+        # Each attempt has a throw of its own, so that a job that was killed can survive the next time.
+        if Random(f"fault:{context.seed}:{context.attempt}").random() < params.probability:
+            STRIKES[params.mode]()
+        return {"survived": True}
+
+    def gpu_memory_mib(self, params: FaultInjectionParams) -> int:
+        return 1024
+
+    def load(self, params: FaultInjectionParams) -> float:
+        return 0.5
+
+
+def _raise() -> NoReturn:
+    raise JobFailed("injected error: this job was told to fail")
+
+
+def _run_out_of_memory() -> NoReturn:
+    """A real MemoryError under a limit of this process alone, so that the machine keeps its memory."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    wanted = _address_space_bytes() + ALLOWANCE_BYTES
+    hoard: list[bytearray] = []
+    told = "this system enforces no limit"
+    resource.setrlimit(resource.RLIMIT_AS, (min([wanted, *(n for n in before if n >= 0)]), before[1]))
+    try:
+        # Bounded, for systems that do not enforce the limit.
+        while len(hoard) * STEP_BYTES <= ALLOWANCE_BYTES:
+            hoard.append(bytearray(STEP_BYTES))
+    except MemoryError:
+        told = "no more could be had under the limit"  # raised below: with the limit lifted, that cannot fail
+    finally:
+        taken_mib = len(hoard) * STEP_BYTES // 2**20
+        hoard.clear()
+        resource.setrlimit(resource.RLIMIT_AS, before)
+    raise DeviceMemoryExhausted(f"injected out of memory: after {taken_mib} MiB {told}")
+
+
+def _address_space_bytes() -> int:
+    """What RLIMIT_AS counts. Where it cannot be read (not Linux) a generous guess does."""
+    statm = Path("/proc/self/statm")
+    return int(statm.read_text().split()[0]) * resource.getpagesize() if statm.exists() else 2**32
+
+
+def _exit() -> NoReturn:
+    os._exit(3)
+
+
+def _kill() -> NoReturn:
+    os.kill(os.getpid(), signal.SIGKILL)
+    _wait_for_ever()
+
+
+def _hang() -> NoReturn:
+    if current_thread() is main_thread():  # elsewhere Python cannot set a handler
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    _wait_for_ever()
+
+
+def _wait_for_ever() -> NoReturn:
+    never = Event()
+    while True:
+        never.wait(60)
+
+
+STRIKES: Final[dict[FaultMode, Callable[[], NoReturn]]] = {
+    FaultMode.RAISE: _raise,
+    FaultMode.OUT_OF_MEMORY: _run_out_of_memory,
+    FaultMode.EXIT: _exit,
+    FaultMode.KILL: _kill,
+    FaultMode.HANG: _hang,
+}
