@@ -1,0 +1,33 @@
+"""The GPUs of this machine: which backend looks at them, and one object for each GPU."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from gpu_tasks.gpus.simulated import SimulatedGpu
+from scheduler.gpu import GpuBackend
+
+
+def open_gpu(backend: str, index: int, seed: int) -> GpuBackend:
+    """The GPU with this index. `backend`: simulated, nvml or auto.
+
+    Never raises for a GPU that is not there: with nvml it is unknown, never simulated.
+    """
+    if resolve_backend(backend) == "simulated":
+        return SimulatedGpu(index=index, seed=seed)
+    from gpu_tasks.gpus.nvml import NvmlGpu  # noqa: PLC0415 - pynvml stays out of the simulated workers' memory
+
+    return NvmlGpu(index)
+
+
+def resolve_backend(backend: str) -> Literal["simulated", "nvml"]:
+    """What `backend` means on this machine: auto is nvml if the driver loads and has a GPU, else simulated."""
+    match backend:
+        case "simulated" | "nvml":
+            return backend
+        case "auto":
+            from gpu_tasks.gpus.nvml import gpu_count  # noqa: PLC0415 - see above
+
+            return "nvml" if gpu_count() else "simulated"
+        case _:
+            raise ValueError(f"unknown GPU backend {backend!r}; known are simulated, nvml, auto")

@@ -1,0 +1,171 @@
+"""Real GPUs through NVML: the only door to pynvml (package nvidia-ml-py).
+
+NVML counts GPUs in the order of the bus, whatever CUDA_VISIBLE_DEVICES says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from math import inf
+from typing import Any, Final
+
+import pynvml
+
+from scheduler.gpu import UNKNOWN_SAMPLE, GpuHealth, GpuIdentity, GpuLoad, GpuSample
+
+#: A GPU that is gone is looked for again this often: starting NVML can take seconds where one fell off the bus.
+RETRY_SECONDS: Final = 10.0
+
+#: After these errors no value of the GPU can be had, and its handle is no longer good.
+_GONE: Final = frozenset(
+    {
+        pynvml.NVML_ERROR_UNINITIALIZED,
+        pynvml.NVML_ERROR_DRIVER_NOT_LOADED,
+        pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH,
+        pynvml.NVML_ERROR_GPU_IS_LOST,
+        pynvml.NVML_ERROR_RESET_REQUIRED,
+    }
+)
+
+
+class _Gone(Exception):
+    """The driver or the GPU does not answer."""
+
+
+class NvmlGpu:
+    """One GPU. What NVML cannot tell is None; a missing driver or a lost GPU is unknown as a whole."""
+
+    def __init__(self, index: int) -> None:
+        self._index = index
+        self._handle: Any = None
+        self._retry_at_seconds = -inf
+
+    def identity(self) -> GpuIdentity:
+        uuid = name = memory_total = power_limit = None
+        try:
+            handle = self._open()
+            uuid, name = _read(pynvml.nvmlDeviceGetUUID, handle), _read(pynvml.nvmlDeviceGetName, handle)
+            memory_total = _read(_memory_total, handle)
+            power_limit = _read(pynvml.nvmlDeviceGetEnforcedPowerLimit, handle)
+        except _Gone:
+            self._forget()
+        return GpuIdentity(
+            index=self._index,
+            uuid=_text(uuid),
+            name=_text(name),
+            memory_total_mib=_mib(memory_total),
+            power_limit_w=_watts(power_limit),
+        )
+
+    def sample(self, load: GpuLoad | None, now_seconds: float) -> GpuSample:
+        if self._handle is None and now_seconds < self._retry_at_seconds:
+            return UNKNOWN_SAMPLE
+        try:
+            return _sample(self._open())
+        except _Gone:
+            self._forget()
+            self._retry_at_seconds = now_seconds + RETRY_SECONDS
+            return UNKNOWN_SAMPLE
+
+    def _open(self) -> Any:
+        if self._handle is None:
+            try:
+                pynvml.nvmlInit()
+            except pynvml.NVMLError as error:
+                raise _Gone from error
+            try:
+                self._handle = pynvml.nvmlDeviceGetHandleByIndex(self._index)
+            except pynvml.NVMLError as error:
+                _shut_down()
+                raise _Gone from error
+        return self._handle
+
+    def _forget(self) -> None:
+        """Closes NVML, so that the next try sees a driver that was loaded or a GPU that was reset meanwhile."""
+        if self._handle is not None:
+            self._handle = None
+            _shut_down()
+
+
+def gpu_count() -> int:
+    """How many GPUs the driver sees; 0 where there is no driver."""
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return 0
+    try:
+        return int(pynvml.nvmlDeviceGetCount())
+    except pynvml.NVMLError:
+        return 0
+    finally:
+        _shut_down()
+
+
+def _sample(handle: Any) -> GpuSample:
+    values = (
+        _read(_utilization, handle),
+        _read(_memory_used, handle),
+        _read(_memory_total, handle),
+        _read(pynvml.nvmlDeviceGetTemperature, handle, pynvml.NVML_TEMPERATURE_GPU),
+        _read(pynvml.nvmlDeviceGetPowerUsage, handle),
+    )
+    if all(value is None for value in values):
+        raise _Gone
+    utilization, memory_used, memory_total, temperature, power = values
+    return GpuSample(
+        health=GpuHealth.HEALTHY,
+        utilization_percent=None if utilization is None else float(utilization),
+        memory_used_mib=_mib(memory_used),
+        memory_total_mib=_mib(memory_total),
+        temperature_c=None if temperature is None else float(temperature),
+        power_w=_watts(power),
+    )
+
+
+def _read(query: Callable[..., Any], *arguments: Any) -> Any:
+    """The value, or None where this GPU or driver cannot tell it."""
+    try:
+        return query(*arguments)
+    except pynvml.NVMLError as error:
+        if error.value in _GONE:
+            raise _Gone from error
+        return None
+
+
+def _utilization(handle: Any) -> Any:
+    return pynvml.nvmlDeviceGetUtilizationRates(handle).gpu
+
+
+def _memory_used(handle: Any) -> Any:
+    return _memory(handle).used
+
+
+def _memory_total(handle: Any) -> Any:
+    return _memory(handle).total
+
+
+def _memory(handle: Any) -> Any:
+    """Version 2, as nvidia-smi shows it: version 1 counts what the driver reserves for itself as used."""
+    try:
+        return pynvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2)
+    except (pynvml.NVMLError_FunctionNotFound, pynvml.NVMLError_NotSupported):
+        return pynvml.nvmlDeviceGetMemoryInfo(handle)  # a driver older than 510
+
+
+def _shut_down() -> None:
+    with suppress(pynvml.NVMLError):  # there is nothing left to close
+        pynvml.nvmlShutdown()
+
+
+def _text(value: bytes | str | None) -> str | None:
+    """Older versions of the package give bytes."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
+
+
+def _mib(size_bytes: int | None) -> int | None:
+    return None if size_bytes is None else int(size_bytes) // 2**20
+
+
+def _watts(milliwatts: int | None) -> float | None:
+    return None if milliwatts is None else milliwatts / 1000

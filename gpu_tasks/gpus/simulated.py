@@ -1,0 +1,90 @@
+"""A simulated GPU: its readings follow the job that runs on it. No random number decides whether it is busy."""
+
+from __future__ import annotations
+
+from math import exp
+from random import Random
+from typing import Final
+
+from scheduler.gpu import GpuHealth, GpuIdentity, GpuLoad, GpuSample
+
+#: An NVIDIA H100 SXM: memory as nvidia-smi shows it, power at rest and at most.
+MEMORY_TOTAL_MIB: Final = 81_559
+POWER_IDLE_W: Final = 95.0
+POWER_LIMIT_W: Final = 700.0
+#: What the driver and a context hold beside the job's own memory. An assumption for demonstrations.
+MEMORY_BASE_MIB: Final = 520
+
+#: Steady temperature = 28.2 + 0.061 x power, through the two published readings of an H100: 34 C at 95 W and
+#: 71 C at 700 W. (A fleet of A100s fits 24.7 + 0.088 x power: AcmeTrace, August 2023.)
+TEMPERATURE_AT_ZERO_W: Final = 28.2
+DEGREES_PER_W: Final = 0.061
+#: Weight and time constant in seconds of each exponential with which it gets there: the die, then the cooler.
+#: An assumption: nobody has published measured time constants.
+THERMAL_PARTS: Final = ((0.6, 12.0), (0.4, 90.0))
+#: GPUs of one machine differ by where they sit in the stream of air. An assumption.
+SPREAD_C: Final = 2.0
+
+
+class SimulatedGpu:
+    """One GPU. The same seed, index and sequence of calls give the same readings."""
+
+    def __init__(self, *, index: int, seed: int) -> None:
+        self._index = index
+        self._rng = Random(f"gpu:{seed}:{index}")
+        self._place_c = self._rng.uniform(-SPREAD_C, SPREAD_C)
+        self._parts_c = [self._steady_c(POWER_IDLE_W)] * len(THERMAL_PARTS)
+        self._sampled_at_seconds: float | None = None
+
+    def identity(self) -> GpuIdentity:
+        return GpuIdentity(
+            index=self._index,
+            uuid=f"SIM-00000000-0000-0000-0000-{self._index:012d}",
+            name="NVIDIA H100 80GB HBM3 (simulated)",
+            memory_total_mib=MEMORY_TOTAL_MIB,
+            power_limit_w=POWER_LIMIT_W,
+        )
+
+    def sample(self, load: GpuLoad | None, now_seconds: float) -> GpuSample:
+        share = self._share(load)
+        power_w = self._power_w(share)
+        self._warm(power_w, now_seconds)
+        return GpuSample(
+            health=GpuHealth.HEALTHY,
+            utilization_percent=float(round(share * 100)),
+            memory_used_mib=self._memory_used_mib(load),
+            memory_total_mib=MEMORY_TOTAL_MIB,
+            temperature_c=float(round(sum(w * c for (w, _), c in zip(THERMAL_PARTS, self._parts_c, strict=True)))),
+            power_w=round(power_w, 1),
+        )
+
+    def _share(self, load: GpuLoad | None) -> float:
+        """Compute in use, 0.0 to 1.0: what the job says, give or take 2 %; nothing without a job."""
+        noise = self._rng.gauss(0.0, 0.02)
+        return 0.0 if load is None or load.compute_share <= 0 else _within(load.compute_share + noise, 0.0, 1.0)
+
+    def _power_w(self, share: float) -> float:
+        noise = self._rng.gauss(0.0, 0.01)
+        return _within((POWER_IDLE_W + share * (POWER_LIMIT_W - POWER_IDLE_W)) * (1 + noise), 0.0, POWER_LIMIT_W)
+
+    def _memory_used_mib(self, load: GpuLoad | None) -> int:
+        if load is None:
+            return 0
+        return min(MEMORY_BASE_MIB + load.memory_mib, MEMORY_TOTAL_MIB)
+
+    def _warm(self, power_w: float, now_seconds: float) -> None:
+        """Each part goes towards the steady temperature for the time that has passed."""
+        previous, self._sampled_at_seconds = self._sampled_at_seconds, now_seconds
+        passed = 0.0 if previous is None else max(0.0, now_seconds - previous)
+        steady = self._steady_c(power_w)
+        self._parts_c = [
+            steady + (part - steady) * exp(-passed / tau)
+            for (_, tau), part in zip(THERMAL_PARTS, self._parts_c, strict=True)
+        ]
+
+    def _steady_c(self, power_w: float) -> float:
+        return TEMPERATURE_AT_ZERO_W + DEGREES_PER_W * power_w + self._place_c
+
+
+def _within(value: float, lowest: float, highest: float) -> float:
+    return min(max(value, lowest), highest)
