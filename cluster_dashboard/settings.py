@@ -19,6 +19,10 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 STATE_DIR = (BASE_DIR / read_environment(os.environ).state_dir).resolve()
 ENVIRONMENT: Environment = read_environment({**read_state_file(STATE_DIR / ".env"), **os.environ})
 
+#: Pidfiles, locks and the embedded broker's socket; log files of each process.
+RUN_DIR = STATE_DIR / "run"
+LOG_DIR = STATE_DIR / "log"
+
 # --- Django ---------------------------------------------------------------------------------------
 
 # Without a key (before the first start) each process has one of its own: nobody can be signed in yet.
@@ -120,7 +124,7 @@ else:
 #: True where this cluster starts its own server on a unix socket.
 BROKER_EMBEDDED = not ENVIRONMENT.redis_url
 # A unix socket's path is at most 107 bytes long; a deep state folder gets a short one in the temporary folder.
-BROKER_SOCKET = STATE_DIR / "run" / "broker.sock"
+BROKER_SOCKET = RUN_DIR / "broker.sock"
 if len(os.fsencode(BROKER_SOCKET)) > 100:
     BROKER_SOCKET = (
         Path(tempfile.gettempdir())
@@ -130,6 +134,9 @@ if len(os.fsencode(BROKER_SOCKET)) > 100:
 REDIS_URL = ENVIRONMENT.redis_url or f"unix://{BROKER_SOCKET}?db=0"
 
 # --- The cluster ----------------------------------------------------------------------------------
+
+#: What CUDA_VISIBLE_DEVICES leaves us, one for each worker; None: not set, GPU 0 is the first worker's.
+CUDA_DEVICES = os.environ["CUDA_VISIBLE_DEVICES"].split(",") if os.environ.get("CUDA_VISIBLE_DEVICES") else None
 
 #: "module:Class" of each built-in job type; installed packages add theirs by entry point.
 JOB_TYPES = [

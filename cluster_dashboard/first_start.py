@@ -1,0 +1,158 @@
+"""What the first start makes and every later one finds: folders, secrets, tables, admin user, first rows."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.core.management import call_command
+from django.db import DatabaseError, connection, transaction
+from django.db.migrations.executor import MigrationExecutor
+from django.db.models import Q
+
+from cluster_dashboard.environment import ACCEPTED, EnvironmentInvalid, GpuBackendName, read_state_file
+from cluster_dashboard.run_files import take_lock
+from scheduler.faults import FaultProfile, default_failure_rate
+from scheduler.models import Control, Gpu
+from scheduler.states import PRESETS
+
+ADMIN_NAME: Final = "admin"
+
+#: What is generated where neither the environment nor an earlier start gives it.
+GENERATED: Final[dict[str, Callable[[], str]]] = {
+    "SECRET_KEY": lambda: secrets.token_urlsafe(48),
+    "API_TOKEN": lambda: secrets.token_urlsafe(32),
+    "ADMIN_PASSWORD": lambda: secrets.token_urlsafe(12),
+    "FLOWER_PASSWORD": lambda: secrets.token_urlsafe(16),
+    "SEED": lambda: str(secrets.randbelow(2**31)),
+}
+
+
+def secrets_path() -> Path:
+    return Path(settings.STATE_DIR, ".env")
+
+
+def begin() -> None:
+    """Folders and secrets. Where secrets were missing this process starts anew: its settings are older than they."""
+    make_state_dir()
+    if create_missing_secrets():
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 (no shell is the point)
+
+
+def make_state_dir() -> None:
+    """The state folder and its rooms, for us alone. Raises EnvironmentInvalid where it cannot be written."""
+    os.umask(0o077)
+    try:
+        for folder in (settings.STATE_DIR, settings.RUN_DIR, settings.LOG_DIR):
+            Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
+            probe = Path(folder, f".probe-{os.getpid()}")
+            probe.touch()
+            probe.unlink()
+    except OSError as error:
+        raise EnvironmentInvalid(
+            f"STATE_DIR: {settings.STATE_DIR} cannot be written ({error.strerror}); it takes {ACCEPTED['STATE_DIR']}"
+        ) from None
+
+
+def create_missing_secrets() -> bool:
+    """Whether any was made: then the settings, which are read already, do not know it yet."""
+    missing = [name for name in GENERATED if getattr(settings.ENVIRONMENT, name.lower()) is None]
+    if not missing:
+        return False
+    lock = take_lock("secrets")
+    try:
+        there = read_state_file(secrets_path())
+        fresh = {name: GENERATED[name]() for name in missing if not there.get(name)}
+        if fresh:
+            _replace_secrets(there | fresh)
+    finally:
+        os.close(lock)
+    return True
+
+
+def _replace_secrets(values: dict[str, str]) -> None:
+    """All or nothing, and never readable for others, not even for a moment."""
+    path = secrets_path()
+    fresh = path.with_name(f".env.{os.getpid()}.new")
+    text = "# Generated at first start. Variables of the environment rank above these.\n"
+    text += "".join(f"{name}={value}\n" for name, value in values.items())
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+
+
+def prepare_database() -> None:
+    """Tables, admin user and first rows; what is there already stays as it is."""
+    try:
+        connection.ensure_connection()
+    except DatabaseError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise EnvironmentInvalid(f"DATABASE_URL: the database does not answer: {reason}") from None
+    migrate()
+    with transaction.atomic():
+        create_admin()
+        create_control()
+        create_gpus()
+
+
+def migrate() -> bool:
+    """Whether there was anything to do. Asked first: Django's command takes its time even for nothing."""
+    executor = MigrationExecutor(connection)
+    if not executor.migration_plan(executor.loader.graph.leaf_nodes()):
+        return False
+    call_command("migrate", interactive=False, verbosity=0)
+    return True
+
+
+def create_admin() -> None:
+    """Once: a changed password, another superuser or another name for it is somebody's decision."""
+    users = get_user_model().objects
+    if users.filter(Q(is_superuser=True) | Q(username=ADMIN_NAME)).exists():
+        return
+    users.create_superuser(ADMIN_NAME, password=settings.ENVIRONMENT.admin_password)
+
+
+def create_control() -> None:
+    rate = settings.ENVIRONMENT.job_rate
+    real = uses_real_gpus()
+    Control.objects.get_or_create(
+        id=1,
+        defaults={
+            "rate_per_minute": rate,
+            "preset": next((name for name, preset in PRESETS.items() if preset.rate_per_minute == rate), ""),
+            "seed": settings.ENVIRONMENT.seed or 0,
+            # On real hardware nothing is broken or loaded before somebody asks for it.
+            "paused": real,
+            "fault_profile": FaultProfile.NONE if real else FaultProfile.DEMO,
+        },
+    )
+
+
+def create_gpus() -> None:
+    count = settings.ENVIRONMENT.gpu_count
+    backend = GpuBackendName.NVML if uses_real_gpus() else GpuBackendName.SIMULATED
+    Gpu.objects.bulk_create(
+        [Gpu(index=index, backend=backend, failure_rate=default_failure_rate(index, count)) for index in range(count)],
+        ignore_conflicts=True,
+    )
+
+
+def uses_real_gpus() -> bool:
+    """Whether GPU_BACKEND, asked or found, is the real hardware."""
+    return settings.ENVIRONMENT.gpu_backend is GpuBackendName.NVML
+
+
+def admin_password_works() -> bool:
+    """Whether the generated password is still the admin's (it may have been changed since)."""
+    user = get_user_model().objects.filter(username=ADMIN_NAME).first()
+    password = settings.ENVIRONMENT.admin_password
+    return user is not None and password is not None and user.check_password(password)

@@ -1,0 +1,26 @@
+"""`manage.py start ROLE`: one process of the cluster, until it is stopped."""
+
+import sys
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from cluster_dashboard import first_start, processes
+
+
+class Command(BaseCommand):
+    help = "Runs one process of the cluster: broker, scheduler, beat, gpu-0 (or gpu --index 0), web or flower."
+    requires_system_checks = []
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("role", help="broker, scheduler, beat, gpu-N, web, flower")
+        parser.add_argument("--index", type=int, help="which GPU, for role gpu")
+
+    def handle(self, *_args: Any, **options: Any) -> None:
+        try:
+            process = processes.parse(options["role"], options["index"])
+        except ValueError as error:
+            raise CommandError(str(error)) from None
+        first_start.make_state_dir()
+        sys.exit(processes.run(process))

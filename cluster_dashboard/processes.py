@@ -1,0 +1,197 @@
+"""The roles of the cluster, and how each one starts in the process that calls `run`."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from django.conf import settings
+from setproctitle import setproctitle
+
+from cluster_dashboard import broker
+from cluster_dashboard.environment import EnvironmentInvalid
+from cluster_dashboard.run_files import LockHeld, remove_pid, take_lock, write_pid
+
+#: sysexits.h's "temporary failure": another one is still running, try again later.
+EXIT_LOCKED: Final = 75
+
+#: One thread for each process of ours: eight workers with a BLAS pool each would fight for the same cores.
+#: They act only if they are set before numpy is imported.
+BLAS_VARIABLES: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+class Role(StrEnum):
+    """In the order in which they start."""
+
+    BROKER = "broker"
+    SCHEDULER = "scheduler"
+    BEAT = "beat"
+    GPU = "gpu"
+    WEB = "web"
+    FLOWER = "flower"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """One process of the cluster; only GPU workers have an index."""
+
+    role: Role
+    index: int | None = None
+
+    @property
+    def name(self) -> str:
+        return self.role if self.index is None else f"{self.role}-{self.index}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """exclusive: whether a second one on the same state folder has to wait for the end of the first."""
+
+    start: Callable[[Process], None]
+    exclusive: bool = False
+
+
+def parse(words: str, index: int | None = None) -> Process:
+    """`gpu-3`, or `gpu` with index 3, or a role without index. Raises ValueError with what is accepted."""
+    role_name, _, number = words.partition("-")
+    if number and index is not None:
+        raise ValueError(f"{words}: the index is given twice")
+    if role_name not in set(Role):
+        raise ValueError(f"{words}: no such role; roles are {', '.join(Role)} (GPU workers: gpu-0, gpu-1, ...)")
+    role = Role(role_name)
+    if number:
+        if not number.isdecimal():
+            raise ValueError(f"{words}: the index of a GPU is a whole number")
+        index = int(number)
+    if (role is Role.GPU) != (index is not None):
+        raise ValueError(f"{words}: " + ("which GPU? gpu-0, gpu-1, ..." if role is Role.GPU else "has no index"))
+    return Process(role=role, index=index)
+
+
+def all_processes() -> list[Process]:
+    """What one machine runs, in the order in which it starts."""
+    embedded = [Process(role=Role.BROKER)] if settings.BROKER_EMBEDDED else []
+    workers = [Process(role=Role.GPU, index=index) for index in range(settings.ENVIRONMENT.gpu_count)]
+    return [
+        *embedded,
+        Process(role=Role.SCHEDULER),
+        Process(role=Role.BEAT),
+        *workers,
+        Process(role=Role.WEB),
+        Process(role=Role.FLOWER),
+    ]
+
+
+def run(process: Process) -> int:
+    """Is the process until it is stopped; gives its exit code."""
+    os.umask(0o077)
+    limit_blas_threads()
+    entry, name, pid = ENTRIES[process.role], process.name, os.getpid()
+    try:
+        lock = take_lock(name) if entry.exclusive else None
+    except LockHeld as held:
+        print(f"{held}: waited in vain", flush=True)
+        return EXIT_LOCKED
+    if lock is not None and process.role is Role.BROKER:
+        # Held for as long as the server that this process becomes.
+        os.set_inheritable(lock, True)  # noqa: FBT003
+    setproctitle(f"gpu-cluster: {name}")
+    write_pid(name, pid)
+    try:
+        entry.start(process)
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    finally:
+        remove_pid(name, pid)
+    return 0
+
+
+def limit_blas_threads() -> None:
+    for variable in BLAS_VARIABLES:
+        os.environ.setdefault(variable, "1")
+
+
+# --- How each role starts. Imports stand inside: no process pays for another one's libraries. -----
+
+
+def _broker(_process: Process) -> None:
+    broker.exec_server()
+
+
+def _scheduler(_process: Process) -> None:
+    from scheduler.loops import main  # noqa: PLC0415
+
+    main()
+
+
+def _beat(_process: Process) -> None:
+    from scheduler.celery import beat_main  # noqa: PLC0415
+
+    beat_main()
+
+
+def _gpu(process: Process) -> None:
+    assert process.index is not None  # noqa: S101 (parse and all_processes see to it)
+    visible = settings.CUDA_DEVICES
+    # Pinned before anything of CUDA is loaded; a GPU that does not exist must be none, not the first one.
+    os.environ["CUDA_VISIBLE_DEVICES"] = (
+        str(process.index) if visible is None else visible[process.index] if process.index < len(visible) else ""
+    )
+    from gpu_tasks.worker import main  # noqa: PLC0415
+
+    main(process.index)
+
+
+def _web(_process: Process) -> None:
+    import uvicorn  # noqa: PLC0415
+
+    # uvicorn raises the signal that stopped it once more when it is done: that must end in a clean exit.
+    signal.signal(signal.SIGTERM, lambda *_: exit_cleanly())
+    config = uvicorn.Config(
+        "cluster_dashboard.asgi:application",
+        host=settings.ENVIRONMENT.bind_host,
+        port=settings.ENVIRONMENT.web_port,
+        ws="websockets-sansio",
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=3,
+        server_header=False,
+    )
+    uvicorn.Server(config).run()
+
+
+def exit_cleanly() -> None:
+    raise SystemExit(0)
+
+
+def _flower(_process: Process) -> None:
+    from scheduler.celery import app  # noqa: PLC0415
+
+    password = settings.ENVIRONMENT.flower_password
+    if password is None:
+        raise EnvironmentInvalid("FLOWER_PASSWORD: not there yet; run `manage.py setup` first")
+    # By variable: an argument would stand in the list of processes.
+    os.environ["FLOWER_BASIC_AUTH"] = f"admin:{password}"
+    options = {
+        "address": settings.ENVIRONMENT.bind_host,
+        "port": settings.ENVIRONMENT.flower_port,
+        # Workers send their events anyway; asking them again every 5 s costs each of them a wake-up.
+        "enable_events": "false",
+        "max_tasks": 5000,
+        "logging": "none",  # ours is set up already
+    }
+    app.start(["-q", "flower", *(f"--{name}={value}" for name, value in options.items())])
+
+
+ENTRIES: Final[dict[Role, Entry]] = {
+    Role.BROKER: Entry(start=_broker, exclusive=True),
+    Role.SCHEDULER: Entry(start=_scheduler),
+    Role.BEAT: Entry(start=_beat, exclusive=True),
+    Role.GPU: Entry(start=_gpu, exclusive=True),
+    Role.WEB: Entry(start=_web),
+    Role.FLOWER: Entry(start=_flower),
+}

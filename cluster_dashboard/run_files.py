@@ -1,0 +1,66 @@
+"""Files in $STATE_DIR/run that say which process runs: pidfiles, and locks that keep a second one out."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from pathlib import Path
+from typing import Final
+
+from django.conf import settings
+
+#: How long a new process waits for the end of the one before it. A killed worker's child needs about 1 s.
+LOCK_WAIT_SECONDS: Final = 10.0
+
+
+class LockHeld(Exception):
+    """Another living process holds the lock."""
+
+
+def pid_path(name: str) -> Path:
+    return Path(settings.RUN_DIR, f"{name}.pid")
+
+
+def lock_path(name: str) -> Path:
+    return Path(settings.RUN_DIR, f"{name}.lock")
+
+
+def write_pid(name: str, pid: int) -> None:
+    """Atomic: a reader finds the old pid or the new one, never half of one."""
+    path = pid_path(name)
+    fresh = path.with_suffix(f".{pid}.new")
+    fresh.write_text(f"{pid}\n")
+    fresh.replace(path)
+
+
+def read_pid(name: str) -> int | None:
+    try:
+        return int(pid_path(name).read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def remove_pid(name: str, pid: int) -> None:
+    """Leaves the file of a successor alone."""
+    if read_pid(name) == pid:
+        pid_path(name).unlink(missing_ok=True)
+
+
+def take_lock(name: str, *, wait_seconds: float = LOCK_WAIT_SECONDS) -> int:
+    """The lock's file descriptor: the lock ends when it and every copy that a child inherited are closed.
+
+    So it says that nothing of the old process is left, its forked job included. Raises LockHeld.
+    """
+    descriptor = os.open(lock_path(name), os.O_RDWR | os.O_CREAT, 0o600)
+    deadline = time.monotonic() + wait_seconds
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                os.close(descriptor)
+                raise LockHeld(f"another {name} is still running on this state folder") from None
+            time.sleep(0.05)
+        else:
+            return descriptor

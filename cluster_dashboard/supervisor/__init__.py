@@ -1,0 +1,1 @@
+"""Keeps the processes of one machine alive: a guardian, its supervisor, and the supervisor's children."""

@@ -1,0 +1,125 @@
+"""The process above the supervisor: does nothing but start it again if it is killed."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import importlib.util
+import os
+import signal
+import sys
+import time
+import traceback
+from dataclasses import dataclass
+from typing import Final
+
+from setproctitle import setproctitle
+
+from cluster_dashboard import processes
+from cluster_dashboard.run_files import read_pid
+from cluster_dashboard.supervisor import unix
+from cluster_dashboard.supervisor.backoff import Backoff
+
+#: sysexits.h's "internal software error": the supervisor met a bug of ours, and is started again too.
+EXIT_BUG: Final = 70
+
+#: What every role needs. Loaded once, before the first fork, so that its memory is shared.
+PRELOADED: Final = (
+    "numpy",
+    "numpy.random",
+    "redis",
+    "scheduler.celery",
+    "scheduler.ticks",
+    "scheduler.loops",
+    "gpu_tasks.worker",
+)
+
+#: How long the broker of a dead supervisor may take to write its file and end.
+BROKER_END_SECONDS: Final = 5.0
+
+
+@dataclass(slots=True)
+class Guardian:
+    _supervisor_pid: int = 0
+    _stop_asked: bool = False
+
+    def run(self) -> int:
+        unix.become_subreaper()
+        setproctitle("gpu-cluster: guardian")
+        self._pass_stop_signals_on()
+        backoff = Backoff()
+        while True:
+            began = time.monotonic()
+            status = self._run_supervisor()
+            _end_leftovers()
+            code = os.waitstatus_to_exitcode(status)
+            if self._stop_asked or code not in {EXIT_BUG, *(-number for number in signal.Signals)}:
+                return code if code >= 0 else 1
+            delay = backoff.delay_after(time.monotonic() - began)
+            print(f"The supervisor ended: {unix.describe_end(status)}; starts again in {delay:.1f} s", file=sys.stderr)
+            time.sleep(delay)
+
+    def _pass_stop_signals_on(self) -> None:
+        for number in unix.STOP_SIGNALS:
+            if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._pass_on)
+
+    def _pass_on(self, number: int, _frame: object) -> None:
+        self._stop_asked = True
+        if self._supervisor_pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._supervisor_pid, number)
+
+    def _run_supervisor(self) -> int:
+        with unix.stop_signals_held():
+            pid = os.fork()
+            if pid == 0:
+                _be_the_supervisor()
+            self._supervisor_pid = pid
+        _, status = os.waitpid(pid, 0)
+        self._supervisor_pid = 0
+        return status
+
+
+def _be_the_supervisor() -> None:
+    """Never returns. Signals are held until the supervisor listens."""
+    code = EXIT_BUG
+    try:
+        from cluster_dashboard.supervisor.run import run  # noqa: PLC0415
+
+        code = run()
+    except BaseException:  # noqa: BLE001 (the last frame of this process: there is nobody above to tell)
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+
+
+def _end_leftovers() -> None:
+    """What a killed supervisor left became ours: its successor must find no port, lock or GPU taken."""
+    deadline = time.monotonic() + BROKER_END_SECONDS
+    broker_pid = read_pid("broker")
+    while left := unix.child_pids():
+        for pid in left:
+            if pid != broker_pid or time.monotonic() > deadline:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+        time.sleep(0.02)
+
+
+def main() -> int:
+    processes.limit_blas_threads()
+    try:
+        gc.disable()  # garbage found between the forks would be written, and its pages be copied
+        for name in PRELOADED:
+            if importlib.util.find_spec(name):
+                importlib.import_module(name)
+        gc.enable()
+        return Guardian().run()
+    except KeyboardInterrupt:
+        return 130

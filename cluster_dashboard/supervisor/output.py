@@ -1,0 +1,60 @@
+"""Where the lines of all processes meet: the terminal and one log file for each process."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cluster_dashboard.logs import LineFormatter
+from cluster_dashboard.supervisor.log_file import LogFile
+from cluster_dashboard.supervisor.terminal import Terminal, decorate
+
+#: The supervisor's own name among the processes.
+OWN_NAME = "cluster"
+
+
+@dataclass(slots=True)
+class Output:
+    """json: lines go out as they come, those that are not JSON (the broker's, a traceback) become it."""
+
+    folder: Path
+    json: bool
+    terminal: Terminal = field(default_factory=Terminal)
+    _files: dict[str, LogFile] = field(default_factory=dict)
+
+    @property
+    def color(self) -> bool:
+        return not self.json and self.terminal.is_tty
+
+    def line(self, name: str, line: str) -> None:
+        if name not in self._files:
+            self._files[name] = LogFile(path=self.folder / f"{name}.log")
+        self._files[name].write(line)
+        self.terminal.print(_as_json(name, line) if self.json else decorate(name, line, color=self.color))
+
+    def close_files(self) -> None:
+        for file in self._files.values():
+            file.close()
+
+
+class OutputHandler(logging.Handler):
+    """The supervisor's own records, as lines among the others."""
+
+    def __init__(self, output: Output) -> None:
+        super().__init__()
+        self._output = output
+        self.setFormatter(LineFormatter(json=output.json, color=False))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        for line in self.format(record).splitlines():
+            self._output.line(OWN_NAME, line)
+
+
+def _as_json(name: str, line: str) -> str:
+    if line.startswith("{") and line.endswith("}"):
+        return line
+    at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    return json.dumps({"at": at, "level": "INFO", "logger": name, "event": line})

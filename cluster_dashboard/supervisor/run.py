@@ -1,0 +1,76 @@
+"""The supervisor's process, from its first line to its last."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import sys
+import time
+
+from django.conf import settings
+from django.db import connections
+from setproctitle import setproctitle
+
+from cluster_dashboard import broker, first_start, processes
+from cluster_dashboard.environment import EnvironmentInvalid
+from cluster_dashboard.run_files import remove_pid, write_pid
+from cluster_dashboard.supervisor import before, unix
+from cluster_dashboard.supervisor.output import Output, OutputHandler
+from cluster_dashboard.supervisor.summary import summary
+from cluster_dashboard.supervisor.supervisor import Supervisor
+from scheduler.logs import event_logger
+
+log = event_logger("cluster")
+
+
+def run() -> int:
+    """Gives the exit code of `up`: 0 after a stop that was asked for, 1 where it could not start."""
+    os.setpgid(0, 0)
+    unix.become_subreaper()
+    setproctitle("gpu-cluster: supervisor")
+    try:
+        lock = before.take_cluster_lock()
+        before.check_ports()
+        if settings.BROKER_EMBEDDED:
+            broker.make_socket_dir()
+            broker.server_command()
+        else:
+            broker.check_given_broker()
+        return _supervise(lock)
+    except (EnvironmentInvalid, before.AlreadyRunning) as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def _supervise(lock: int) -> int:
+    began = time.monotonic()
+    output = Output(folder=settings.LOG_DIR, json=settings.ENVIRONMENT.log_format == "json")
+    logging.getLogger().handlers = [OutputHandler(output)]
+    supervisor = Supervisor(processes.all_processes(), output, lock)
+    supervisor.listen()
+    write_pid("up", os.getpid())
+    log.info("starting", state=settings.STATE_DIR, gpus=settings.ENVIRONMENT.gpu_count)
+    first_start.prepare_database()
+    connections.close_all()  # a connection shared by a fork answers the wrong one
+    log.info("database is ready", after_s=f"{time.monotonic() - began:.1f}")
+    gc.collect()
+    gc.freeze()  # what is there now is never looked at again: its pages stay shared with every child
+    _until_stopped(supervisor, output, began)
+    log.info("all stopped")
+    output.terminal.flush(wait_seconds=0.5)
+    remove_pid("up", os.getpid())
+    return 0
+
+
+def _until_stopped(supervisor: Supervisor, output: Output, began: float) -> None:
+    shown = False
+    while not supervisor.stopped:
+        supervisor.tick()
+        if supervisor.all_ready and not shown:
+            shown = True
+            log.info("cluster is ready", after_s=f"{time.monotonic() - began:.1f}", web=before.address("web"))
+            if not output.json:
+                for line in summary(show_password=output.terminal.is_tty):
+                    output.terminal.print(line)
+    supervisor.end_what_is_left()

@@ -1,0 +1,42 @@
+"""What `up` shows when the cluster runs."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import connections
+
+from cluster_dashboard import first_start
+from cluster_dashboard.supervisor.before import address
+
+
+def summary(*, show_password: bool) -> list[str]:
+    """show_password: only for a terminal; a redirected output is a log, and secrets never go there."""
+    environment = settings.ENVIRONMENT
+    rows = [
+        ("Dashboard", address("web")),
+        ("Admin", f"{address('web')}admin/   {_login(show_password=show_password)}"),
+        ("Flower", f"{address('flower')}   user admin, FLOWER_PASSWORD in {first_start.secrets_path()}"),
+        ("API", f"{address('web')}api/docs   token: API_TOKEN in {first_start.secrets_path()}"),
+        ("Logs", str(settings.LOG_DIR)),
+        ("Stop", "Ctrl-C (a second one does not wait for running jobs)"),
+    ]
+    title = f"The GPU cluster is running: {environment.gpu_count} GPU workers ({environment.gpu_backend})"
+    return _box([title, "", *(f"{name:<10} {value}" for name, value in rows)])
+
+
+def _login(*, show_password: bool) -> str:
+    try:
+        works = first_start.admin_password_works()
+    finally:
+        connections.close_all()  # the next fork must not share a connection
+    if not works:
+        return "with a password of your own"
+    if not show_password:
+        return f"user admin, ADMIN_PASSWORD in {first_start.secrets_path()}"
+    return f"user admin, password {settings.ENVIRONMENT.admin_password}"
+
+
+def _box(lines: list[str]) -> list[str]:
+    width = max(map(len, lines))
+    edge = "─" * (width + 2)
+    return [f"╭{edge}╮", *(f"│ {line:<{width}} │" for line in lines), f"╰{edge}╯"]

@@ -1,0 +1,62 @@
+"""What Linux offers to lose no process: parent-death signals and subreapers. Elsewhere these do nothing."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+_PR_SET_PDEATHSIG: Final = 1
+_PR_SET_CHILD_SUBREAPER: Final = 36
+
+#: Ctrl-C, kill, and the end of the terminal.
+STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+_libc: Final = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+def die_with_parent(parent_pid: int, death_signal: signal.Signals) -> None:
+    """Called in a child: the kernel sends it the signal when its parent ends, however that ends."""
+    _prctl(_PR_SET_PDEATHSIG, int(death_signal))
+    if os.getppid() != parent_pid:
+        os._exit(1)  # it ended before the call above
+
+
+def become_subreaper() -> None:
+    """Orphans among our descendants become our children, so that we can end them."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def child_pids() -> list[int]:
+    """Every child of this single-threaded process, adopted ones and zombies included."""
+    pid = os.getpid()
+    try:
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
+
+
+@contextmanager
+def stop_signals_held() -> Iterator[None]:
+    """For a fork: a signal must not meet the child while it still has its parent's handlers."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def describe_end(status: int) -> str:
+    """A wait status in words."""
+    code = os.waitstatus_to_exitcode(status)
+    return f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
+
+
+def _prctl(option: int, value: int) -> None:
+    if _libc is not None and _libc.prctl(option, value, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl")
