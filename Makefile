@@ -1,0 +1,38 @@
+# Everything a newcomer types. Each target sets up what it needs.
+.DEFAULT_GOAL := help
+.PHONY: help run test lint gpu requirements
+SHELL := /bin/sh
+
+# The first Python that really runs and can read requirements/bootstrap.py: a shim on PATH may do neither.
+# .venv's own is asked first, since it starts fastest.
+BOOTSTRAP = for python in .venv/bin/python python3 python /usr/bin/python3 python3.13 python3.12; do \
+	if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 9))' 2>/dev/null; then \
+		exec "$$python" requirements/bootstrap.py $(1); fi; done; \
+	echo "make: no python3 (3.9 or later) runs here: install one" >&2; exit 1
+
+help: ## What there is
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 22
+
+run: ## The cluster on this machine, until Ctrl-C (variables: .env.example)
+	@($(call BOOTSTRAP,base))
+	@exec .venv/bin/python manage.py up
+
+test: ## All tests that need no Docker and no GPU (ARGS="tests/unit -x" for some)
+	@($(call BOOTSTRAP,base test))
+	@exec .venv/bin/python -m pytest $(ARGS)
+
+lint: ## Style, types and the direction of imports
+	@($(call BOOTSTRAP,base test))
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+gpu: ## What a GPU host needs on top (CuPy): before `GPU_BACKEND=nvml make run`
+	@($(call BOOTSTRAP,base gpu))
+
+requirements: ## Pin again what requirements/*.in ask for
+	@($(call BOOTSTRAP,base test))
+	@cd requirements && for name in base test gpu uv; do \
+		../.venv/bin/pip-compile -q --generate-hashes --strip-extras --no-emit-index-url --no-emit-find-links \
+			--no-emit-trusted-host --no-header --allow-unsafe "$$name.in" -o "$$name.txt" || exit 1; done
