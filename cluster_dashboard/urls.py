@@ -1,6 +1,14 @@
 """Every address of the dashboard."""
 
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path
 
-urlpatterns = [path("admin/", admin.site.urls)]
+urlpatterns = [
+    path("admin/", admin.site.urls),
+    path("", include("cluster_dashboard.web.urls")),
+]
+
+handler400 = "cluster_dashboard.web.errors.bad_request"
+handler403 = "cluster_dashboard.web.errors.forbidden"
+handler404 = "cluster_dashboard.web.errors.not_found"
+handler500 = "cluster_dashboard.web.errors.server_error"

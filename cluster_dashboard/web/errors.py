@@ -1,0 +1,42 @@
+"""What is answered where no view answers: a page in our look, or problem details below /api/."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.template.loader import render_to_string
+
+#: Status: title, and what the reader can do about it.
+PAGES: Final = {
+    400: ("Bad request", "The server did not understand this request."),
+    403: ("Not allowed", "Your account may not open this page. Sign in with another account, or ask for staff rights."),
+    404: ("Not found", "There is no page at this address."),
+    500: ("Something broke", "The error is in the log of the web process. Try again in a moment."),
+}
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return _answer(request, 400)
+
+
+def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return _answer(request, 403)
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return _answer(request, 404)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    return _answer(request, 500)
+
+
+def _answer(request: HttpRequest, status: int) -> HttpResponse:
+    title, text = PAGES[status]
+    if request.path.startswith("/api/"):
+        problem = {"type": "about:blank", "title": title, "status": status, "detail": text, "errors": []}
+        return JsonResponse(problem, status=status, content_type="application/problem+json")
+    # Without the request: its context would read the user from a database that may be the very thing that broke.
+    page = render_to_string("error.html", {"status": status, "title": title, "text": text})
+    return HttpResponse(page, status=status)

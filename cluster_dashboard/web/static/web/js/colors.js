@@ -1,0 +1,47 @@
+// Colours: of job types (with the little entry that shows one), and what a CSS colour is on a canvas in the theme that is shown.
+import { element } from "./dom.js";
+import { words } from "./format.js";
+
+const BUILT_IN = new Set(["sleep", "compute", "matrix", "fault_injection"]);
+const resolved = new Map();
+const probe = document.createElement("i");
+probe.hidden = true;
+document.body.append(probe);
+
+/** The CSS colour of a job type: a token for the built-in ones, else one made from the name, always the same. */
+export function typeColor(type) {
+  if (BUILT_IN.has(type)) return `var(--t-${type})`;
+  // Greens and pinks: the blues, amber and red have a meaning on this page already.
+  const free = hash(type) % 180;
+  const hue = free < 120 ? 65 + free : 290 + (free - 120);
+  return `light-dark(hsl(${hue} 55% 40%), hsl(${hue} 55% 64%))`;
+}
+
+/** A swatch with the type's name. */
+export function typeEntry(type) {
+  const swatch = element("i", { attributes: { "aria-hidden": "true" } });
+  swatch.style.background = typeColor(type);
+  return element("span", { className: "swatch" }, swatch, words(type));
+}
+
+/** A CSS colour (or "--token") as a canvas takes it. */
+export function canvasColor(color) {
+  if (!resolved.has(color)) {
+    probe.style.color = color.startsWith("--") ? `var(${color})` : color;
+    resolved.set(color, getComputedStyle(probe).color);
+  }
+  return resolved.get(color);
+}
+
+/** To be called when the theme changes. */
+export function forgetColors() {
+  resolved.clear();
+}
+
+/** FNV-1a, spread once more: similar names get far apart hues. */
+function hash(text) {
+  let value = 2166136261;
+  for (const char of text) value = Math.imul(value ^ char.codePointAt(0), 16777619);
+  value = Math.imul(value ^ (value >>> 15), 2246822519);
+  return (value ^ (value >>> 13)) >>> 0;
+}

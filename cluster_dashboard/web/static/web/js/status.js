@@ -1,0 +1,99 @@
+// Says how old the numbers are: connection state, stale banner and dimming, tab title.
+import { setAttribute, setText } from "./dom.js";
+import { clock } from "./format.js";
+
+const STALE_MS = 3_000;
+const TITLES = { connecting: "Connecting", live: "Live", stale: "Stale", unavailable: "Unavailable", outdated: "Reload needed" };
+const WHAT_NOW = { connecting: "Connecting…", stale: "Reconnecting…", unavailable: "Trying again…", outdated: "" };
+const byId = (id) => document.getElementById(id);
+
+export class Status {
+  #connection = byId("connection");
+  #state = byId("connection-state");
+  #detail = byId("connection-detail");
+  #text = byId("banner-text");
+  #alert = byId("banner-alert");
+  #startedAt = performance.now();
+  #heardAt = null;
+  #arrivals = [];
+  #dataAt = null;
+  #busy = "";
+  #unavailable = null;
+  #outdated = false;
+
+  constructor() {
+    setInterval(() => this.show(), 500);
+    document.addEventListener("visibilitychange", () => this.show());
+  }
+
+  heardSnapshot(snapshot) {
+    this.#heardAt = performance.now();
+    this.#arrivals = [...this.#arrivals.slice(-9), this.#heardAt];
+    this.#dataAt = snapshot.at;
+    this.#unavailable = null;
+    this.#busy = `${snapshot.kpi.busy ?? "–"}/${snapshot.gpus.length} busy`;
+  }
+
+  heardUnavailable(message) {
+    this.#unavailable = message.message;
+    this.#arrivals = [];
+  }
+
+  /** The server speaks another version of the protocol: only a reload helps. */
+  heardOtherVersion() {
+    this.#outdated = true;
+  }
+
+  show() {
+    if (document.hidden) return;
+    const state = this.#now();
+    const old = state !== "live" && (state !== "connecting" || this.#silence() >= STALE_MS);
+    setAttribute(this.#connection, "data-state", state);
+    setText(this.#state, TITLES[state]);
+    setText(this.#detail, this.#details(state));
+    document.body.classList.toggle("stale", old);
+    if (old) setText(this.#text, `${this.#reason(state)} ${this.#from()} ${WHAT_NOW[state]}`.trim());
+    // Announced once for each state: a counting age would be read aloud every second.
+    setText(this.#alert, old ? this.#spoken(state) : "");
+    document.title = [state === "live" ? this.#busy : "", TITLES[state], "GPU cluster"].filter(Boolean).join(" · ");
+  }
+
+  #now() {
+    if (this.#outdated) return "outdated";
+    if (this.#unavailable !== null) return "unavailable";
+    if (this.#heardAt === null) return "connecting";
+    return this.#silence() >= STALE_MS ? "stale" : "live";
+  }
+
+  #silence() {
+    return performance.now() - (this.#heardAt ?? this.#startedAt);
+  }
+
+  #age() {
+    return `${Math.floor(this.#silence() / 1000)} s`;
+  }
+
+  #details(state) {
+    if (state === "live") return `${this.#hertz()} · ${clock(this.#dataAt)}`;
+    return this.#heardAt === null ? "" : ` · last update ${this.#age()} ago`;
+  }
+
+  #hertz() {
+    const seconds = (this.#arrivals.at(-1) - this.#arrivals[0]) / 1000;
+    return seconds > 0 ? ` · ${((this.#arrivals.length - 1) / seconds).toFixed(0)} Hz` : "";
+  }
+
+  #reason(state) {
+    if (state === "outdated") return "The server was updated. Reload this page.";
+    if (state === "unavailable") return `The cluster's data cannot be read: ${this.#unavailable}`;
+    return `No data for ${this.#age()}`;
+  }
+
+  #spoken(state) {
+    return state === "stale" || state === "connecting" ? "No data is coming. The numbers below are old. Reconnecting." : this.#reason(state);
+  }
+
+  #from() {
+    return this.#dataAt === null ? "— nothing to show yet." : `— numbers below are from ${clock(this.#dataAt)}.`;
+  }
+}

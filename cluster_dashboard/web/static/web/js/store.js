@@ -1,0 +1,146 @@
+// The last five minutes: history and snapshots merged, and trimmed so that memory stays bounded.
+export const SPAN_S = 300;
+const MAX_SPANS_PER_GPU = 5000;
+// States in which a GPU takes no job: the lane is hatched.
+const OFF_STATES = new Set(["draining", "fault", "offline", "unknown"]);
+
+export class Store {
+  snapshot = null;
+  at = 0;
+  series = emptySeries();
+  #lanes = new Map();
+
+  /** A history message replaces everything: after a reconnect the gap is filled by the server. */
+  mergeHistory(message) {
+    this.at = message.at;
+    this.snapshot = null;
+    for (const lane of this.#lanes.values()) lane.clear();
+    for (const { index, utilization } of message.gpus) this.lane(index).utilization = utilization.slice();
+    for (const span of message.spans) this.lane(span.gpu).merge(span);
+    this.series = { ...emptySeries(), ...structuredClone(message.series) };
+    this.#trim();
+  }
+
+  mergeSnapshot(message) {
+    this.at = message.at;
+    this.snapshot = message;
+    for (const gpu of message.gpus) {
+      const lane = this.lane(gpu.index);
+      lane.utilization.push([message.at, gpu.utilization_percent]);
+      for (const span of gpu.spans) lane.merge(span);
+      lane.noteState(gpu, message.at);
+    }
+    this.#appendSeries(message);
+    this.#trim();
+  }
+
+  lane(index) {
+    if (!this.#lanes.has(index)) this.#lanes.set(index, new Lane());
+    return this.#lanes.get(index);
+  }
+
+  /** Job types that are on a lane or waiting, in alphabetical order. */
+  types() {
+    const seen = new Set((this.snapshot?.next ?? []).map((job) => job.type));
+    for (const lane of this.#lanes.values()) for (const span of lane.spans) seen.add(span.type);
+    return [...seen].sort();
+  }
+
+  #appendSeries({ at, kpi, queues }) {
+    const waiting = Object.values(queues).map((queue) => queue.waiting);
+    const point = {
+      t: at,
+      arrived_per_minute: kpi.arrived_per_minute,
+      finished_per_minute: kpi.finished_per_minute,
+      wait_p50_s: kpi.wait_p50_s,
+      wait_p95_s: kpi.wait_p95_s,
+      utilization_percent: kpi.utilization_percent,
+      queued: waiting.includes(null) ? null : waiting.reduce((sum, n) => sum + n, 0),
+      failed_percent: failedPercent(kpi),
+      power_w: kpi.power_w,
+    };
+    for (const [name, values] of Object.entries(this.series)) values.push(point[name] ?? null);
+  }
+
+  #trim() {
+    const from = this.at - SPAN_S;
+    const old = firstIndex(this.series.t, (t) => t >= from);
+    if (old > 0) for (const values of Object.values(this.series)) values.splice(0, old);
+    for (const lane of this.#lanes.values()) lane.trim(from);
+  }
+}
+
+/** One GPU's last five minutes. spans: sorted by start. off: periods in which it took no job. to: null while open. */
+class Lane {
+  utilization = [];
+  spans = [];
+  off = [];
+  #byKey = new Map();
+  #seen = false;
+
+  merge(span) {
+    const key = `${span.job}/${span.attempt}`;
+    const known = this.#byKey.get(key);
+    if (known) {
+      Object.assign(known, span);
+      return;
+    }
+    const added = { ...span };
+    this.#byKey.set(key, added);
+    let place = this.spans.length;
+    while (place > 0 && this.spans[place - 1].started_at > added.started_at) place -= 1;
+    this.spans.splice(place, 0, added);
+  }
+
+  /** When a span ended. A GPU runs one job at a time: an end that was missed is the next one's start. */
+  endOf(position, now) {
+    return this.spans[position].ended_at ?? this.spans[position + 1]?.started_at ?? now;
+  }
+
+  /** Forgets what a history message tells anew; the periods in `off` are known to this page alone. */
+  clear() {
+    this.utilization = [];
+    this.spans = [];
+    this.#byKey.clear();
+  }
+
+  noteState({ state, note }, at) {
+    const open = this.off.at(-1)?.to === null ? this.off.at(-1) : null;
+    if (open?.state === state) open.note = note;
+    else {
+      if (open) open.to = at;
+      if (OFF_STATES.has(state)) this.off.push({ state, note, from: this.#seen ? at : this.#idleSince(at), to: null });
+    }
+    this.#seen = true;
+  }
+
+  /** A GPU that is off in the first message has run nothing since its last job. */
+  #idleSince(at) {
+    return this.spans.length > 0 ? Math.min(at, this.endOf(this.spans.length - 1, at)) : at - SPAN_S;
+  }
+
+  trim(from) {
+    const old = firstIndex(this.utilization, ([t]) => t >= from);
+    if (old > 0) this.utilization.splice(0, old);
+    let gone = 0;
+    while (gone < this.spans.length && this.endOf(gone, Infinity) < from) gone += 1;
+    gone = Math.max(gone, this.spans.length - MAX_SPANS_PER_GPU);
+    for (const span of this.spans.splice(0, gone)) this.#byKey.delete(`${span.job}/${span.attempt}`);
+    while (this.off.length > 0 && this.off[0].to !== null && this.off[0].to < from) this.off.shift();
+  }
+}
+
+export function failedPercent({ failed_last_hour: failed, ended_last_hour: ended }) {
+  return failed === null || !ended ? null : (failed / ended) * 100;
+}
+
+function emptySeries() {
+  const names = ["t", "arrived_per_minute", "finished_per_minute", "wait_p50_s", "wait_p95_s", "utilization_percent", "queued", "failed_percent", "power_w"];
+  return Object.fromEntries(names.map((name) => [name, []]));
+}
+
+/** The index of the first value that passes, or the length. */
+function firstIndex(values, passes) {
+  const index = values.findIndex(passes);
+  return index === -1 ? values.length : index;
+}

@@ -1,0 +1,53 @@
+// Jobs that just finished, and the events of the cluster.
+import { typeEntry } from "./colors.js";
+import { element, keepRows, setText, setValue } from "./dom.js";
+import { clock, duration, words } from "./format.js";
+
+const finished = document.getElementById("finished");
+const finishedEmpty = document.getElementById("finished-empty");
+const events = document.getElementById("events");
+const eventsEmpty = document.getElementById("events-empty");
+const SIGNS = { succeeded: "✓", failed: "✕", cancelled: "–" };
+
+export function renderFinished({ recent }) {
+  finishedEmpty.hidden = recent.length > 0;
+  keepRows(finished, recent, { key: (job) => `${job.id}/${job.attempt}`, create: createJob, update: updateJob });
+}
+
+function createJob(job) {
+  const name = element("td", { className: "mono name", title: job.name }, job.name);
+  if (job.attempt > 1) name.append(element("span", { className: "attempt", textContent: `attempt ${job.attempt}` }));
+  return element(
+    "tr",
+    {},
+    name,
+    element("td", { className: "wide" }, typeEntry(job.type)),
+    element("td", { className: "wide", textContent: job.priority }),
+    element("td", { className: "n", data: { of: "gpu" } }),
+    element("td", { className: "n wide", data: { of: "waited" } }),
+    element("td", { className: "n", data: { of: "ran" } }),
+    element("td", {}, element("span", { className: "result" })),
+  );
+}
+
+function updateJob(row, job) {
+  const cell = (of) => row.querySelector(`[data-of=${of}]`);
+  setValue(cell("gpu"), job.gpu === null ? null : String(job.gpu));
+  setValue(cell("waited"), duration(job.waited_s));
+  setValue(cell("ran"), duration(job.ran_s));
+  const result = row.querySelector(".result");
+  const word = job.state === "failed" && job.reason ? words(job.reason) : job.state === "succeeded" ? "done" : job.state;
+  result.classList.toggle("bad", job.state === "failed");
+  setText(result, `${SIGNS[job.state] ?? ""} ${word}`);
+}
+
+export function renderEvents(snapshot) {
+  eventsEmpty.hidden = snapshot.events.length > 0;
+  events.hidden = snapshot.events.length === 0;
+  keepRows(events, snapshot.events, { key: (event) => event.id, create: createEvent, update: () => {} });
+}
+
+function createEvent(event) {
+  const at = element("time", { textContent: clock(event.at), dateTime: new Date(event.at * 1000).toISOString() });
+  return element("li", { data: { kind: event.kind } }, at, element("span", { textContent: event.message }));
+}

@@ -1,0 +1,11 @@
+"""The addresses of the pages that people open."""
+
+from django.urls import path
+
+from cluster_dashboard.web import views
+
+urlpatterns = [
+    path("", views.live, name="live"),
+    path("login", views.SignIn.as_view(), name="login"),
+    path("logout", views.SignOut.as_view(), name="logout"),
+]
