@@ -1,0 +1,141 @@
+"""In the worker's child: claim, run, finish or fail."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Final
+
+from celery.exceptions import Ignore, Reject
+from django.db import DatabaseError
+
+from gpu_tasks.held import Held
+from gpu_tasks.injection import InjectedError, fault_for, striking
+from gpu_tasks.spool import Ending, Spool
+from scheduler import lifecycle
+from scheduler.catalogue import catalogue
+from scheduler.job_type import (
+    DeviceMemoryExhausted,
+    JobContext,
+    JobFailed,
+    ParamsInvalid,
+    ResultInvalid,
+    UnknownJobType,
+    parse_params,
+)
+from scheduler.lifecycle import Claimed, Refusal
+from scheduler.logs import event_logger
+from scheduler.states import JobState, Reason
+
+log = event_logger(__name__)
+
+#: A hint that is given back is held for so long first, so that an idle GPU can take the next one.
+GIVE_BACK_SECONDS: Final = 0.25
+
+#: A job's result as JSON, in bytes.
+RESULT_MAXIMUM_BYTES: Final = 64 * 1024
+
+#: How an exception of a job reads in its row; the first that matches.
+REASONS: Final[tuple[tuple[type[BaseException], Reason], ...]] = (
+    (InjectedError, Reason.INJECTED_ERROR),
+    (DeviceMemoryExhausted, Reason.OUT_OF_MEMORY),
+    (MemoryError, Reason.OUT_OF_MEMORY),
+    (ResultInvalid, Reason.RESULT_INVALID),
+    (UnknownJobType, Reason.UNKNOWN_TYPE),
+    (BaseException, Reason.JOB_ERROR),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runner:
+    """One for each worker; made before the child is forked."""
+
+    gpu: int
+    boot: str
+    held: Held
+    spool: Spool
+    has_cuda: bool
+
+    def run(self, job_id: int, attempt: int) -> None:
+        """Follows one hint. Raises Ignore for a stale one, Reject for one that another worker should follow,
+        JobFailed if the job failed (so that Flower shows it)."""
+        self.held.claiming(job_id, attempt)
+        try:
+            ending = self._run(self._claim(job_id, attempt))
+            self.spool.commit_or_keep(ending)
+        finally:
+            self.held.release()
+        if ending.state is JobState.FAILED:
+            raise JobFailed(f"{ending.reason}: {ending.error}")
+
+    def _claim(self, job_id: int, attempt: int) -> Claimed:
+        try:
+            claimed = lifecycle.claim(job_id, attempt, gpu=self.gpu, boot=self.boot)
+        except DatabaseError as error:
+            log.warning("claim_failed", job=job_id, attempt=attempt, error=error)
+            self.held.release()
+            time.sleep(GIVE_BACK_SECONDS)
+            raise Reject(str(error), requeue=True) from error
+        if isinstance(claimed, Claimed):
+            return claimed
+        self.held.release()
+        if claimed is Refusal.STALE:
+            log.debug("stale_hint", job=job_id, attempt=attempt)
+            raise Ignore
+        log.info("hint_given_back", job=job_id, attempt=attempt, because=claimed)
+        time.sleep(GIVE_BACK_SECONDS)
+        raise Reject(claimed, requeue=True)
+
+    def _run(self, claimed: Claimed) -> Ending:
+        self.held.running(
+            claimed.job_id,
+            claimed.attempt,
+            time_limit_seconds=claimed.time_limit_seconds,
+            memory_mib=claimed.gpu_memory_mib,
+            load=claimed.load,
+        )
+        try:
+            with striking(fault_for(claimed, self.gpu), self.gpu):
+                result = self._result(claimed)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 (a job's body may raise anything)
+            return _failed(claimed, error)
+        return Ending(job_id=claimed.job_id, attempt=claimed.attempt, state=JobState.SUCCEEDED, result=result)
+
+    def _result(self, claimed: Claimed) -> dict[str, Any]:
+        job_type = catalogue()[claimed.type]
+        context = JobContext(
+            job_id=claimed.job_id,
+            attempt=claimed.attempt,
+            gpu_index=self.gpu,
+            has_cuda=self.has_cuda,
+            progress=self.held.progress,
+            seed=Random(f"job:{claimed.job_id}:{claimed.attempt}").getrandbits(63),
+        )
+        return _checked(job_type.run(parse_params(job_type, claimed.params), context))
+
+
+def _checked(result: dict[str, Any]) -> dict[str, Any]:
+    """A result that the database can keep, or ResultInvalid."""
+    if not isinstance(result, dict):
+        raise ResultInvalid(f"a job returns a dict, not {type(result).__name__}")
+    try:
+        size = len(json.dumps(result, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise ResultInvalid(f"the result is not JSON: {error}") from None
+    if size > RESULT_MAXIMUM_BYTES:
+        raise ResultInvalid(f"the result has {size} bytes; at most {RESULT_MAXIMUM_BYTES} are kept")
+    return result
+
+
+def _failed(claimed: Claimed, error: BaseException) -> Ending:
+    reason = next(reason for kind, reason in REASONS if isinstance(error, kind))
+    words = str(error) if isinstance(error, (JobFailed, ParamsInvalid)) else f"{type(error).__name__}: {error}"
+    return Ending(
+        job_id=claimed.job_id,
+        attempt=claimed.attempt,
+        state=JobState.FAILED,
+        reason=reason,
+        error=words.replace("\x00", "\\x00"),
+    )

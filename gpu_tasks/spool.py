@@ -1,0 +1,89 @@
+"""Endings kept on disk while the database is away. Committed later, if the fence still allows it."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from django.db import DatabaseError
+
+from scheduler import lifecycle
+from scheduler.logs import event_logger
+from scheduler.states import JobState, Reason
+
+log = event_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How one attempt ended."""
+
+    job_id: int
+    attempt: int
+    state: JobState
+    reason: Reason | None = None
+    error: str = ""
+    result: dict[str, Any] | None = None
+
+    @property
+    def key(self) -> tuple[int, int]:
+        return self.job_id, self.attempt
+
+
+def commit(ending: Ending) -> bool:
+    """False: the attempt is not the current one any more; the result is discarded, and counted."""
+    accepted = lifecycle.end(
+        ending.job_id,
+        ending.attempt,
+        ending.state,
+        reason=ending.reason,
+        error=ending.error,
+        result=ending.result,
+    )
+    if not accepted:
+        log.warning("commit_refused", job=ending.job_id, attempt=ending.attempt, state=ending.state)
+    return accepted
+
+
+class Spool:
+    """One folder for each GPU; one file for each ending."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def commit_or_keep(self, ending: Ending) -> None:
+        try:
+            commit(ending)
+        except DatabaseError as error:
+            self.keep(ending)
+            log.warning("result_kept", job=ending.job_id, attempt=ending.attempt, error=error)
+
+    def keep(self, ending: Ending) -> None:
+        """Durable when it returns: written aside, synced, renamed."""
+        path = self._folder / f"{ending.job_id}-{ending.attempt}.json"
+        aside = path.with_suffix(".part")
+        with aside.open("w") as file:
+            json.dump(asdict(ending), file)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+
+    def waiting(self) -> list[Ending]:
+        return [_parse(json.loads(path.read_text())) for path in sorted(self._folder.glob("*.json"))]
+
+    def flush(self) -> int:
+        """Commits what waits; raises DatabaseError if the database is still away. Gives how many went."""
+        waiting = self.waiting()
+        for ending in waiting:
+            commit(ending)
+            (self._folder / f"{ending.job_id}-{ending.attempt}.json").unlink()
+        return len(waiting)
+
+
+def _parse(values: dict[str, Any]) -> Ending:
+    reason = values.pop("reason")
+    return Ending(state=JobState(values.pop("state")), reason=Reason(reason) if reason else None, **values)
