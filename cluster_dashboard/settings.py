@@ -163,6 +163,9 @@ LOGGING = {
     "loggers": {
         # One INFO line for each job and step from Celery: a large part of what a job costs.
         "celery": {"level": "WARNING"},
+        # A child that was killed holding a job: the warden says it in one line, with the job.
+        "celery.worker.request": {"level": "CRITICAL"},
+        "multiprocessing": {"level": "CRITICAL"},
         "uvicorn.access": {"level": "WARNING"},
         "uvicorn.error": {"level": "WARNING"},
     },

@@ -15,7 +15,7 @@ from django.db import DatabaseError, close_old_connections, connection
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from scheduler.celery import CONTROL_QUEUE, app
+from scheduler.celery import CONTROL_QUEUE, app, worker_main
 from scheduler.lease import LeaseHolder
 from scheduler.logs import event_logger
 from scheduler.reaper import Reaper
@@ -85,15 +85,4 @@ class Loops(bootsteps.StartStopStep):
 def main() -> None:
     """Runs the scheduler role in this process until SIGTERM."""
     app.steps["worker"].add(Loops)
-    app.worker_main(
-        [
-            "worker",
-            f"--queues={CONTROL_QUEUE}",
-            "--hostname=scheduler@%h",
-            "--pool=solo",
-            "--loglevel=WARNING",
-            "--without-gossip",
-            "--without-mingle",
-            "--without-heartbeat",
-        ]
-    )
+    worker_main(hostname="scheduler", queues=[CONTROL_QUEUE], pool="solo")

@@ -1,0 +1,200 @@
+"""The GPU worker: a Celery worker with a pulse and a warden, pinned to one GPU."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+from uuid import uuid4
+
+from celery import bootsteps
+from celery.signals import task_prerun, worker_process_init
+from django.conf import settings
+from django.db import close_old_connections, connection
+from django.db.models.functions import Now
+
+from gpu_tasks import tasks
+from gpu_tasks.gpus import open_gpu, resolve_backend
+from gpu_tasks.held import Held
+from gpu_tasks.pulse import SAMPLE_SECONDS, Pulse, Standing
+from gpu_tasks.runner import Runner
+from gpu_tasks.spool import Spool
+from gpu_tasks.warden import PERIOD_SECONDS, Warden
+from scheduler import lifecycle
+from scheduler.celery import JOB_QUEUES, app, worker_main
+from scheduler.faults import default_failure_rate
+from scheduler.gpu import GpuIdentity
+from scheduler.logs import event_logger
+from scheduler.models import ClusterEvent, Gpu
+from scheduler.redis_client import connect
+
+log = event_logger(__name__)
+
+
+def main(index: int) -> None:
+    """Runs worker gpu-<index> in this process until SIGTERM."""
+    backend_name = resolve_backend(settings.ENVIRONMENT.gpu_backend)
+    gpu = open_gpu(backend_name, index, settings.ENVIRONMENT.seed or 0)
+    identity, boot, has_cuda = gpu.identity(), uuid4().hex, backend_name == "nvml"
+    if has_cuda and identity.uuid is not None:
+        # By UUID: an index would shift when a card falls off the bus. Before any child is forked.
+        os.environ["CUDA_VISIBLE_DEVICES"] = identity.uuid
+    _register(index, boot, backend_name, identity)
+    _release(index, boot)
+    connection.close()
+
+    held, spool = Held(), Spool(Path(settings.STATE_DIR) / "spool" / f"gpu-{index}")
+    tasks.register(Runner(gpu=index, boot=boot, held=held, spool=spool, has_cuda=has_cuda))
+    standing = Standing()
+    pulse = Pulse(
+        gpu=index,
+        boot=boot,
+        pid=os.getpid(),
+        host=socket.gethostname(),
+        backend=gpu,
+        held=held,
+        standing=standing,
+        redis=connect(),
+    )
+    app.steps["worker"].add(_watch_step(pulse, spool))
+    worker_main(hostname=f"gpu-{index}", queues=JOB_QUEUES, pool="prefork")
+
+
+def _register(index: int, boot: str, backend_name: str, identity: GpuIdentity) -> None:
+    """What is known of the GPU; switches that people set are left alone."""
+    known = {
+        "host": socket.gethostname(),
+        "backend": backend_name,
+        "uuid": identity.uuid or "",
+        "name": identity.name or "",
+        "memory_total_mib": identity.memory_total_mib,
+        "power_limit_w": identity.power_limit_w,
+        "boot": boot,
+        "booted_at": Now(),
+    }
+    created = {**known, "failure_rate": default_failure_rate(index, settings.ENVIRONMENT.gpu_count)}
+    Gpu.objects.update_or_create(index=index, defaults=known, create_defaults=created)
+
+
+def _release(index: int, boot: str) -> None:
+    """Before the first hint is taken: an older boot's job goes back to the queue."""
+    for job_id in lifecycle.release_gpu(index, boot=boot):
+        log.warning("job_of_older_boot_returned", job=job_id, gpu=index)
+        ClusterEvent.objects.create(
+            kind="worker_restarted",
+            gpu=index,
+            message=f"GPU {index}: worker is back; job {job_id} went back to the queue",
+        )
+
+
+class CeleryPool:
+    """What the warden needs, on a Celery worker."""
+
+    def __init__(self, worker: Any) -> None:
+        self._worker = worker
+
+    def child_pid(self) -> int | None:
+        pool = self._worker.pool and self._worker.pool._pool
+        return pool._pool[0].pid if pool and pool._pool else None
+
+    def respawn(self) -> None:
+        # On the hub's thread: the parent-death signal follows the thread that forks.
+        self._worker.hub.call_soon(self._worker.pool._pool.maintain_pool)
+
+    def consume(self, wanted: bool) -> None:
+        consumer = self._worker.consumer
+        if consumer is None or consumer.task_consumer is None:
+            select_queues(wanted)
+        elif wanted:
+            # In order: a queue that is added alone comes last in the order of reading.
+            consumer.call_soon(lambda: [consumer.add_task_queue(queue) for queue in JOB_QUEUES])
+        else:
+            consumer.call_soon(lambda: [consumer.cancel_task_queue(queue) for queue in JOB_QUEUES])
+
+
+def select_queues(wanted: bool) -> None:
+    """Before the consumer exists: what it will read when it starts."""
+    queues = app.amqp.queues
+    for name in JOB_QUEUES:
+        if wanted:
+            queues.select_add(queues[name])
+        else:
+            queues.deselect([name])
+
+
+class Ticker(Thread):
+    """Calls `tick(monotonic seconds)` once a period until stopped."""
+
+    def __init__(self, name: str, tick: Callable[[float], None], period_seconds: float) -> None:
+        super().__init__(name=name, daemon=True)
+        self._tick, self._period, self._stopping = tick, period_seconds, Event()
+
+    def run(self) -> None:
+        while not self._stopping.wait(self._period):
+            try:
+                self._tick(time.monotonic())
+            except Exception:
+                # A bug of ours must not end the heartbeat: that would kill a healthy worker's job.
+                log.exception("tick_failed", ticker=self.name)
+        connection.close()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self.join(timeout=5)
+
+
+def _watch_step(pulse: Pulse, spool: Spool) -> type[bootsteps.StartStopStep]:
+    """The bootstep that starts pulse and warden with the worker, before the first hint is taken."""
+
+    class Watch(bootsteps.StartStopStep):
+        requires = ("celery.worker.components:Pool",)
+
+        def __init__(self, parent: Any, **options: Any) -> None:
+            super().__init__(parent, **options)
+            self._warden = Warden(
+                gpu=pulse.gpu,
+                boot=pulse.boot,
+                held=pulse.held,
+                spool=spool,
+                standing=pulse.standing,
+                pool=CeleryPool(parent),
+                sample=lambda: pulse.sample,
+            )
+            self._tickers = [
+                Ticker("pulse", pulse.tick, SAMPLE_SECONDS),
+                Ticker("warden", self._warden.tick, PERIOD_SECONDS),
+            ]
+
+        def start(self, parent: Any) -> None:
+            pulse.tick(time.monotonic())
+            self._warden.check_eligibility()
+            connection.close()
+            for ticker in self._tickers:
+                ticker.start()
+
+        def stop(self, parent: Any) -> None:
+            # The warden first: it would take the child killed at a stop for a death.
+            pulse_ticker, warden_ticker = self._tickers
+            warden_ticker.stop()
+            self._warden.stop()
+            pulse_ticker.stop()
+
+        terminate = stop
+
+    return Watch
+
+
+@worker_process_init.connect
+def _lead_a_group(**_: Any) -> None:
+    """The child and all that its jobs start are one process group, so that it can be killed as a whole."""
+    os.setpgid(0, 0)
+
+
+@task_prerun.connect
+def _drop_dead_connections(**_: Any) -> None:
+    # Kept connections must survive a restart of the database.
+    close_old_connections()
