@@ -1,0 +1,1 @@
+"""The live view: one task in each web process reads, every client gets the newest snapshot."""

@@ -1,0 +1,45 @@
+"""The WebSocket of the live view. Read-only: what a client sends is ignored."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+
+from channels.generic.websocket import AsyncWebsocketConsumer
+
+from cluster_dashboard.access import may_read
+from cluster_dashboard.live.hub import Hub, hub
+
+#: Close code for a client that may not read (4000 to 4999 are an application's own).
+FORBIDDEN = 4403
+
+
+class LiveConsumer(AsyncWebsocketConsumer):
+    async def connect(self) -> None:
+        self._feed: asyncio.Task[None] | None = None
+        if not may_read(self.scope.get("user")):
+            await self.close(code=FORBIDDEN)
+            return
+        await self.accept()
+        self._hub = hub()
+        self._hub.enter()
+        self._feed = asyncio.create_task(self._send_newest(self._hub))
+
+    async def disconnect(self, code: int) -> None:
+        if self._feed is not None:
+            self._hub.leave()
+            self._feed.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._feed
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None, **_: Any) -> None:
+        """Controls are HTTP requests with a session or a token; nothing can be asked for here."""
+
+    async def _send_newest(self, feed: Hub) -> None:
+        version, message = await feed.next(-1 if feed.message else 0)
+        if (history := await feed.history()) is not None:
+            await self.send(text_data=history)
+        while True:
+            await self.send(text_data=message)
+            version, message = await feed.next(version)

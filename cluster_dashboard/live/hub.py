@@ -1,0 +1,116 @@
+"""One task in each web process: reads twice a second while somebody watches, and keeps the newest snapshot."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any, Final
+
+from django.db import DatabaseError, close_old_connections
+from redis.exceptions import RedisError
+
+from cluster_dashboard.live.reader import Reader
+from cluster_dashboard.live.snapshot import VERSION
+from scheduler.logs import event_logger
+from scheduler.redis_client import connect
+
+log = event_logger(__name__)
+
+PERIOD_SECONDS: Final = 0.5
+#: Without watchers the hub looks only this often: the series go on, the machine rests.
+IDLE_PERIOD_SECONDS: Final = 5.0
+
+
+class Hub:
+    """Lives in one event loop. `message` is what every client should see now; `version` changes with it."""
+
+    def __init__(self) -> None:
+        self.message = ""
+        self.version = 0
+        self._reader = Reader(connect())
+        # One thread, so that the reader's database connection is always the same one.
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="live")
+        self._changed = asyncio.Condition()
+        self._wanted = asyncio.Event()
+        self._watchers = 0
+        self._failing = False
+        self._task = asyncio.create_task(self._run())
+
+    def enter(self) -> None:
+        self._watchers += 1
+        self._wanted.set()
+
+    def leave(self) -> None:
+        self._watchers -= 1
+        if self._watchers == 0:
+            self._wanted.clear()
+
+    async def next(self, seen: int) -> tuple[int, str]:
+        """(version, message) as soon as the version differs from `seen`: the newest one, never a backlog."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self.version != seen)
+            return self.version, self.message
+
+    async def history(self) -> str | None:
+        """The first message for a new client; None while broker or database are away."""
+        try:
+            return await self._in_thread(self._reader.history)
+        except (DatabaseError, RedisError, OSError):
+            return None
+
+    async def _run(self) -> None:
+        while True:
+            started = time.monotonic()
+            await self._publish(await self._read())
+            rest = PERIOD_SECONDS - (time.monotonic() - started)
+            await asyncio.sleep(max(0.05, rest))
+            if self._watchers == 0:
+                await self._idle()
+
+    async def _idle(self) -> None:
+        try:
+            await asyncio.wait_for(self._wanted.wait(), IDLE_PERIOD_SECONDS)
+        except TimeoutError:
+            return
+
+    async def _read(self) -> str:
+        try:
+            message = await self._in_thread(self._reader.snapshot)
+        except (DatabaseError, RedisError, OSError) as error:
+            if not self._failing:
+                log.warning("live_view_waits", error=f"{type(error).__name__}: {error}")
+            self._failing = True
+            return _unavailable("The database is away" if isinstance(error, DatabaseError) else "The broker is away")
+        except Exception:
+            # A bug of ours in one snapshot must not end the view for everybody.
+            log.exception("snapshot_failed")
+            return _unavailable("The live view failed; the log says why")
+        self._failing = False
+        return message
+
+    async def _publish(self, message: str) -> None:
+        async with self._changed:
+            self.message = message
+            self.version += 1
+            self._changed.notify_all()
+
+    async def _in_thread(self, read: Any) -> str:
+        def fresh() -> str:
+            close_old_connections()
+            result: str = read()
+            return result
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, fresh)
+
+
+@cache
+def hub() -> Hub:
+    """This process's hub, started with its first client."""
+    return Hub()
+
+
+def _unavailable(words: str) -> str:
+    return json.dumps({"type": "unavailable", "version": VERSION, "at": time.time(), "message": words})

@@ -1,0 +1,194 @@
+"""What the live view reads: one look at the database, one at Redis. No decisions here."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from django.db.models import Count, Max, Min
+from django.db.models.functions import Now, TruncMinute
+from redis import Redis
+
+from gpu_tasks.pulse import history_key, samples_key
+from scheduler import hints
+from scheduler.lifecycle import database_now
+from scheduler.liveness import Beat, read_beats
+from scheduler.models import ClusterEvent, Control, Gpu, Job, JobEvent, Tally
+from scheduler.states import PRIORITY_ORDER, EventKind, JobState, Priority
+
+#: Event ids commit out of order: each read goes back over this many of the newest ones.
+OVERLAP: Final = 200
+#: Events read in one tick at most; under heavier load the lanes show a sample, the counts stay exact.
+EVENTS_MAXIMUM: Final = 2000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Happened:
+    """One job event with what the page shows of its job."""
+
+    id: int
+    kind: EventKind
+    at: float
+    job_id: int
+    name: str
+    type: str
+    priority: str
+    attempt: int
+    gpu: int | None
+    reason: str
+    submitted_at: float
+    queued_at: float
+    started_at: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseView:
+    now: float
+    events: list[Happened]
+    counts: dict[str, int]
+    waiting: dict[Priority, int]
+    oldest: dict[Priority, float]
+    control: Control
+    gpus: list[Gpu]
+    running: dict[int, Job]
+    next_jobs: list[Job]
+    recent: list[Job]
+    cluster_events: list[ClusterEvent]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedisView:
+    now: float
+    beats: dict[int, Beat]
+    samples: dict[int, dict[str, Any]]
+    in_redis: dict[Priority, int]
+
+
+def read_redis(client: Redis) -> RedisView:
+    seconds, micros = client.time()
+    samples = {int(gpu): json.loads(value) for gpu, value in client.hgetall(samples_key()).items()}
+    return RedisView(
+        now=seconds + micros / 1e6, beats=read_beats(client), samples=samples, in_redis=hints.lengths(client)
+    )
+
+
+def read_samples(client: Redis, gpus: list[int], since: float) -> dict[int, list[tuple[float, dict[str, float]]]]:
+    """Points of the last minutes by GPU: (time, {"u": percent, "p": watts}); unknown values are left out."""
+    start = f"{int(since * 1000)}-0"
+    found = {gpu: client.xrange(history_key(gpu), min=start) for gpu in gpus}
+    return {
+        gpu: [(int(point.split(b"-")[0]) / 1000, _numbers(fields)) for point, fields in points]
+        for gpu, points in found.items()
+    }
+
+
+def _numbers(fields: dict[bytes, bytes]) -> dict[str, float]:
+    return {name.decode(): float(value) for name, value in fields.items() if value}
+
+
+def read_database(after_event: int) -> DatabaseView:
+    """after_event: the newest event id already read; the overlap before it is read again."""
+    now = database_now()
+    return DatabaseView(
+        now=now.timestamp(),
+        events=read_events(after_event - OVERLAP),
+        counts={word: Tally.objects.total(word) for word in (EventKind.SUBMITTED, *JobState)},
+        waiting={Priority(key): n for key, n in Tally.objects.by_priority(JobState.QUEUED).items()},
+        oldest=_oldest(now),
+        control=Control.objects.get(),
+        gpus=list(Gpu.objects.all()),
+        running={job.gpu: job for job in Job.objects.running() if job.gpu is not None},
+        next_jobs=_next_jobs(6),
+        recent=list(Job.objects.filter(finished_at__isnull=False).order_by("-finished_at")[:12]),
+        cluster_events=list(ClusterEvent.objects.order_by("-id")[:20]),
+    )
+
+
+def read_events(after: int) -> list[Happened]:
+    rows = (
+        JobEvent.objects.filter(id__gt=after)
+        .exclude(kind__in=(EventKind.CANCEL_REQUESTED,))
+        .order_by("-id")
+        .values_list(
+            "id",
+            "kind",
+            "at",
+            "job_id",
+            "job__name",
+            "job__type",
+            "job__priority",
+            "attempt",
+            "gpu",
+            "reason",
+            "job__submitted_at",
+            "job__queued_at",
+            "job__started_at",
+        )[:EVENTS_MAXIMUM]
+    )
+    return [_happened(row) for row in reversed(rows)]
+
+
+def event_before(seconds: float) -> int:
+    """The newest event id older than `seconds`; 0 if there is none."""
+    newest = JobEvent.objects.aggregate(newest=Max("id"))["newest"] or 0
+    first = JobEvent.objects.filter(
+        id__gt=newest - EVENTS_MAXIMUM, at__gte=Now() - timedelta(seconds=seconds)
+    ).aggregate(first=Min("id"))["first"]
+    return newest if first is None else first - 1
+
+
+def outcomes_by_minute(*, before: float) -> list[tuple[float, str, str, int]]:
+    """(start of the minute, state, reason, how many) of the hour that ends at `before`."""
+    until = datetime.fromtimestamp(before, UTC)
+    rows = (
+        Job.objects.filter(finished_at__gte=until - timedelta(hours=1), finished_at__lt=until)
+        .annotate(minute=TruncMinute("finished_at"))
+        .order_by()
+        .values_list("minute", "state", "reason")
+        .annotate(n=Count("id"))
+    )
+    return [(minute.timestamp(), state, reason, n) for minute, state, reason, n in rows]
+
+
+def _happened(row: tuple[Any, ...]) -> Happened:
+    event_id, kind, at, job_id, name, job_type, priority, attempt, gpu, reason, submitted, queued, started = row
+    return Happened(
+        id=event_id,
+        kind=EventKind(kind),
+        at=at.timestamp(),
+        job_id=job_id,
+        name=name,
+        type=job_type,
+        priority=priority,
+        attempt=attempt,
+        gpu=gpu,
+        reason=reason,
+        submitted_at=submitted.timestamp(),
+        queued_at=queued.timestamp(),
+        started_at=_timestamp(started),
+    )
+
+
+def _oldest(now: datetime) -> dict[Priority, float]:
+    """Seconds that the oldest waiting job of each priority has waited."""
+    found = {
+        priority: Job.objects.queued().filter(priority=priority).order_by("id").values_list("queued_at", flat=True)
+        for priority in PRIORITY_ORDER
+    }
+    firsts = {priority: rows.first() for priority, rows in found.items()}
+    return {priority: (now - at).total_seconds() for priority, at in firsts.items() if at is not None}
+
+
+def _next_jobs(limit: int) -> list[Job]:
+    """In the order in which they will start."""
+    found: list[Job] = []
+    for priority in PRIORITY_ORDER:
+        if len(found) < limit:
+            found += Job.objects.due().filter(priority=priority).order_by("id")[: limit - len(found)]
+    return found
+
+
+def _timestamp(at: datetime | None) -> float | None:
+    return None if at is None else at.timestamp()

@@ -1,0 +1,114 @@
+"""The blocking half of the live view: reads, feeds the window, gives JSON. Always used from one thread."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from redis import Redis
+
+from cluster_dashboard.live.read import (
+    Happened,
+    event_before,
+    outcomes_by_minute,
+    read_database,
+    read_events,
+    read_redis,
+    read_samples,
+)
+from cluster_dashboard.live.snapshot import VERSION, build_snapshot, point_of
+from cluster_dashboard.live.window import SPAN_SECONDS, Window
+from scheduler.lifecycle import database_now
+
+#: The series get a point this often.
+POINT_SECONDS: Final = 1.0
+#: Points of the time before this process began to look are this far apart.
+REPLAY_STEP_SECONDS: Final = 5.0
+
+type Samples = dict[int, list[tuple[float, dict[str, float]]]]
+
+
+class Reader:
+    """Raises DatabaseError or RedisError where one of them is away; the next call starts over."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._window: Window | None = None
+        self._seq = 0
+        self._next_point = 0.0
+        self._indexes: list[int] = []
+
+    def snapshot(self) -> str:
+        window = self._open()
+        database = read_database(window.newest_event)
+        redis = read_redis(self._redis)
+        window.add(database.events)
+        window.forget(database.now)
+        self._seq += 1
+        self._indexes = [gpu.index for gpu in database.gpus]
+        snapshot = build_snapshot(self._seq, database, redis, window)
+        if database.now >= self._next_point:
+            self._next_point = database.now + POINT_SECONDS
+            window.add_point(point_of(snapshot))
+        return _json(snapshot)
+
+    def history(self) -> str:
+        window, now = self._open(), database_now().timestamp()
+        samples = read_samples(self._redis, self._indexes, now - SPAN_SECONDS)
+        return _json(
+            {
+                "type": "history",
+                "version": VERSION,
+                "at": now,
+                "span_s": SPAN_SECONDS,
+                "gpus": [
+                    {"index": gpu, "utilization": [[at, values.get("u")] for at, values in points]}
+                    for gpu, points in samples.items()
+                ],
+                "spans": window.spans(),
+                "series": window.series(),
+            }
+        )
+
+    def _open(self) -> Window:
+        if self._window is None:
+            before = event_before(SPAN_SECONDS)
+            events = read_events(before)
+            now = database_now().timestamp()
+            samples = read_samples(self._redis, list({event.gpu for event in events if event.gpu is not None}), 0)
+            window = Window(newest_event=before)
+            for minute, state, reason, n in outcomes_by_minute(before=events[0].at if events else now):
+                window.count_outcome(minute, state, reason, n)
+            replay(window, events, samples, now)
+            self._window = window
+        return self._window
+
+
+def replay(window: Window, events: list[Happened], samples: Samples, now: float) -> None:
+    """The last minutes once more, so that a page opened after a restart of the web process is not empty."""
+    rest = list(events)
+    at = now - SPAN_SECONDS
+    while at < now:
+        at += REPLAY_STEP_SECONDS
+        due = [event for event in rest if event.at <= at]
+        rest = rest[len(due) :]
+        window.add(due)
+        window.forget(at)
+        if events and at >= events[0].at:
+            window.add_point({"t": at, **window.rates(), **_gpu_point(samples, at)})
+    window.add(rest)
+
+
+def _gpu_point(samples: Samples, at: float) -> dict[str, Any]:
+    near = [values for points in samples.values() for time, values in points if at - REPLAY_STEP_SECONDS < time <= at]
+    if not near:
+        return {}
+    gpus = max(1, len(samples))
+    return {
+        "utilization_percent": sum(values.get("u", 0.0) for values in near) / len(near),
+        "power_w": sum(values.get("p", 0.0) for values in near) / len(near) * gpus,
+    }
+
+
+def _json(values: dict[str, Any]) -> str:
+    return json.dumps(values, separators=(",", ":"), allow_nan=False)

@@ -1,0 +1,170 @@
+"""Builds the snapshot that the page shows from what was read. Pure: values in, a dict out."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from cluster_dashboard.live.read import DatabaseView, RedisView
+from cluster_dashboard.live.window import Span, Window
+from scheduler.gpu import TEMPERATURE_LIMIT_C, GpuHealth, shown_state
+from scheduler.liveness import SILENCE_SECONDS
+from scheduler.models import ClusterEvent, Gpu, Job
+from scheduler.states import PRIORITY_ORDER, EventKind, JobState
+
+VERSION: Final = 1
+SPANS_EACH: Final = 8
+#: A sample older than this is not shown as the present.
+SAMPLE_AGE_MAXIMUM_SECONDS: Final = 5.0
+
+
+def build_snapshot(seq: int, database: DatabaseView, redis: RedisView, window: Window) -> dict[str, Any]:
+    spans = window.newest_spans(SPANS_EACH)
+    gpus = [_gpu(gpu, database, redis, spans.get(gpu.index, [])) for gpu in database.gpus]
+    control = database.control
+    return {
+        "type": "snapshot",
+        "version": VERSION,
+        "seq": seq,
+        "at": database.now,
+        "gpus": gpus,
+        "queues": {
+            priority.value: {
+                "waiting": database.waiting.get(priority, 0),
+                "oldest_s": database.oldest.get(priority),
+                "in_redis": redis.in_redis[priority],
+            }
+            for priority in PRIORITY_ORDER
+        },
+        "counts": {
+            "submitted": database.counts[EventKind.SUBMITTED],
+            **{state.value: database.counts[state] for state in JobState},
+        },
+        "control": {
+            "rate_per_minute": control.rate_per_minute,
+            "preset": control.preset,
+            "paused": control.paused,
+        },
+        "kpi": {**_gpu_kpi(gpus), **window.rates(), **window.last_hour()},
+        "next": [_waiting(job, database.now) for job in database.next_jobs],
+        "recent": [_ended(job) for job in database.recent],
+        "events": [_event(event) for event in database.cluster_events],
+    }
+
+
+def point_of(snapshot: dict[str, Any]) -> dict[str, Any]:
+    """The values of the page's series at this snapshot."""
+    kpi = snapshot["kpi"]
+    ended = kpi["ended_last_hour"]
+    return {
+        "t": snapshot["at"],
+        "queued": snapshot["counts"]["queued"],
+        "failed_percent": 100 * kpi["failed_last_hour"] / ended if ended else None,
+        **{
+            name: kpi[name]
+            for name in (
+                "arrived_per_minute",
+                "finished_per_minute",
+                "wait_p50_s",
+                "wait_p95_s",
+                "utilization_percent",
+                "power_w",
+            )
+        },
+    }
+
+
+def _gpu(gpu: Gpu, database: DatabaseView, redis: RedisView, spans: list[Span]) -> dict[str, Any]:
+    beat, sample = redis.beats.get(gpu.index), redis.samples.get(gpu.index, {})
+    if redis.now - sample.get("at", 0) > SAMPLE_AGE_MAXIMUM_SECONDS:
+        sample = {}
+    job = database.running.get(gpu.index)
+    temperature = sample.get("temperature_c")
+    age = None if beat is None else max(0.0, redis.now - beat.at)
+    alive = age is not None and age < SILENCE_SECONDS
+    return {
+        "index": gpu.index,
+        "state": shown_state(
+            health=GpuHealth(sample.get("health", GpuHealth.UNKNOWN)),
+            drained=gpu.drained,
+            quarantined=gpu.quarantined,
+            hot=temperature is not None and temperature > TEMPERATURE_LIMIT_C,
+            busy=job is not None,
+            alive=alive,
+        ),
+        "worker": f"gpu-{gpu.index}",
+        "job": None if job is None else _running(job, sample),
+        "utilization_percent": sample.get("utilization_percent"),
+        "memory_used_mib": sample.get("memory_used_mib"),
+        "memory_total_mib": gpu.memory_total_mib,
+        "temperature_c": temperature,
+        "power_w": sample.get("power_w"),
+        "power_limit_w": gpu.power_limit_w,
+        "heartbeat_age_s": None if age is None else round(age, 1),
+        "note": beat.note if beat is not None and alive else "",
+        "failure_rate": gpu.failure_rate,
+        "spans": spans,
+    }
+
+
+def _gpu_kpi(gpus: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "utilization_percent": _mean([gpu["utilization_percent"] for gpu in gpus]),
+        "busy": sum(gpu["job"] is not None for gpu in gpus),
+        "power_w": _sum([gpu["power_w"] for gpu in gpus]),
+        "power_limit_w": _sum([gpu["power_limit_w"] for gpu in gpus]),
+    }
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _sum(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
+
+
+def _running(job: Job, sample: dict[str, Any]) -> dict[str, Any]:
+    is_its = sample.get("held") == [job.id, job.attempt]
+    return {
+        **_job(job),
+        "attempt": job.attempt,
+        "started_at": None if job.started_at is None else job.started_at.timestamp(),
+        "progress": sample.get("progress") if is_its else None,
+    }
+
+
+def _waiting(job: Job, now: float) -> dict[str, Any]:
+    return {**_job(job), "waiting_s": max(0.0, now - job.queued_at.timestamp())}
+
+
+def _ended(job: Job) -> dict[str, Any]:
+    ran = None
+    if job.started_at is not None and job.finished_at is not None:
+        ran = (job.finished_at - job.started_at).total_seconds()
+    waited = None if job.started_at is None else max(0.0, (job.started_at - job.queued_at).total_seconds())
+    return {
+        **_job(job),
+        "gpu": job.gpu,
+        "attempt": job.attempt,
+        "state": job.state,
+        "reason": job.reason,
+        "waited_s": waited,
+        "ran_s": ran,
+        "finished_at": None if job.finished_at is None else job.finished_at.timestamp(),
+    }
+
+
+def _job(job: Job) -> dict[str, Any]:
+    return {"id": job.id, "name": job.name, "type": job.type, "priority": job.priority}
+
+
+def _event(event: ClusterEvent) -> dict[str, Any]:
+    return {
+        "id": event.id,
+        "at": event.at.timestamp(),
+        "kind": event.kind,
+        "gpu": event.gpu,
+        "message": event.message,
+    }

@@ -1,0 +1,163 @@
+"""The last minutes as the page needs them: job spans by GPU, and series of one point every few seconds.
+
+Fed with what was read; knows no database, no Redis and no clock.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from cluster_dashboard.live.read import Happened
+from scheduler.states import EventKind
+
+#: Length of the window on the page, in seconds.
+SPAN_SECONDS: Final = 300.0
+#: Spans kept in all; far more than eight lanes can show.
+SPANS_MAXIMUM: Final = 2000
+#: Rates and waits are taken over the last minute.
+RATE_SECONDS: Final = 60.0
+HOUR_SECONDS: Final = 3600.0
+
+_ENDS: Final = {EventKind.SUCCEEDED, EventKind.FAILED, EventKind.CANCELLED, EventKind.REQUEUED}
+_OUTCOMES: Final = {EventKind.SUCCEEDED, EventKind.FAILED, EventKind.CANCELLED}
+
+Span = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Window:
+    """Seen events are kept by id, since every read goes over the newest ones again."""
+
+    newest_event: int = 0
+    _seen: set[int] = field(default_factory=set)
+    _seen_order: deque[int] = field(default_factory=deque)
+    _spans: dict[tuple[int, int], Span] = field(default_factory=dict)
+    _arrived: deque[float] = field(default_factory=deque)
+    _finished: deque[float] = field(default_factory=deque)
+    _waits: deque[tuple[float, float]] = field(default_factory=deque)
+    #: minute -> Counter of outcomes, and of reasons of failures
+    _minutes: dict[int, Counter[str]] = field(default_factory=dict)
+    _points: deque[dict[str, Any]] = field(default_factory=deque)
+
+    def add(self, events: list[Happened]) -> None:
+        for event in events:
+            if event.id not in self._seen:
+                self._seen.add(event.id)
+                self._seen_order.append(event.id)
+                self._add(event)
+        if events:
+            self.newest_event = max(self.newest_event, events[-1].id)
+        while len(self._seen_order) > 5 * SPANS_MAXIMUM:
+            self._seen.discard(self._seen_order.popleft())
+
+    def _add(self, event: Happened) -> None:
+        if event.kind is EventKind.SUBMITTED:
+            self._arrived.append(event.at)
+        elif event.kind is EventKind.STARTED:
+            self._start(event)
+        if event.kind in _ENDS and event.gpu is not None:
+            self._end(event)
+        if event.kind in _OUTCOMES:
+            self._finished.append(event.at)
+            self.count_outcome(event.at, event.kind, event.reason, 1)
+
+    def _start(self, event: Happened) -> None:
+        if event.started_at is not None and abs(event.started_at - event.at) < 0.002:
+            # The row still shows this start: its wait is known exactly.
+            insort(self._waits, (event.at, max(0.0, event.at - event.queued_at)))
+        self._spans.setdefault((event.job_id, event.attempt), _span(event, started_at=event.at))
+        while len(self._spans) > SPANS_MAXIMUM:
+            del self._spans[next(iter(self._spans))]
+
+    def _end(self, event: Happened) -> None:
+        span = self._spans.setdefault((event.job_id, event.attempt), _span(event, started_at=event.at))
+        span.update(ended_at=event.at, outcome=event.kind.value, reason=event.reason)
+
+    def count_outcome(self, at: float, kind: str, reason: str, n: int) -> None:
+        minute = self._minutes.setdefault(int(at // 60), Counter())
+        minute[kind] += n
+        if kind == EventKind.FAILED:
+            minute[f"reason:{reason}"] += n
+
+    def forget(self, now: float) -> None:
+        """Drops what left the window; memory is bounded by it."""
+        for times in (self._arrived, self._finished):
+            while times and times[0] < now - RATE_SECONDS:
+                times.popleft()
+        while self._waits and self._waits[0][0] < now - RATE_SECONDS:
+            self._waits.popleft()
+        old = [key for key, span in self._spans.items() if (span["ended_at"] or now) < now - SPAN_SECONDS]
+        for key in old:
+            del self._spans[key]
+        for minute in [minute for minute in self._minutes if minute < (now - HOUR_SECONDS) // 60]:
+            del self._minutes[minute]
+        while self._points and self._points[0]["t"] < now - SPAN_SECONDS:
+            self._points.popleft()
+
+    # --- what the page gets
+
+    def spans(self) -> list[Span]:
+        return list(self._spans.values())
+
+    def newest_spans(self, limit: int) -> dict[int, list[Span]]:
+        """The newest spans of each GPU, oldest first."""
+        found: dict[int, list[Span]] = {}
+        for span in reversed(self._spans.values()):
+            spans = found.setdefault(span["gpu"], [])
+            if len(spans) < limit:
+                spans.append(span)
+        return {gpu: spans[::-1] for gpu, spans in found.items()}
+
+    def rates(self) -> dict[str, float | None]:
+        waits = sorted(wait for _, wait in self._waits)
+        return {
+            "arrived_per_minute": len(self._arrived) * 60 / RATE_SECONDS,
+            "finished_per_minute": len(self._finished) * 60 / RATE_SECONDS,
+            "wait_p50_s": waits[len(waits) // 2] if waits else None,
+            "wait_p95_s": waits[int(len(waits) * 0.95)] if waits else None,
+        }
+
+    def last_hour(self) -> dict[str, Any]:
+        total = sum(self._minutes.values(), Counter())
+        reasons = {key.removeprefix("reason:"): n for key, n in total.items() if key.startswith("reason:")}
+        ended = sum(total[kind] for kind in _OUTCOMES)
+        return {
+            "failed_last_hour": total[EventKind.FAILED],
+            "ended_last_hour": ended,
+            "failed_top_reason": max(reasons, key=lambda reason: reasons[reason]) if reasons else None,
+        }
+
+    def add_point(self, point: dict[str, Any]) -> None:
+        """One point of the series; point["t"] is its time."""
+        self._points.append(point)
+
+    def series(self) -> dict[str, list[Any]]:
+        names = (
+            "t",
+            "arrived_per_minute",
+            "finished_per_minute",
+            "wait_p50_s",
+            "wait_p95_s",
+            "utilization_percent",
+            "queued",
+            "failed_percent",
+            "power_w",
+        )
+        return {name: [point.get(name) for point in self._points] for name in names}
+
+
+def _span(event: Happened, *, started_at: float) -> Span:
+    return {
+        "job": event.job_id,
+        "name": event.name,
+        "type": event.type,
+        "gpu": event.gpu,
+        "attempt": event.attempt,
+        "started_at": started_at,
+        "ended_at": None,
+        "outcome": None,
+        "reason": "",
+    }
