@@ -100,7 +100,7 @@ def _multiply(xp: Any, params: MatrixParams, context: JobContext) -> dict[str, A
         context.progress((done + 1) / params.repetitions)
     return {
         "gflops": round(2 * params.size**3 * params.repetitions / max(seconds, 1e-9) / 1e9, 1),
-        "seconds": round(seconds, 4),
+        "seconds": round(seconds, 6),
         "device": _device_name(xp, context),
         "verified": verified,
         "size": params.size,

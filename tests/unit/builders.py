@@ -1,0 +1,32 @@
+"""Valid values; a test states only what matters to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from scheduler.gpu import GpuHealth, GpuSample
+from scheduler.job_type import JobContext
+
+
+def a_context(**changes: Any) -> JobContext:
+    values = {
+        "job_id": 7,
+        "attempt": 1,
+        "gpu_index": 0,
+        "has_cuda": False,
+        "progress": lambda share: None,
+        "seed": 11,
+    }
+    return JobContext(**(values | changes))
+
+
+def a_sample(**changes: Any) -> GpuSample:
+    values = {
+        "health": GpuHealth.HEALTHY,
+        "utilization_percent": 90.0,
+        "memory_used_mib": 4_096,
+        "memory_total_mib": 81_559,
+        "temperature_c": 60.0,
+        "power_w": 600.0,
+    }
+    return GpuSample(**(values | changes))

@@ -1,0 +1,76 @@
+"""A driver in pynvml's place: the package's own constants and errors, and answers that a test sets."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pynvml
+
+
+class FakeNvml:
+    """`errors`: by function name, the code that this function fails with."""
+
+    def __init__(self) -> None:
+        self.errors: dict[str, int] = {}
+        self.count = 2
+        self.open = 0
+        self.inits = 0
+        self.uuid: str | bytes = "GPU-1b2c"
+        self.name: str | bytes = "NVIDIA H100 80GB HBM3"
+
+    def nvmlInit(self) -> None:  # noqa: N802
+        self.inits += 1
+        self._fail("nvmlInit")
+        self.open += 1
+
+    def nvmlShutdown(self) -> None:  # noqa: N802
+        self.open -= 1
+        self._fail("nvmlShutdown")
+
+    def nvmlDeviceGetCount(self) -> int:  # noqa: N802
+        self._fail("nvmlDeviceGetCount")
+        return self.count
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> str:  # noqa: N802
+        self._fail("nvmlDeviceGetHandleByIndex")
+        if index >= self.count:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_INVALID_ARGUMENT)
+        return f"handle-{index}"
+
+    def nvmlDeviceGetName(self, handle: str) -> str | bytes:  # noqa: N802
+        return self._answer("nvmlDeviceGetName", self.name)
+
+    def nvmlDeviceGetUUID(self, handle: str) -> str | bytes:  # noqa: N802
+        return self._answer("nvmlDeviceGetUUID", self.uuid)
+
+    def nvmlDeviceGetEnforcedPowerLimit(self, handle: str) -> int:  # noqa: N802
+        return self._answer("nvmlDeviceGetEnforcedPowerLimit", 700_000)
+
+    def nvmlDeviceGetUtilizationRates(self, handle: str) -> SimpleNamespace:  # noqa: N802
+        return self._answer("nvmlDeviceGetUtilizationRates", SimpleNamespace(gpu=97, memory=40))
+
+    def nvmlDeviceGetMemoryInfo(self, handle: str, version: int | None = None) -> SimpleNamespace:  # noqa: N802
+        name = "nvmlDeviceGetMemoryInfo_v2" if version else "nvmlDeviceGetMemoryInfo"
+        reserved = 0 if version else 600
+        return self._answer(name, SimpleNamespace(used=(1_024 + reserved) * 2**20, total=81_559 * 2**20 + 999))
+
+    def nvmlDeviceGetTemperature(self, handle: str, sensor: int) -> int:  # noqa: N802
+        return self._answer("nvmlDeviceGetTemperature", 64)
+
+    def nvmlDeviceGetPowerUsage(self, handle: str) -> int:  # noqa: N802
+        return self._answer("nvmlDeviceGetPowerUsage", 612_345)
+
+    def _answer(self, function: str, value: Any) -> Any:
+        self._fail(function)
+        return value
+
+    def _fail(self, function: str) -> None:
+        if function in self.errors:
+            raise pynvml.NVMLError(self.errors[function])
+
+    def __getattr__(self, name: str) -> Any:
+        """Constants and error classes only: a function that this driver lacks is a mistake in the test."""
+        if not name.upper().startswith("NVML") or name.startswith("nvmlDevice"):
+            raise AttributeError(name)
+        return getattr(pynvml, name)

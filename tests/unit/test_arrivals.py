@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from math import exp, sqrt
+from statistics import correlation
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scheduler.arrivals import LONGEST_UNIT_GAP, Arrival, Due, arrivals_until, gap_seconds, unit_gap
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def tick(at: datetime, before: Due | None, *, rate: float = 12.0, seed: int = 5) -> Due:
+    """One tick that goes on from the tick before it."""
+    return arrivals_until(
+        at,
+        seed=seed,
+        draws=before.draws if before else 0,
+        next_at=before.next_at if before else None,
+        rate_per_minute=rate,
+    )
+
+
+def run(seconds: list[float], *, rate: float, seed: int = 5) -> list[Arrival]:
+    """All arrivals found by ticks at these seconds after START."""
+    due, found = tick(START, None, rate=rate, seed=seed), []
+    for second in seconds:
+        due = tick(START + timedelta(seconds=second), due, rate=rate, seed=seed)
+        found += due.arrivals
+    return found
+
+
+@pytest.mark.parametrize("rate", [0.1, 2.0, 12.0, 50.0, 3_000.0])
+def test_the_number_made_in_any_five_minutes_fits_the_rate(rate: float) -> None:
+    windows = 20
+
+    made = run([float(second) for second in range(1, windows * 300 + 1)], rate=rate)
+
+    mean = rate * 5
+    counts = [0] * windows
+    for arrival in made:
+        counts[int((arrival.at - START).total_seconds() // 300)] += 1
+    assert all(abs(count - mean) <= 4 * sqrt(mean) + 3 for count in counts), counts
+    assert abs(len(made) - windows * mean) <= 4 * sqrt(windows * mean)
+
+
+def test_the_ceiling_of_100_000_a_minute_is_reached() -> None:
+    made = run([float(second) for second in range(1, 61)], rate=100_000.0)
+
+    assert abs(len(made) - 100_000) <= 4 * sqrt(100_000)
+
+
+@given(cuts=st.lists(st.floats(min_value=0.0, max_value=60.0), max_size=30), rate=st.sampled_from([1.0, 12.0, 500.0]))
+def test_cutting_the_ticks_differently_gives_the_same_arrivals(cuts: list[float], rate: float) -> None:
+    every_ten_seconds = [10.0, 20.0, 30.0, 40.0, 50.0, 60.0]
+
+    assert run(sorted([*cuts, *every_ten_seconds]), rate=rate) == run(every_ten_seconds, rate=rate)
+
+
+def test_a_tick_that_is_repeated_at_the_same_instant_finds_nothing_new() -> None:
+    due = tick(START + timedelta(seconds=10), tick(START, None, rate=600.0), rate=600.0)
+
+    again = tick(START + timedelta(seconds=10), due, rate=600.0)
+
+    assert due.arrivals
+    assert again == Due(arrivals=(), next_at=due.next_at, draws=due.draws)
+
+
+def test_an_arrival_is_due_at_its_own_instant_and_not_before() -> None:
+    first = tick(START, None)
+
+    just_before = tick(first.next_at - timedelta(microseconds=1), first)
+    just_then = tick(first.next_at, first)
+
+    assert just_before.arrivals == ()
+    assert just_then.arrivals == (Arrival(0, first.next_at),)
+
+
+def test_a_position_kept_as_text_with_microseconds_goes_on_exactly() -> None:
+    due = tick(START, None, rate=777.7)
+
+    kept = Due(arrivals=(), next_at=datetime.fromisoformat(due.next_at.isoformat()), draws=due.draws)
+
+    later = START + timedelta(seconds=9)
+    assert tick(later, kept, rate=777.7) == tick(later, due, rate=777.7)
+
+
+def test_arrivals_come_in_order_and_are_numbered_without_a_gap() -> None:
+    made = run([15.0, 30.0, 45.0, 60.0], rate=1_000.0)
+
+    assert [arrival.number for arrival in made] == list(range(len(made)))
+    assert all(earlier.at <= later.at for earlier, later in pairwise(made))
+
+
+def test_gaps_are_exponential_with_mean_one() -> None:
+    gaps = sorted(unit_gap(5, draw) for draw in range(20_000))
+
+    n = len(gaps)
+    distance = max(max((k + 1) / n - (1 - exp(-gap)), (1 - exp(-gap)) - k / n) for k, gap in enumerate(gaps))
+    assert distance < 1.63 / sqrt(n)  # Kolmogorov-Smirnov, 1 % level
+
+
+@pytest.mark.parametrize("lag", [1, 2, 7])
+def test_gaps_do_not_depend_on_those_before_them(lag: int) -> None:
+    gaps = [unit_gap(5, draw) for draw in range(20_000)]
+
+    assert abs(correlation(gaps[lag:], gaps[:-lag])) < 4 / sqrt(len(gaps))
+
+
+def test_seeds_beside_each_other_give_unrelated_gaps() -> None:
+    of_one, of_next = ([unit_gap(seed, draw) for draw in range(20_000)] for seed in (5, 6))
+
+    assert abs(correlation(of_one, of_next)) < 4 / sqrt(len(of_one))
+    assert abs(correlation(of_one[1:], of_next[:-1])) < 4 / sqrt(len(of_one))
+
+
+@given(seed=st.integers(0, 2**63 - 1), draw=st.integers(0, 2**63 - 1))
+def test_every_gap_is_finite_and_bounded(seed: int, draw: int) -> None:
+    assert 0.0 <= unit_gap(seed, draw) <= LONGEST_UNIT_GAP
+
+
+def test_the_first_gaps_of_a_seed_never_change() -> None:
+    assert [round(unit_gap(5, draw), 6) for draw in range(3)] == [0.020365, 2.245554, 0.146341]
+
+
+def test_a_gap_scales_with_the_rate() -> None:
+    assert gap_seconds(5, 3, 6.0) == pytest.approx(unit_gap(5, 3) * 10)
+
+
+def test_a_changed_rate_draws_the_next_arrival_anew_from_now() -> None:
+    slow = arrivals_until(START, seed=5, draws=0, next_at=None, rate_per_minute=0.1)
+    changed_at = START + timedelta(seconds=1)
+
+    fast = arrivals_until(changed_at, seed=5, draws=slow.draws, next_at=None, rate_per_minute=6_000.0)
+
+    assert slow.next_at > changed_at + timedelta(seconds=10)
+    assert changed_at < fast.next_at < changed_at + timedelta(seconds=1)
+    assert fast.draws == slow.draws + 1
+
+
+def test_a_rate_changed_every_second_still_makes_jobs_at_that_rate() -> None:
+    made, draws = 0, 0
+    for second in range(2_000):
+        before = arrivals_until(
+            START + timedelta(seconds=second), seed=5, draws=draws, next_at=None, rate_per_minute=30.0
+        )
+        due = arrivals_until(
+            START + timedelta(seconds=second + 1),
+            seed=5,
+            draws=before.draws,
+            next_at=before.next_at,
+            rate_per_minute=30.0,
+        )
+        made, draws = made + len(due.arrivals), due.draws
+
+    assert abs(made - 1_000) <= 4 * sqrt(1_000)
+
+
+def test_after_hours_without_a_tick_only_the_last_seconds_are_made_up_for() -> None:
+    first = tick(START, None, rate=600.0)
+    back = START + timedelta(hours=5)
+
+    due = tick(back, first, rate=600.0)
+
+    assert all(back - timedelta(seconds=15) < arrival.at <= back for arrival in due.arrivals)
+    assert abs(len(due.arrivals) - 150) <= 4 * sqrt(150)
+    assert due.next_at > back
+
+
+def test_the_catch_up_limit_can_be_set() -> None:
+    due = arrivals_until(
+        START, seed=5, draws=9, next_at=START - timedelta(hours=1), rate_per_minute=600.0, catch_up_seconds=0.0
+    )
+
+    assert due.arrivals == ()
+
+
+def test_a_clock_that_was_set_back_by_a_day_does_not_stop_the_arrivals() -> None:
+    due = tick(START + timedelta(days=1), None, rate=12.0)
+
+    after = tick(START, due, rate=12.0)
+
+    assert START < after.next_at < START + timedelta(minutes=4)
+
+
+@pytest.mark.parametrize("rate", [0.0, -1.0, float("nan")])
+def test_a_rate_that_is_not_above_zero_is_refused(rate: float) -> None:
+    with pytest.raises(ValueError, match="rate_per_minute"):
+        arrivals_until(START, seed=5, draws=0, next_at=None, rate_per_minute=rate)

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpu_tasks.gpus.simulated import MEMORY_BASE_MIB, MEMORY_TOTAL_MIB, POWER_IDLE_W, POWER_LIMIT_W, SimulatedGpu
+from scheduler.gpu import TEMPERATURE_LIMIT_C, GpuHealth, GpuLoad, GpuSample
+
+FULL_LOAD = GpuLoad(compute_share=1.0, memory_mib=30_000)
+
+
+def a_gpu(index: int = 0, seed: int = 5) -> SimulatedGpu:
+    return SimulatedGpu(index=index, seed=seed)
+
+
+def readings(gpu: SimulatedGpu, load: GpuLoad | None, first: int, last: int) -> list[GpuSample]:
+    """One reading a second."""
+    return [gpu.sample(load, float(second)) for second in range(first, last)]
+
+
+def temperature(sample: GpuSample) -> float:
+    assert sample.temperature_c is not None
+    return sample.temperature_c
+
+
+def test_the_same_seed_index_and_times_give_the_same_readings() -> None:
+    assert readings(a_gpu(), FULL_LOAD, 0, 50) == readings(a_gpu(), FULL_LOAD, 0, 50)
+
+
+def test_another_gpu_or_another_seed_gives_other_readings() -> None:
+    one = readings(a_gpu(), FULL_LOAD, 0, 50)
+
+    assert one != readings(a_gpu(index=1), FULL_LOAD, 0, 50)
+    assert one != readings(a_gpu(seed=6), FULL_LOAD, 0, 50)
+
+
+def test_a_gpu_without_a_job_is_idle() -> None:
+    for sample in readings(a_gpu(), None, 0, 50):
+        assert sample.health is GpuHealth.HEALTHY
+        assert sample.utilization_percent == 0.0
+        assert sample.memory_used_mib == 0
+        assert sample.power_w == pytest.approx(POWER_IDLE_W, rel=0.06)
+        assert temperature(sample) == pytest.approx(34, abs=3.5)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+def test_readings_follow_the_job(share: float) -> None:
+    samples = readings(a_gpu(), GpuLoad(compute_share=share, memory_mib=12_345), 0, 200)
+
+    utilization = sum(sample.utilization_percent or 0 for sample in samples) / len(samples)
+    assert utilization == pytest.approx(share * 100, abs=2)
+    power = sum(sample.power_w or 0 for sample in samples) / len(samples)
+    assert power == pytest.approx(POWER_IDLE_W + share * (POWER_LIMIT_W - POWER_IDLE_W), rel=0.03)
+    assert all(sample.memory_used_mib == 12_345 + MEMORY_BASE_MIB for sample in samples)
+
+
+def test_readings_drop_when_the_job_is_gone() -> None:
+    gpu = a_gpu()
+    readings(gpu, FULL_LOAD, 0, 50)
+
+    after = gpu.sample(None, 50.0)
+
+    assert (after.utilization_percent, after.memory_used_mib) == (0.0, 0)
+    assert after.power_w == pytest.approx(POWER_IDLE_W, rel=0.06)
+
+
+def test_a_job_without_load_holds_memory_and_computes_nothing() -> None:
+    sample = a_gpu().sample(GpuLoad(compute_share=0.0, memory_mib=1_000), 0.0)
+
+    assert sample.utilization_percent == 0.0
+    assert sample.memory_used_mib == 1_000 + MEMORY_BASE_MIB
+
+
+def test_temperature_rises_slowly_to_what_a_full_h100_shows() -> None:
+    gpu = a_gpu()
+    idle = temperature(gpu.sample(None, 0.0))
+
+    warming = [temperature(sample) for sample in readings(gpu, FULL_LOAD, 1, 601)]
+
+    assert warming[0] - idle < 5
+    assert 0.45 < (warming[19] - idle) / (warming[-1] - idle) < 0.75  # .6 of it with 12 s, .4 of it with 90 s
+    assert warming[-1] == pytest.approx(71, abs=3)
+    assert all(later >= earlier - 2 for earlier, later in pairwise(warming))
+
+
+def test_temperature_falls_slowly_after_the_job() -> None:
+    gpu = a_gpu()
+    hot = temperature(readings(gpu, FULL_LOAD, 0, 600)[-1])
+
+    cooling = [temperature(sample) for sample in readings(gpu, None, 600, 1_200)]
+
+    assert cooling[0] > hot - 5
+    assert cooling[-1] == pytest.approx(34, abs=3)
+
+
+def test_two_readings_at_one_instant_or_a_step_back_do_not_change_the_temperature() -> None:
+    gpu = a_gpu()
+    before = temperature(readings(gpu, FULL_LOAD, 0, 10)[-1])
+
+    assert temperature(gpu.sample(None, 9.0)) == before
+    assert temperature(gpu.sample(None, 3.0)) == before
+
+
+@given(
+    steps=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 200_000), st.floats(0, 3_600)), max_size=20),
+    seed=st.integers(0, 2**63 - 1),
+)
+def test_no_job_drives_a_reading_beyond_the_card(steps: list[tuple[float, int, float]], seed: int) -> None:
+    gpu, now = a_gpu(seed=seed), 0.0
+    for share, memory_mib, passed in steps:
+        now += passed
+        sample = gpu.sample(GpuLoad(compute_share=share, memory_mib=memory_mib), now)
+
+        assert 0.0 <= (sample.utilization_percent or 0.0) <= 100.0
+        assert 0 <= (sample.memory_used_mib or 0) <= MEMORY_TOTAL_MIB
+        assert 0.0 < (sample.power_w or 0.0) <= POWER_LIMIT_W
+        assert 25.0 <= temperature(sample) < TEMPERATURE_LIMIT_C
+
+
+def test_its_identity_says_that_it_is_simulated() -> None:
+    identity = a_gpu(index=3).identity()
+
+    assert identity.index == 3
+    assert identity.uuid == "SIM-00000000-0000-0000-0000-000000000003"
+    assert identity.name == "NVIDIA H100 80GB HBM3 (simulated)"
+    assert (identity.memory_total_mib, identity.power_limit_w) == (81_559, 700.0)
