@@ -61,6 +61,13 @@ def make_socket_dir() -> None:
         )
 
 
+def remove_socket_dir() -> None:
+    """After the broker's end: nothing of ours stays in the temporary folder."""
+    folder = Path(settings.BROKER_SOCKET).parent
+    if folder != Path(settings.RUN_DIR):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def answers(*, timeout_seconds: float = 1.0) -> bool:
     """Whether the broker answers PING now."""
     client = Redis.from_url(settings.REDIS_URL, socket_timeout=timeout_seconds, socket_connect_timeout=timeout_seconds)

@@ -18,6 +18,7 @@ from django.db.models import Q
 
 from cluster_dashboard.environment import ACCEPTED, EnvironmentInvalid, GpuBackendName, read_state_file
 from cluster_dashboard.run_files import take_lock
+from gpu_tasks.gpus import resolve_backend
 from scheduler.faults import FaultProfile, default_failure_rate
 from scheduler.models import Control, Gpu
 from scheduler.states import PRESETS
@@ -148,7 +149,7 @@ def create_gpus() -> None:
 
 def uses_real_gpus() -> bool:
     """Whether GPU_BACKEND, asked or found, is the real hardware."""
-    return settings.ENVIRONMENT.gpu_backend is GpuBackendName.NVML
+    return resolve_backend(settings.ENVIRONMENT.gpu_backend) == GpuBackendName.NVML
 
 
 def admin_password_works() -> bool:

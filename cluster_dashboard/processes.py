@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from django.conf import settings
 from setproctitle import setproctitle
 
 from cluster_dashboard import broker
-from cluster_dashboard.environment import EnvironmentInvalid
+from cluster_dashboard.environment import EnvironmentInvalid, LogFormat
 from cluster_dashboard.run_files import LockHeld, remove_pid, take_lock, write_pid
 
 #: sysexits.h's "temporary failure": another one is still running, try again later.
@@ -100,6 +101,7 @@ def run(process: Process) -> int:
         # Held for as long as the server that this process becomes.
         os.set_inheritable(lock, True)  # noqa: FBT003
     setproctitle(f"gpu-cluster: {name}")
+    name_json_records(name)
     write_pid(name, pid)
     try:
         entry.start(process)
@@ -108,6 +110,19 @@ def run(process: Process) -> int:
     finally:
         remove_pid(name, pid)
     return 0
+
+
+def name_json_records(name: str) -> None:
+    """Adds the process's name to each record; on a terminal it stands before the line already."""
+    if settings.ENVIRONMENT.log_format is not LogFormat.JSON:
+        return
+
+    def add_component(record: logging.LogRecord) -> bool:
+        vars(record).setdefault("component", name)
+        return True
+
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(add_component)
 
 
 def limit_blas_threads() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import sys
 import tempfile
 from hashlib import sha256
 from pathlib import Path
+from urllib.parse import quote
 
 import dj_database_url
 
@@ -101,7 +103,7 @@ AUTH_PASSWORD_VALIDATORS = [{"NAME": "django.contrib.auth.password_validation.Mi
 
 DATABASES = {
     "default": dj_database_url.parse(
-        ENVIRONMENT.database_url or f"sqlite:///{STATE_DIR / 'cluster.sqlite3'}",
+        ENVIRONMENT.database_url or f"sqlite:///{quote(str(STATE_DIR / 'cluster.sqlite3'))}",
         # Connections are kept for good: opening one for each job halves the throughput.
         conn_max_age=None,
         # A connection that died with its database is replaced before use, not reported to every job for ever.
@@ -123,9 +125,10 @@ else:
 
 #: True where this cluster starts its own server on a unix socket.
 BROKER_EMBEDDED = not ENVIRONMENT.redis_url
-# A unix socket's path is at most 107 bytes long; a deep state folder gets a short one in the temporary folder.
+# A unix socket's path is at most 107 bytes long, and it becomes part of a URL that several libraries read in
+# ways of their own: a deep or oddly named state folder gets a socket in the temporary folder.
 BROKER_SOCKET = RUN_DIR / "broker.sock"
-if len(os.fsencode(BROKER_SOCKET)) > 100:
+if len(os.fsencode(BROKER_SOCKET)) > 100 or not re.fullmatch(r"[\w/.+-]+", str(BROKER_SOCKET), re.ASCII):
     BROKER_SOCKET = (
         Path(tempfile.gettempdir())
         / f"gpu-cluster-{os.getuid()}-{sha256(os.fsencode(STATE_DIR)).hexdigest()[:12]}"

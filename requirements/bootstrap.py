@@ -180,7 +180,13 @@ def install(names: list[str]) -> None:
     say(f"installing {' and '.join(files)} into .venv (a minute or so the first time)")
     options = ["--quiet", "--no-input", "--disable-pip-version-check", "--require-hashes"]
     command = [VENV_PYTHON, "-m", "pip", "install", *options, *(word for file in files for word in ("-r", file))]
-    run(command, f"pip could not install {' and '.join(files)}; its reason stands above")
+    with tempfile.TemporaryFile("w+") as output:
+        if subprocess.run(
+            [str(word) for word in command], cwd=ROOT, stdout=output, stderr=output, check=False
+        ).returncode:
+            output.seek(0)
+            print(output.read(), file=sys.stderr)
+            raise BootstrapFailed(f"pip could not install {' and '.join(files)}; its reason stands above")
     for name in missing:
         stamp(name).write_text(fingerprint(name))
     say(f"installed in {time.monotonic() - began:.0f} s")

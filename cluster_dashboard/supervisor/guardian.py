@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
-import importlib.util
 import os
 import signal
 import sys
@@ -117,8 +116,7 @@ def main() -> int:
     try:
         gc.disable()  # garbage found between the forks would be written, and its pages be copied
         for name in PRELOADED:
-            if importlib.util.find_spec(name):
-                importlib.import_module(name)
+            importlib.import_module(name)
         gc.enable()
         return Guardian().run()
     except KeyboardInterrupt:

@@ -7,13 +7,17 @@ import logging
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 from cluster_dashboard.logs import LineFormatter
 from cluster_dashboard.supervisor.log_file import LogFile
 from cluster_dashboard.supervisor.terminal import Terminal, decorate
 
 #: The supervisor's own name among the processes.
-OWN_NAME = "cluster"
+OWN_NAME: Final = "cluster"
+
+#: The broker's advice about the kernel's settings: it would alarm everybody who starts a cluster on a laptop.
+ONLY_IN_FILES: Final = ("Memory overcommit must be enabled!",)
 
 
 @dataclass(slots=True)
@@ -33,6 +37,8 @@ class Output:
         if name not in self._files:
             self._files[name] = LogFile(path=self.folder / f"{name}.log")
         self._files[name].write(line)
+        if any(words in line for words in ONLY_IN_FILES):
+            return
         self.terminal.print(_as_json(name, line) if self.json else decorate(name, line, color=self.color))
 
     def close_files(self) -> None:
@@ -57,4 +63,4 @@ def _as_json(name: str, line: str) -> str:
     if line.startswith("{") and line.endswith("}"):
         return line
     at = datetime.now(UTC).isoformat(timespec="milliseconds")
-    return json.dumps({"at": at, "level": "INFO", "logger": name, "event": line})
+    return json.dumps({"at": at, "level": "INFO", "component": name, "event": line})

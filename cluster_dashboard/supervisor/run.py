@@ -16,7 +16,7 @@ from cluster_dashboard import broker, first_start, processes
 from cluster_dashboard.environment import EnvironmentInvalid
 from cluster_dashboard.run_files import remove_pid, write_pid
 from cluster_dashboard.supervisor import before, unix
-from cluster_dashboard.supervisor.output import Output, OutputHandler
+from cluster_dashboard.supervisor.output import OWN_NAME, Output, OutputHandler
 from cluster_dashboard.supervisor.summary import summary
 from cluster_dashboard.supervisor.supervisor import Supervisor
 from scheduler.logs import event_logger
@@ -47,6 +47,7 @@ def _supervise(lock: int) -> int:
     began = time.monotonic()
     output = Output(folder=settings.LOG_DIR, json=settings.ENVIRONMENT.log_format == "json")
     logging.getLogger().handlers = [OutputHandler(output)]
+    processes.name_json_records(OWN_NAME)
     supervisor = Supervisor(processes.all_processes(), output, lock)
     supervisor.listen()
     write_pid("up", os.getpid())
@@ -57,6 +58,8 @@ def _supervise(lock: int) -> int:
     gc.collect()
     gc.freeze()  # what is there now is never looked at again: its pages stay shared with every child
     _until_stopped(supervisor, output, began)
+    if settings.BROKER_EMBEDDED:
+        broker.remove_socket_dir()
     log.info("all stopped")
     output.terminal.flush(wait_seconds=0.5)
     remove_pid("up", os.getpid())

@@ -159,7 +159,7 @@ class Supervisor:
         for part in self._parts:
             if part.child is None or part.ready:
                 continue
-            age = now - part.child.started_at
+            age = max(0.0, now - part.child.started_at)
             if is_ready(part.process, part.child.pid):
                 part.ready = True
                 log.info("ready", role=part.process.name, pid=part.child.pid, after_s=f"{age:.1f}")
