@@ -1,0 +1,58 @@
+"""Builders: valid values, of which a test states only what matters to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from scheduler import lifecycle
+from scheduler.admission import job_request
+from scheduler.lifecycle import Claimed
+from scheduler.models import Job
+from scheduler.states import JobState, Reason, Source
+
+
+def submit(count: int = 1, **fields: Any) -> list[Job]:
+    """Jobs that wait; a no-op unless the fields say otherwise."""
+    values: dict[str, Any] = {"type": "sleep", "params": {"seconds": 0}, "source": Source.API, **fields}
+    jobs = lifecycle.submit([job_request(**values) for _ in range(count)])
+    return list(Job.objects.filter(id__in=[job.id for job in jobs]).order_by("id"))
+
+
+def queued(**fields: Any) -> Job:
+    return submit(**fields)[0]
+
+
+def running(*, gpu: int = 0, boot: str = "boot-0", **fields: Any) -> Job:
+    job = queued(**fields)
+    claimed = lifecycle.claim(job.id, job.attempt, gpu=gpu, boot=boot)
+    assert isinstance(claimed, Claimed), claimed
+    return reread(job)
+
+
+def ended(state: JobState, **fields: Any) -> Job:
+    job = running(**fields)
+    if state is JobState.CANCELLED:
+        lifecycle.cancel(job.id, actor="a test")
+        lifecycle.requeue(job.id, job.attempt, Reason.CANCEL)
+    else:
+        assert lifecycle.end(job.id, job.attempt, state)
+    return reread(job)
+
+
+def in_state(state: JobState) -> Job:
+    if state is JobState.QUEUED:
+        return queued()
+    return running() if state is JobState.RUNNING else ended(state)
+
+
+def make_due(job: Job) -> None:
+    """Lets the back-off of a requeued job pass."""
+    Job.objects.filter(id=job.id).update(not_before=job.submitted_at, elsewhere_until=None)
+
+
+def reread(job: Job) -> Job:
+    return Job.objects.get(id=job.id)
+
+
+def story(job: Job) -> list[tuple[int, str, int]]:
+    return list(job.events.order_by("n").values_list("n", "kind", "attempt"))

@@ -1,0 +1,45 @@
+"""What every test may use. Services are real: Valkey, PostgreSQL, the cluster itself."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.services import PostgresServer, ValkeyServer
+
+
+def missing(what: str) -> None:
+    """A service that is not on this machine skips the test on a laptop, and fails it in CI."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{what} is not on this machine, and CI must run every test", pytrace=False)
+    pytest.skip(f"{what} is not on this machine")
+
+
+@pytest.fixture(scope="session")
+def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
+    with ValkeyServer(tmp_path_factory.mktemp("valkey")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    if not PostgresServer.is_installed():
+        missing("PostgreSQL")
+    with PostgresServer() as server:
+        yield server
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Passed and skipped for each folder of tests."""
+    counts: dict[str, Counter[str]] = {}
+    for outcome in ("passed", "skipped", "failed", "error"):
+        for report in terminalreporter.stats.get(outcome, []):
+            parts = Path(report.nodeid.split("::")[0]).parts
+            counts.setdefault("/".join(parts[:2]), Counter())[outcome] += 1
+    for folder, found in sorted(counts.items()):
+        words = ", ".join(f"{found[outcome]} {outcome}" for outcome in found)
+        terminalreporter.write_line(f"{folder:<22} {words}")
