@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cluster_dashboard.environment import (
+    ACCEPTED,
+    Environment,
+    EnvironmentInvalid,
+    GpuBackendName,
+    LogFormat,
+    read_environment,
+    read_state_file,
+)
+
+#: One value that each variable does not take.
+WRONG = {
+    "WEB_PORT": "0",
+    "FLOWER_PORT": "65536",
+    "REDIS_URL": "http://localhost",
+    "DATABASE_URL": "mysql://localhost/x",
+    "GPU_BACKEND": "rocm",
+    "GPU_COUNT": "65",
+    "JOB_RATE": "0.05",
+    "SEED": "-1",
+    "LOG_FORMAT": "xml",
+    "API_TOKEN": "short",
+    "SECRET_KEY": "short",
+    "ADMIN_PASSWORD": "short",
+    "FLOWER_PASSWORD": "short",
+    "PUBLIC_READ": "perhaps",
+}
+SECRETS = ("API_TOKEN", "SECRET_KEY", "ADMIN_PASSWORD", "FLOWER_PASSWORD")
+
+
+def test_an_empty_environment_gives_the_documented_defaults() -> None:
+    found = read_environment({})
+
+    assert (found.web_port, found.flower_port, found.bind_host) == (8080, 5555, "127.0.0.1")
+    assert (found.state_dir, found.redis_url, found.database_url) == (Path("var"), "", "")
+    assert (found.gpu_backend, found.gpu_count) == (GpuBackendName.SIMULATED, 8)
+    assert (found.job_rate, found.seed, found.log_format) == (12.0, None, LogFormat.COLOR)
+    assert found.api_token is None
+
+
+def test_values_are_read_and_trimmed() -> None:
+    found = read_environment({"WEB_PORT": " 9000 ", "GPU_BACKEND": "NVML", "SEED": "0", "HOME": "/somewhere"})
+
+    assert (found.web_port, found.gpu_backend, found.seed) == (9000, GpuBackendName.NVML, 0)
+
+
+def test_an_empty_value_means_unset() -> None:
+    assert read_environment({"WEB_PORT": "", "SEED": ""}) == read_environment({})
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG.items())
+def test_a_wrong_value_is_refused_with_the_variable_and_what_it_takes(name: str, value: str) -> None:
+    with pytest.raises(EnvironmentInvalid) as caught:
+        read_environment({name: value})
+
+    assert str(caught.value).startswith(f"{name}: ")
+    assert f"it takes {ACCEPTED[name]}" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["JOB_RATE"])
+@pytest.mark.parametrize("value", ["nan", "inf", "100001", "fast"])
+def test_a_rate_that_is_no_rate_is_refused(name: str, value: str) -> None:
+    with pytest.raises(EnvironmentInvalid, match=r"JOB_RATE: .* it takes jobs a minute, 0\.1 to 100000"):
+        read_environment({name: value})
+
+
+def test_all_wrong_variables_are_told_at_once() -> None:
+    with pytest.raises(EnvironmentInvalid) as caught:
+        read_environment({"WEB_PORT": "x", "GPU_COUNT": "0"})
+
+    assert [line.split(":")[0] for line in str(caught.value).splitlines()] == ["WEB_PORT", "GPU_COUNT"]
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_wrong_secret_is_not_printed(name: str) -> None:
+    with pytest.raises(EnvironmentInvalid) as caught:
+        read_environment({name: "hunt3r"})
+
+    assert "hunt3r" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["REDIS_URL", "DATABASE_URL"])
+def test_a_wrong_address_with_a_password_in_it_is_not_printed(name: str) -> None:
+    with pytest.raises(EnvironmentInvalid) as caught:
+        read_environment({name: "ftp://user:hunt3r@host/"})
+
+    assert "hunt3r" not in str(caught.value)
+
+
+def test_every_variable_says_what_it_takes() -> None:
+    assert {field.upper() for field in Environment.model_fields} == set(ACCEPTED)
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_name_file_gives_the_value_from_a_file(tmp_path: Path, name: str) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("s3cret-" * 6 + "\n")
+
+    found = read_environment({f"{name}_FILE": str(secret)})
+
+    assert getattr(found, name.lower()) == "s3cret-" * 6
+
+
+def test_the_variable_itself_ranks_above_its_file(tmp_path: Path) -> None:
+    port = tmp_path / "port"
+    port.write_text("9001")
+
+    assert read_environment({"WEB_PORT": "9002", "WEB_PORT_FILE": str(port)}).web_port == 9002
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    missing = tmp_path / "missing"
+
+    with pytest.raises(EnvironmentInvalid, match=r"API_TOKEN_FILE: cannot read .*missing: No such file"):
+        read_environment({"API_TOKEN_FILE": str(missing)})
+
+
+def test_the_environment_cannot_be_changed_after_it_was_read() -> None:
+    found = read_environment({})
+
+    with pytest.raises(ValueError, match="frozen"):
+        found.web_port = 1
+
+
+def test_the_state_file_has_a_name_and_a_value_on_each_line(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("# made at the first start\nAPI_TOKEN=abc=def\n\nSECRET_KEY=xyz\n")
+
+    assert read_state_file(file) == {"API_TOKEN": "abc=def", "SECRET_KEY": "xyz"}
+
+
+def test_a_missing_state_file_is_empty(tmp_path: Path) -> None:
+    assert read_state_file(tmp_path / ".env") == {}
