@@ -1,7 +1,7 @@
 // The GPU list: one row for each GPU with its state, lane and readings, and the legend above them.
 import { typeEntry } from "./colors.js";
 import { element, keepRows, setAttribute, setText, setValue } from "./dom.js";
-import { clock, duration, fixed, gigabytes, words } from "./format.js";
+import { clock, duration, fixed, gigabytes, plural, words } from "./format.js";
 import { MARKS, drawLane } from "./lane_canvas.js";
 import { SPAN_S } from "./store.js";
 
@@ -81,7 +81,7 @@ function laneText(gpu, lane) {
     gpu.note,
     gpu.job ? `runs ${gpu.job.name}, ${words(gpu.job.type)}` : "runs no job",
     `${fixed(gpu.utilization_percent) ?? "unknown"} percent used`,
-    `${lane.spans.length} jobs in 5 minutes, ${failed} failed, ${taken} taken away`,
+    `${plural(lane.spans.length, "job")} in 5 minutes, ${failed} failed, ${taken} taken away`,
   ].filter(Boolean).join(", ");
 }
 

@@ -13,7 +13,11 @@ const nextEmpty = document.getElementById("next-empty");
 export function renderQueue({ queues, next: jobs, counts }) {
   const waiting = Object.values(queues).reduce((sum, queue) => sum + (queue.waiting ?? 0), 0);
   setText(total, `${fixed(counts.queued ?? waiting)} waiting`);
-  for (const part of share.children) part.style.flexGrow = String(queues[part.dataset.priority]?.waiting ?? 0);
+  for (const part of share.children) {
+    const count = queues[part.dataset.priority]?.waiting ?? 0;
+    part.hidden = count === 0;
+    part.style.flexGrow = String(count);
+  }
   setAttribute(share, "aria-label", `Waiting jobs: ${Object.entries(queues).map(([name, queue]) => `${name} ${queue.waiting ?? "unknown"}`).join(", ")}`);
   for (const row of rows) updatePriority(row, queues[row.dataset.priority]);
   nextTable.hidden = jobs.length === 0;

@@ -45,8 +45,11 @@ export class Status {
   }
 
   show() {
-    if (document.hidden) return;
     const state = this.#now();
+    const title = [state === "live" ? this.#busy : "", TITLES[state], "GPU cluster"].filter(Boolean).join(" · ");
+    if (document.title !== title) document.title = title;
+    // The title is all that can be seen of a hidden tab.
+    if (document.hidden) return;
     const old = state !== "live" && (state !== "connecting" || this.#silence() >= STALE_MS);
     setAttribute(this.#connection, "data-state", state);
     setText(this.#state, TITLES[state]);
@@ -55,7 +58,6 @@ export class Status {
     if (old) setText(this.#text, `${this.#reason(state)} ${this.#from()} ${WHAT_NOW[state]}`.trim());
     // Announced once for each state: a counting age would be read aloud every second.
     setText(this.#alert, old ? this.#spoken(state) : "");
-    document.title = [state === "live" ? this.#busy : "", TITLES[state], "GPU cluster"].filter(Boolean).join(" · ");
   }
 
   #now() {

@@ -4,13 +4,16 @@ import { element, keepRows, setText, setValue } from "./dom.js";
 import { clock, duration, words } from "./format.js";
 
 const finished = document.getElementById("finished");
+const finishedTable = finished.closest("table");
 const finishedEmpty = document.getElementById("finished-empty");
 const events = document.getElementById("events");
 const eventsEmpty = document.getElementById("events-empty");
 const SIGNS = { succeeded: "✓", failed: "✕", cancelled: "–" };
 
-export function renderFinished({ recent }) {
+export function renderFinished({ recent, counts }) {
   finishedEmpty.hidden = recent.length > 0;
+  finishedTable.hidden = recent.length === 0;
+  setText(finishedEmpty, counts.submitted === 0 ? "No jobs yet. They are made at the rate that is set under Load." : "No job has finished yet.");
   keepRows(finished, recent, { key: (job) => `${job.id}/${job.attempt}`, create: createJob, update: updateJob });
 }
 
