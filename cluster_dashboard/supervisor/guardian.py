@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
-import importlib
 import os
 import signal
 import sys
@@ -15,24 +13,13 @@ from typing import Final
 
 from setproctitle import setproctitle
 
-from cluster_dashboard import processes
 from cluster_dashboard.run_files import read_pid
 from cluster_dashboard.supervisor import unix
 from cluster_dashboard.supervisor.backoff import Backoff
+from cluster_dashboard.supervisor.warm import warm_up
 
 #: sysexits.h's "internal software error": the supervisor met a bug of ours, and is started again too.
 EXIT_BUG: Final = 70
-
-#: What every role needs. Loaded once, before the first fork, so that its memory is shared.
-PRELOADED: Final = (
-    "numpy",
-    "numpy.random",
-    "redis",
-    "scheduler.celery",
-    "scheduler.ticks",
-    "scheduler.loops",
-    "gpu_tasks.worker",
-)
 
 #: How long the broker of a dead supervisor may take to write its file and end.
 BROKER_END_SECONDS: Final = 5.0
@@ -112,12 +99,8 @@ def _end_leftovers() -> None:
 
 
 def main() -> int:
-    processes.limit_blas_threads()
     try:
-        gc.disable()  # garbage found between the forks would be written, and its pages be copied
-        for name in PRELOADED:
-            importlib.import_module(name)
-        gc.enable()
+        warm_up()
         return Guardian().run()
     except KeyboardInterrupt:
         return 130

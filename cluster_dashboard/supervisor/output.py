@@ -37,7 +37,7 @@ class Output:
         if name not in self._files:
             self._files[name] = LogFile(path=self.folder / f"{name}.log")
         self._files[name].write(line)
-        if any(words in line for words in ONLY_IN_FILES):
+        if not line.strip() or any(words in line for words in ONLY_IN_FILES):
             return
         self.terminal.print(_as_json(name, line) if self.json else decorate(name, line, color=self.color))
 

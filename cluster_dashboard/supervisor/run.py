@@ -55,8 +55,7 @@ def _supervise(lock: int) -> int:
     first_start.prepare_database()
     connections.close_all()  # a connection shared by a fork answers the wrong one
     log.info("database is ready", after_s=f"{time.monotonic() - began:.1f}")
-    gc.collect()
-    gc.freeze()  # what is there now is never looked at again: its pages stay shared with every child
+    gc.freeze()  # what the set-up has loaded is shared too
     _until_stopped(supervisor, output, began)
     if settings.BROKER_EMBEDDED:
         broker.remove_socket_dir()

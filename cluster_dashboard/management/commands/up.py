@@ -10,7 +10,7 @@ from cluster_dashboard import first_start
 
 class Command(BaseCommand):
     help = "Runs the whole cluster on this machine: broker, scheduler, beat, GPU workers, web and Flower."
-    requires_system_checks = []
+    # Django's checks run here, once for all processes.
 
     def handle(self, *_args: Any, **_options: Any) -> None:
         from cluster_dashboard.supervisor import guardian  # noqa: PLC0415 (no other command needs it)
