@@ -7,9 +7,13 @@ from typing import Any, Final
 
 from django.db import transaction
 
+from scheduler.faults import FaultProfile
 from scheduler.job_type import ParamsInvalid
 from scheduler.models import ClusterEvent, Control, Gpu
 from scheduler.states import PRESETS, RATE_MAXIMUM, RATE_MINIMUM, Preset
+
+#: What may be changed on the whole cluster; a preset is a name for a rate.
+CONTROL_SWITCHES: Final = ("rate_per_minute", "paused", "fault_profile")
 
 
 def check_rate(value: float) -> float:
@@ -28,6 +32,13 @@ def check_preset(value: str) -> Preset:
         raise ParamsInvalid("preset", f"{value!r} is not one of {', '.join(Preset)}") from None
 
 
+def check_fault_profile(value: str) -> FaultProfile:
+    try:
+        return FaultProfile(value)
+    except ValueError:
+        raise ParamsInvalid("fault_profile", f"{value!r} is not one of {', '.join(FaultProfile)}") from None
+
+
 def preset_of(rate_per_minute: float) -> str:
     """The preset with exactly this rate, or an empty string."""
     return next((preset.value for preset, it in PRESETS.items() if it.rate_per_minute == rate_per_minute), "")
@@ -39,6 +50,7 @@ def change_control(
     rate_per_minute: float | None = None,
     preset: str | None = None,
     paused: bool | None = None,
+    fault_profile: str | None = None,
 ) -> Control:
     """Changes what is given; a preset sets the rate. Raises ParamsInvalid and changes nothing if a value is wrong."""
     if preset is not None and rate_per_minute is not None:
@@ -53,12 +65,14 @@ def change_control(
             control.preset = preset_of(rate_per_minute)
         if paused is not None:
             control.paused = paused
+        if fault_profile is not None:
+            control.fault_profile = check_fault_profile(fault_profile)
         after = _shown(control)
         if after == before:
             return control
         # The next arrival is drawn anew, so that the change acts within a second, from 0.1 a minute too.
         control.next_arrival_at = None
-        control.save(update_fields=["rate_per_minute", "preset", "paused", "next_arrival_at"])
+        control.save(update_fields=[*CONTROL_SWITCHES, "preset", "next_arrival_at"])
         ClusterEvent.objects.create(
             kind="control", actor=actor, message=f"{_sentence(before, after)}, by {actor}", before=before, after=after
         )
@@ -94,11 +108,18 @@ def change_gpu(index: int, *, actor: str, failure_rate: float | None = None, dra
 
 
 def _shown(control: Control) -> dict[str, Any]:
-    return {"rate_per_minute": control.rate_per_minute, "preset": control.preset, "paused": control.paused}
+    return {name: getattr(control, name) for name in (*CONTROL_SWITCHES, "preset")}
 
 
 def _sentence(before: dict[str, Any], after: dict[str, Any]) -> str:
+    """All that changed, such as "Load set to Normal, 12 jobs / min; arrivals resumed"."""
+    parts = []
+    if any(after[name] != before[name] for name in ("rate_per_minute", "preset")):
+        label = f"{PRESETS[Preset(after['preset'])].label}, " if after["preset"] else ""
+        parts.append(f"load set to {label}{after['rate_per_minute']:g} jobs / min")
     if after["paused"] != before["paused"]:
-        return "Arrivals paused" if after["paused"] else "Arrivals resumed"
-    rate = f"{after['rate_per_minute']:g} jobs / min"
-    return f"Load set to {PRESETS[Preset(after['preset'])].label}, {rate}" if after["preset"] else f"Load set to {rate}"
+        parts.append("arrivals paused" if after["paused"] else "arrivals resumed")
+    if after["fault_profile"] != before["fault_profile"]:
+        parts.append(f"fault profile set to {after['fault_profile']}")
+    sentence = "; ".join(parts)
+    return sentence[:1].upper() + sentence[1:]
