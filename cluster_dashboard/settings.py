@@ -45,6 +45,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "ninja",  # for the files of the API's docs: nothing is loaded from another host
     "scheduler",
     "gpu_tasks",
     "cluster_dashboard",

@@ -3,8 +3,13 @@
 from django.contrib import admin
 from django.urls import include, path
 
+from cluster_dashboard import health
+
 urlpatterns = [
     path("admin/", admin.site.urls),
+    path("api/", include("cluster_dashboard.api.urls")),
+    path("healthz", health.healthz),
+    path("readyz", health.readyz),
     path("", include("cluster_dashboard.web.urls")),
 ]
 

@@ -1,0 +1,46 @@
+"""The REST API. Reading is public where PUBLIC_READ is true; everything else takes the token or a staff session."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ninja import NinjaAPI
+from ninja.errors import ValidationErrorContext
+from ninja.openapi.schema import OpenAPISchema
+from ninja.operation import Operation
+
+from cluster_dashboard.api import control, gpus, jobs, openapi
+from cluster_dashboard.api.docs import OwnHostDocs, for_readers
+from cluster_dashboard.api.json_body import StrictParser
+from cluster_dashboard.api.permissions import CONTROL
+from cluster_dashboard.api.problems import Problem, answer_with_problems
+from cluster_dashboard.api.validation import invalid_input
+
+
+class ClusterApi(NinjaAPI):
+    def get_openapi_schema(self, **kwargs: Any) -> OpenAPISchema:
+        schema = super().get_openapi_schema(**kwargs)
+        openapi.complete(schema)
+        return schema
+
+    def validation_error_from_error_contexts(self, error_contexts: list[ValidationErrorContext]) -> Problem:
+        return invalid_input(error_contexts)
+
+    def get_openapi_operation_id(self, operation: Operation) -> str:
+        return operation.view_func.__name__
+
+
+api = ClusterApi(
+    title="GPU cluster",
+    version="1",
+    description="Jobs, GPUs and the load of the cluster. Times are UTC; errors are problem details (RFC 9457).",
+    urls_namespace="api",
+    docs=OwnHostDocs(),
+    docs_decorator=for_readers,
+    parser=StrictParser(),
+    # What an operation does not say otherwise about is a control.
+    auth=CONTROL,
+)
+answer_with_problems(api)
+for _subject in (control, jobs, gpus):
+    api.add_router("", _subject.router)

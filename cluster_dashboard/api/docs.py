@@ -1,0 +1,39 @@
+"""/api/docs: Swagger's page with scripts and styles of our own host, as the content security policy asks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from django.contrib.auth.views import redirect_to_login
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+from ninja import NinjaAPI
+from ninja.openapi.docs import Swagger
+
+from cluster_dashboard.access import is_api_token, may_control, may_read
+
+
+class OwnHostDocs(Swagger):
+    """ninja's own files (it is an installed app), and a CSRF token only for who may control."""
+
+    def render_page(self, request: HttpRequest, api: NinjaAPI, **kwargs: Any) -> HttpResponse:
+        options = {**self.settings, "url": self.get_openapi_url(api, kwargs), "validatorUrl": None}
+        context = {"swagger_settings": json.dumps(options), "api": api, "add_csrf": may_control(request.user)}
+        return render(request, self.template, context)
+
+
+def for_readers(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """Docs and schema follow PUBLIC_READ like all that is read."""
+
+    @wraps(view)
+    def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        if (scheme.lower() == "bearer" and is_api_token(token)) or may_read(request.user):
+            return view(request, *args, **kwargs)
+        return redirect_to_login(request.get_full_path(), reverse("login"))
+
+    return checked

@@ -1,0 +1,124 @@
+"""Errors as problem details (RFC 9457): `application/problem+json` that names the field and what it takes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from http import HTTPStatus
+from typing import Any, Final
+
+from django.core.exceptions import RequestDataTooBig
+from django.db import InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, HttpResponse
+from ninja import NinjaAPI
+from ninja.errors import AuthenticationError, HttpError
+from pydantic import BaseModel
+
+from scheduler.job_type import ParamsInvalid
+from scheduler.logs import event_logger
+
+log = event_logger(__name__)
+
+CONTENT_TYPE: Final = "application/problem+json"
+
+#: A client that was told so comes back after this many seconds.
+RETRY_AFTER_SECONDS: Final = 2
+
+#: Errors listed in one answer.
+ERRORS_MAXIMUM: Final = 20
+
+
+class FieldError(BaseModel):
+    field: str
+    message: str
+
+
+class ProblemDetails(BaseModel):
+    """The body of every answer that is not a success."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    errors: list[FieldError]
+
+
+class Problem(Exception):
+    """Raised by an operation to answer with problem details. `extra`: members beside the standard ones."""
+
+    def __init__(
+        self, status: int, detail: str, *, errors: Sequence[FieldError] = (), extra: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.status, self.detail, self.errors, self.extra = status, detail, errors, extra or {}
+
+
+def problem_response(
+    status: int,
+    detail: str,
+    *,
+    errors: Iterable[FieldError] = (),
+    extra: dict[str, Any] | None = None,
+    retry_after: int | None = None,
+) -> HttpResponse:
+    problem = ProblemDetails(
+        title=HTTPStatus(status).phrase, status=status, detail=detail, errors=list(errors)[:ERRORS_MAXIMUM]
+    )
+    # json.dumps and not pydantic: a field's name may hold half a surrogate pair, which is no UTF-8.
+    response = HttpResponse(json.dumps({**problem.model_dump(), **(extra or {})}), status=status)
+    response["Content-Type"] = CONTENT_TYPE
+    if status == HTTPStatus.UNAUTHORIZED:
+        response["WWW-Authenticate"] = "Bearer"
+    if retry_after is not None:
+        response["Retry-After"] = str(retry_after)
+    return response
+
+
+def database_away(error: Exception, *, extra: dict[str, Any] | None = None) -> HttpResponse:
+    log.warning("api_database_away", error=f"{type(error).__name__}: {error}")
+    detail = "The database is away or locked. Try again in a moment."
+    return problem_response(503, detail, extra=extra, retry_after=RETRY_AFTER_SECONDS)
+
+
+def answer_with_problems(api: NinjaAPI) -> None:
+    """Every error that an operation may raise becomes problem details; the rest is a bug, and a 500."""
+    api.add_exception_handler(Problem, _problem)
+    api.add_exception_handler(ParamsInvalid, _params_invalid)
+    api.add_exception_handler(AuthenticationError, _unauthenticated)
+    api.add_exception_handler(HttpError, _http_error)
+    api.add_exception_handler(Http404, _not_found)
+    api.add_exception_handler(RequestDataTooBig, _too_big)
+    api.add_exception_handler(OperationalError, _database_away)
+    api.add_exception_handler(InterfaceError, _database_away)
+
+
+def _problem(_: HttpRequest, problem: Problem) -> HttpResponse:
+    return problem_response(problem.status, problem.detail, errors=problem.errors, extra=problem.extra)
+
+
+def _params_invalid(_: HttpRequest, error: ParamsInvalid) -> HttpResponse:
+    detail = f"{error.field}: {error.message}"
+    return problem_response(422, detail, errors=[FieldError(field=error.field, message=error.message)])
+
+
+def _unauthenticated(_: HttpRequest, __: AuthenticationError) -> HttpResponse:
+    detail = "This takes the header Authorization: Bearer API_TOKEN, or a staff member's session."
+    return problem_response(401, detail)
+
+
+def _http_error(_: HttpRequest, error: HttpError) -> HttpResponse:
+    # ninja hides why a body could not be read behind a message of its own; the cause knows more.
+    cause = f": {error.__cause__}" if error.status_code == HTTPStatus.BAD_REQUEST and error.__cause__ else ""
+    return problem_response(error.status_code, f"{error.message}{cause}")
+
+
+def _not_found(_: HttpRequest, __: Http404) -> HttpResponse:
+    return problem_response(404, "There is nothing at this address.")
+
+
+def _too_big(_: HttpRequest, __: RequestDataTooBig) -> HttpResponse:
+    return problem_response(413, "The body of the request is too large.")
+
+
+def _database_away(_: HttpRequest, error: Exception) -> HttpResponse:
+    return database_away(error)

@@ -1,0 +1,199 @@
+"""What the API takes and gives. Input refuses unknown fields, and values of another JSON type."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Final
+
+from ninja import Schema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
+from pydantic_core import PydanticCustomError
+
+from scheduler.admission import COUNT_MAXIMUM, FAILURES_MAXIMUM, TIME_LIMIT_MAXIMUM_SECONDS
+from scheduler.faults import FaultProfile
+from scheduler.gpu import GpuState
+from scheduler.lifecycle import CancelOutcome
+from scheduler.naming import NAME_MAXIMUM_LENGTH
+from scheduler.states import RATE_MAXIMUM, RATE_MINIMUM, EventKind, JobState, Preset, Priority
+
+BIGINT_MAXIMUM: Final = 2**63 - 1
+SMALLINT_MAXIMUM: Final = 2**15 - 1
+LIMIT_MAXIMUM: Final = 500
+
+
+def _a_number(value: Any) -> Any:
+    """pydantic would take true for 1 and "3" for 3."""
+    if isinstance(value, bool | str):
+        raise PydanticCustomError("number_type", "takes a number")
+    return value
+
+
+#: Stands after the bounds: only there pydantic keeps them in the JSON schema.
+NUMBER: Final = BeforeValidator(_a_number)
+
+
+class Input(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+# --- jobs -----------------------------------------------------------------------------------------
+
+
+class SubmitJobs(Input):
+    """One job, or `count` equal ones. What `params` takes depends on the type: see GET /api/job-types."""
+
+    type: Annotated[str, Field(min_length=1, max_length=60, description="One of GET /api/job-types")]
+    priority: Priority = Priority.NORMAL
+    params: dict[str, Any] = Field(default_factory=dict, description="Parameters of the type; each has a default")
+    count: Annotated[int, Field(ge=1, le=COUNT_MAXIMUM), NUMBER] = 1
+    name: Annotated[str, Field(min_length=1, max_length=NAME_MAXIMUM_LENGTH)] | None = Field(
+        default=None, description="Unique; with a count above 1 the jobs are called NAME-1, NAME-2, ..."
+    )
+    time_limit_seconds: Annotated[int, Field(ge=1, le=TIME_LIMIT_MAXIMUM_SECONDS), NUMBER] = 300
+    max_failures: Annotated[int, Field(ge=1, le=FAILURES_MAXIMUM), NUMBER] = 3
+    accepts_faults: StrictBool = Field(default=False, description="Whether random faults may hit it")
+
+
+class Submitted(Schema):
+    ids: list[int]
+
+
+class JobFilter(Input):
+    state: JobState | None = None
+    type: Annotated[str, Field(min_length=1, max_length=60)] | None = None
+    priority: Priority | None = None
+    limit: int = Field(default=50, ge=1, le=LIMIT_MAXIMUM)
+    before: int | None = Field(
+        default=None, ge=1, le=BIGINT_MAXIMUM, description="Only jobs with a smaller id: `next_before` of the last page"
+    )
+
+
+class JobSummary(Schema):
+    id: int
+    name: str
+    type: str
+    priority: Priority
+    state: JobState
+    attempt: int = Field(description="The current attempt: it grows with each requeue")
+    failures: int = Field(description="Failures charged so far")
+    gpu: int | None = Field(description="Where it runs, or ran last")
+    reason: str = Field(description="Why it left the state it was in last; may be empty")
+    source: str
+    cancel_requested: bool
+    submitted_at: datetime
+    queued_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+class JobPage(Schema):
+    """Newest first."""
+
+    jobs: list[JobSummary]
+    next_before: int | None = Field(description="Give it as `before` to get the next page; null on the last one")
+
+
+class JobStep(Schema):
+    n: int
+    kind: EventKind
+    at: datetime
+    attempt: int
+    gpu: int | None
+    reason: str
+    charged: bool
+    detail: str
+
+
+class JobDetail(JobSummary):
+    params: dict[str, Any]
+    result: Any
+    error: str
+    time_limit_seconds: int
+    max_failures: int
+    accepts_faults: bool
+    gpu_memory_mib: int
+    not_before: datetime
+    events: list[JobStep]
+
+
+class Cancelled(Schema):
+    outcome: CancelOutcome = Field(description="cancelled: it waited and has ended; requested: its worker will stop it")
+
+
+class JobTypeInfo(Schema):
+    name: str
+    summary: str
+    params_schema: dict[str, Any] = Field(description="JSON schema of its parameters")
+
+
+class JobTypes(Schema):
+    job_types: list[JobTypeInfo]
+
+
+# --- control --------------------------------------------------------------------------------------
+
+
+class PresetInfo(Schema):
+    name: Preset
+    label: str
+    rate_per_minute: float
+
+
+class ControlState(Schema):
+    rate_per_minute: float
+    preset: str = Field(description="The preset with this rate, or empty")
+    paused: bool
+    fault_profile: FaultProfile
+    presets: list[PresetInfo]
+
+
+class ControlChange(Input):
+    """What is given is changed; a preset sets the rate, so give only one of the two."""
+
+    rate_per_minute: Annotated[float, Field(ge=RATE_MINIMUM, le=RATE_MAXIMUM, allow_inf_nan=False), NUMBER] | None = (
+        None
+    )
+    preset: Preset | None = None
+    paused: StrictBool | None = None
+    fault_profile: FaultProfile | None = None
+
+
+# --- GPUs -----------------------------------------------------------------------------------------
+
+
+class GpuJob(Schema):
+    id: int
+    name: str
+    attempt: int
+
+
+class GpuInfo(Schema):
+    """What cannot be told now is null."""
+
+    index: int
+    name: str
+    uuid: str
+    host: str
+    backend: str
+    memory_total_mib: int | None
+    power_limit_w: float | None
+    failure_rate: float = Field(description="Probability that a generated job meets a fault here")
+    drained: bool
+    quarantined: str = Field(description="Why it takes no job; may be empty")
+    job: GpuJob | None
+    state: GpuState | None
+    note: str | None
+    heartbeat_age_s: float | None
+    utilization_percent: float | None
+    memory_used_mib: int | None
+    temperature_c: float | None
+    power_w: float | None
+
+
+class Gpus(Schema):
+    gpus: list[GpuInfo]
+
+
+class GpuChange(Input):
+    failure_rate: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), NUMBER] | None = None
+    drained: StrictBool | None = None

@@ -1,0 +1,70 @@
+"""What a supervisor or a load balancer asks: does this process work, and does what it needs?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Final
+
+from django.db import DatabaseError, connection
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+from redis import Redis
+from redis.exceptions import RedisError
+
+from cluster_dashboard.api.problems import FieldError, problem_response
+from scheduler.logs import event_logger
+from scheduler.redis_client import connect
+
+log = event_logger(__name__)
+
+#: The asker waits for the answer, and asks again soon.
+BROKER_TIMEOUT_SECONDS: Final = 1.0
+
+
+@never_cache
+@require_safe
+def healthz(request: HttpRequest) -> HttpResponse:
+    """200 while this process answers and the database reads."""
+    return _answer({"database": _ask_database})
+
+
+@never_cache
+@require_safe
+def readyz(request: HttpRequest) -> HttpResponse:
+    """200 while database and broker answer; 503 names what does not."""
+    return _answer({"database": _ask_database, "broker": _ask_broker})
+
+
+def _answer(checks: dict[str, Callable[[], None]]) -> HttpResponse:
+    failed = [error for name, check in checks.items() if (error := _failure(name, check))]
+    if failed:
+        return problem_response(503, "Not everything that this process needs answers.", errors=failed, retry_after=2)
+    return JsonResponse({"status": "ok", "checks": dict.fromkeys(checks, "ok")})
+
+
+def _failure(name: str, check: Callable[[], None]) -> FieldError | None:
+    try:
+        check()
+    except (DatabaseError, RedisError, OSError) as error:
+        # The words of the error stay in the log: they may hold addresses, and anybody may ask here.
+        log.warning("health_check_failed", check=name, error=f"{type(error).__name__}: {error}")
+        return FieldError(field=name, message=f"does not answer ({type(error).__name__})")
+    return None
+
+
+def _ask_database() -> None:
+    with connection.cursor() as cursor:
+        # A table of ours: a database without its tables is no use either.
+        cursor.execute("SELECT id FROM scheduler_control")
+        cursor.fetchone()
+
+
+def _ask_broker() -> None:
+    _broker().ping()
+
+
+@cache
+def _broker() -> Redis:
+    return connect(timeout_seconds=BROKER_TIMEOUT_SECONDS)
