@@ -149,7 +149,7 @@ def create_gpus() -> None:
 
 def uses_real_gpus() -> bool:
     """Whether GPU_BACKEND, asked or found, is the real hardware."""
-    return resolve_backend(settings.ENVIRONMENT.gpu_backend) == GpuBackendName.NVML
+    return resolve_backend(settings.ENVIRONMENT.gpu_backend) == "nvml"
 
 
 def admin_password_works() -> bool:

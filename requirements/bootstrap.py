@@ -80,10 +80,10 @@ def make_venv() -> None:
         run([python, "-m", "venv", VENV], "python -m venv failed")
         return
     uv = find_uv() or obtain_uv()
-    wanted = python or ".".join(map(str, VERSIONS[0]))
+    wanted: str = python or ".".join(map(str, VERSIONS[0]))
     say(f"making .venv with uv and Python {wanted}")
     # Only interpreters of uv's own, unless one is named: pyenv's shims make its search fail.
-    preference = [] if python else ["--python-preference", "only-managed"]
+    preference: list[str] = [] if python else ["--python-preference", "only-managed"]
     run([uv, "venv", "--seed", *preference, "--python", wanted, VENV], "uv could not provide Python", env=uv_env())
 
 
@@ -130,7 +130,7 @@ def obtain_uv() -> str:
     say("no Python 3.12 or later here: installing uv into .tools, to obtain one")
     target = TOOLS / "uv"
     pinned = ROOT / "requirements" / "uv.txt"
-    options = ["--quiet", "--require-hashes", "--only-binary", ":all:", "--upgrade", "--target", target]
+    options = ["--quiet", "--require-hashes", "--only-binary", ":all:", "--upgrade", "--target", str(target)]
     if not run_quietly([python_with_pip(), "-m", "pip", "install", *options, "-r", pinned]):
         say("pip cannot install it: trying its own installer")
         run_installer(target / "bin")

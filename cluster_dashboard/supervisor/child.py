@@ -12,9 +12,10 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, field
 from logging.config import dictConfig
-from typing import Final
+from typing import Any, Final
 
 from django.conf import settings
 
@@ -111,5 +112,6 @@ def _redirect(output: int) -> None:
 
 def _plain_log() -> None:
     """The supervisor colours; the same line goes to a file."""
-    settings.LOGGING["formatters"]["line"]["color"] = False
-    dictConfig(settings.LOGGING)
+    config: dict[str, Any] = deepcopy(settings.LOGGING)
+    config["formatters"]["line"]["color"] = False
+    dictConfig(config)
