@@ -46,8 +46,9 @@ def arrivals_until(
     next_at: datetime | None,
     rate_per_minute: float,
     catch_up_seconds: float = CATCH_UP_SECONDS,
+    at_most: int | None = None,
 ) -> Due:
-    """The arrivals up to and including `now`.
+    """The arrivals up to and including `now`, the first `at_most` of them.
 
     draws: how many gaps were drawn so far; the pending arrival is number draws - 1.
     next_at: the pending arrival, or None to draw it anew from now: at the first start, after a pause and
@@ -69,7 +70,7 @@ def arrivals_until(
         next_at, draws = oldest + gap(draws), draws + 1
 
     arrivals: list[Arrival] = []
-    while next_at <= now:
+    while next_at <= now and len(arrivals) != at_most:
         arrivals.append(Arrival(draws - 1, next_at))
         next_at, draws = next_at + gap(draws), draws + 1
     return Due(arrivals=tuple(arrivals), next_at=next_at, draws=draws)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from itertools import batched
 
 from django.db import transaction
 
@@ -25,31 +24,30 @@ def tick(now: datetime | None = None) -> list[SubmittedJob]:
     now = now or database_now()
     while True:
         with transaction.atomic():
-            made, finished = _tick_once(now)
+            made = _tick_once(now)
         submitted += made
-        if finished:
+        if len(made) < ROWS_PER_TRANSACTION:
             return submitted
 
 
-def _tick_once(now: datetime) -> tuple[list[SubmittedJob], bool]:
-    """One transaction of at most ROWS_PER_TRANSACTION jobs."""
+def _tick_once(now: datetime) -> list[SubmittedJob]:
+    """One transaction of at most ROWS_PER_TRANSACTION jobs, and the position after them."""
     control = Control.objects.select_for_update().filter(paused=False).first()
     if control is None:
-        return [], True
+        return []
     due = arrivals_until(
         now,
         seed=control.seed,
         draws=control.arrivals,
         next_at=control.next_arrival_at,
         rate_per_minute=control.rate_per_minute,
+        at_most=ROWS_PER_TRANSACTION,
     )
-    chunk: tuple[Arrival, ...] = next(batched(due.arrivals, ROWS_PER_TRANSACTION), ())
-    rest = due.arrivals[len(chunk) :]
-    # With arrivals left over, the position is the first of them: the next transaction draws it again.
-    control.next_arrival_at, control.arrivals = (rest[0].at, rest[0].number + 1) if rest else (due.next_at, due.draws)
-    control.save(update_fields=["next_arrival_at", "arrivals"])
-    requests = [_request(control.seed, arrival) for arrival in chunk]
-    return submit_chunk(requests, name_seed=control.seed) if requests else [], not rest
+    if (due.next_at, due.draws) != (control.next_arrival_at, control.arrivals):
+        control.next_arrival_at, control.arrivals = due.next_at, due.draws
+        control.save(update_fields=["next_arrival_at", "arrivals"])
+    requests = [_request(control.seed, arrival) for arrival in due.arrivals]
+    return submit_chunk(requests, name_seed=control.seed) if requests else []
 
 
 def _request(seed: int, arrival: Arrival) -> JobRequest:
