@@ -36,7 +36,8 @@ class LineFormatter(logging.Formatter):
         parts += [f"{key}={_one_line(str(value))}" for key, value in fields.items()]
         line = " ".join(parts)
         if record.exc_info:
-            line += "\n" + self.formatException(record.exc_info)
+            # Each line on its own: an exception's message cannot forge a record.
+            line += "".join(f"\n  {_one_line(part)}" for part in self.formatException(record.exc_info).splitlines())
         color = LEVEL_COLOR.get(record.levelname, "") if self._color else ""
         return f"{color}{line}{RESET}" if color else line
 
