@@ -53,7 +53,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "servestatic.middleware.ServeStaticMiddleware",
     "django.middleware.csp.ContentSecurityPolicyMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -81,7 +81,9 @@ TEMPLATES = [
 STATIC_URL = "/static/"
 STATICFILES_DIRS = [BASE_DIR / "cluster_dashboard" / "web" / "static"]
 # Files are served straight from the source folders: no collect step can be forgotten.
-WHITENOISE_USE_FINDERS = True
+SERVESTATIC_USE_FINDERS = True
+SERVESTATIC_USE_MANIFEST = False
+SERVESTATIC_ALLOW_ALL_ORIGINS = False
 
 # The page loads nothing from another host; the admin's pages keep to this too.
 SECURE_CSP = {
@@ -169,7 +171,11 @@ LOGGING = {
         "celery": {"level": "WARNING"},
         # A child that was killed holding a job: the warden says it in one line, with the job.
         "celery.worker.request": {"level": "CRITICAL"},
+        # A hint that was given back: the runner says it in one line, without Celery's traceback.
+        "celery.app.trace": {"level": "ERROR"},
         "multiprocessing": {"level": "CRITICAL"},
+        # A page that is not found is the visitor's affair.
+        "django.request": {"level": "ERROR"},
         "uvicorn.access": {"level": "WARNING"},
         "uvicorn.error": {"level": "WARNING"},
     },
