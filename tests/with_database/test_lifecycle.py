@@ -21,10 +21,10 @@ from tests.build import ended, in_state, make_due, queued, reread, running, stor
 pytestmark = pytest.mark.usefixtures("gpus")
 
 
-def in_threads(call, arguments):  # noqa: ANN001, ANN201
+def in_threads(call, arguments):
     """Each call in a thread of its own, with a connection of its own."""
 
-    def run(argument):  # noqa: ANN001, ANN202
+    def run(argument):
         try:
             return call(argument)
         finally:
@@ -201,7 +201,7 @@ def test_finish_against_cancel_has_exactly_one_winner():
         job = running()
         lifecycle.cancel(job.id, actor="a test")
 
-        def finish(how, job=job):  # noqa: ANN001, ANN202
+        def finish(how, job=job):
             if how == "finish":
                 return lifecycle.end(job.id, 1, JobState.SUCCEEDED)
             return lifecycle.requeue(job.id, 1, Reason.CANCEL) is not None
