@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from itertools import batched
-from typing import Annotated
+from typing import Annotated, Any
 
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
@@ -60,8 +61,7 @@ def submit_jobs(request: HttpRequest, submission: SubmitJobs) -> Status[Submitte
         return database_away(error, extra=_accepted(accepted))
     except ParamsInvalid as error:
         # Somebody took one of the names in between.
-        errors = [FieldError(field=error.field, message=error.message)]
-        raise invalid(errors, extra=_accepted(accepted)) from None
+        raise _name_taken(error.message, extra=_accepted(accepted)) from None
     finally:
         hints.send_soon(accepted, client())
     return Status(202, Submitted(ids=[job.id for job in accepted]))
@@ -72,7 +72,8 @@ def _check_params(submission: SubmitJobs) -> None:
     check_storable(submission.params, "params")
     params = catalogue()[submission.type].Params
     try:
-        params.model_validate(submission.params)
+        # As JSON, since there strict means that "3" is no number, but a word of an enum is one.
+        params.model_validate_json(json.dumps(submission.params), strict=True)
     except ValidationError as error:
         raise invalid(field_errors(params, error, within="params")) from None
 
@@ -87,7 +88,11 @@ def _refuse_taken_names(requests: Sequence[JobRequest]) -> None:
     for some in batched(names, ROWS_PER_TRANSACTION):
         taken = Job.objects.filter(name__in=some).values_list("name", flat=True).first()
         if taken is not None:
-            raise ParamsInvalid("name", f"{taken!r} is taken; names are unique")
+            raise _name_taken(f"{taken!r} is taken; names are unique")
+
+
+def _name_taken(message: str, *, extra: dict[str, Any] | None = None) -> Problem:
+    return Problem(409, f"name: {message}", errors=[FieldError(field="name", message=message)], extra=extra)
 
 
 @router.get("/jobs", auth=READ, response=JobPage, summary="List jobs, newest first")

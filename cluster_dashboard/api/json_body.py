@@ -24,11 +24,12 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-def _finite(text: str) -> float:
+def _finite(text: str) -> float | int:
     value = float(text)
     if not math.isfinite(value):
         raise ValueError(f"{text[:40]} is too large a number")
-    return value
+    # In JSON 3.0 is a whole number as good as 3.
+    return int(value) if value.is_integer() and abs(value) < 2**53 else value
 
 
 def check_storable(value: Any, field: str) -> None:

@@ -17,7 +17,7 @@ WITH_INPUT: Final = {422: "A field is wrong; `errors` says which one and what it
 WITH_BODY: Final = {400: "The body is not JSON", 413: "The body is too large"}
 PROTECTED: Final = {401: "No token, or a wrong one", 403: "Not a staff account, or no CSRF token"}
 NOT_FOUND: Final = {404: "There is no such thing"}
-CONFLICT: Final = {409: "The job has already ended"}
+CONFLICT: Final = {"cancel_job": {409: "The job has already ended"}, "submit_jobs": {409: "The name is taken"}}
 
 
 def complete(schema: dict[str, Any]) -> None:
@@ -26,6 +26,7 @@ def complete(schema: dict[str, Any]) -> None:
     schemas.update(problem.pop("$defs"))
     schemas["ProblemDetails"] = problem
     _offer_job_types(schemas)
+    _offer_filter_by_type(schema["paths"]["/api/jobs"]["get"]["parameters"])
     for path, operations in schema["paths"].items():
         for method, operation in operations.items():
             if method == "get" and settings.ENVIRONMENT.public_read:
@@ -45,7 +46,7 @@ def _problems(path: str, operation: dict[str, Any]) -> dict[int, str]:
         **(WITH_BODY if has_body else {}),
         **(WITH_INPUT if has_body or operation["parameters"] else {}),
         **(NOT_FOUND if in_path else {}),
-        **(CONFLICT if path.endswith("/cancel") else {}),
+        **CONFLICT.get(operation["operationId"], {}),
     }
 
 
@@ -69,3 +70,10 @@ def _offer_job_types(schemas: dict[str, Any]) -> None:
         schemas[f"SubmitJobs_{job_type.name}"] = form
         forms.append({"$ref": f"{REF}SubmitJobs_{job_type.name}"})
     schemas["SubmitJobs"] = {"description": base.get("description", ""), "oneOf": forms}
+
+
+def _offer_filter_by_type(parameters: list[dict[str, Any]]) -> None:
+    for parameter in parameters:
+        if parameter["name"] == "type":
+            parameter["schema"] = {"type": "string", "enum": list(catalogue())}
+            parameter["description"] = "Types that jobs of the past had are known too"

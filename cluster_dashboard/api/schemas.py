@@ -32,6 +32,12 @@ def _a_number(value: Any) -> Any:
 NUMBER: Final = BeforeValidator(_a_number)
 
 
+#: The pattern is for readers of the schema: admission checks it, with a message for people.
+NAME: Final = Field(
+    min_length=1, max_length=NAME_MAXIMUM_LENGTH, json_schema_extra={"pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$"}
+)
+
+
 class Input(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -46,7 +52,7 @@ class SubmitJobs(Input):
     priority: Priority = Priority.NORMAL
     params: dict[str, Any] = Field(default_factory=dict, description="Parameters of the type; each has a default")
     count: Annotated[int, Field(ge=1, le=COUNT_MAXIMUM), NUMBER] = 1
-    name: Annotated[str, Field(min_length=1, max_length=NAME_MAXIMUM_LENGTH)] | None = Field(
+    name: Annotated[str, NAME] | None = Field(
         default=None, description="Unique; with a count above 1 the jobs are called NAME-1, NAME-2, ..."
     )
     time_limit_seconds: Annotated[int, Field(ge=1, le=TIME_LIMIT_MAXIMUM_SECONDS), NUMBER] = 300
@@ -150,6 +156,15 @@ class ControlState(Schema):
 class ControlChange(Input):
     """What is given is changed; a preset sets the rate, so give only one of the two."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "not": {
+                "properties": {"rate_per_minute": {"type": "number"}, "preset": {"type": "string"}},
+                "required": ["rate_per_minute", "preset"],
+            }
+        }
+    )
+
     rate_per_minute: Annotated[float, Field(ge=RATE_MINIMUM, le=RATE_MAXIMUM, allow_inf_nan=False), NUMBER] | None = (
         None
     )
@@ -195,5 +210,5 @@ class Gpus(Schema):
 
 
 class GpuChange(Input):
-    failure_rate: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), NUMBER] | None = None
+    failure_rate: Annotated[float, Field(ge=0, le=1), NUMBER] | None = None
     drained: StrictBool | None = None

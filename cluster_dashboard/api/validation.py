@@ -81,9 +81,9 @@ def takes(schema: dict[str, Any]) -> str:
 def _range(schema: dict[str, Any]) -> str:
     match schema:
         case {"minimum": low, "maximum": high} if high < BIGINT_MAXIMUM:
-            return f" from {low} to {high}"
+            return f" from {low:.15g} to {high:.15g}"
         case {"minimum": low}:
-            return f", {low} or more"  # the largest id there may be says nothing to a reader
+            return f", {low:.15g} or more"  # the largest id there may be says nothing to a reader
     return ""
 
 
