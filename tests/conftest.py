@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 
 from tests.services import PostgresServer, ValkeyServer
 
@@ -20,8 +21,10 @@ def missing(what: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
-    with ValkeyServer(tmp_path_factory.mktemp("valkey")) as server:
+def valkey_server() -> Iterator[ValkeyServer]:
+    """Where the product's own settings look for the broker."""
+    settings.BROKER_SOCKET.parent.mkdir(parents=True, exist_ok=True)
+    with ValkeyServer(settings.BROKER_SOCKET) as server:
         yield server
 
 

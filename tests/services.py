@@ -31,10 +31,10 @@ def wait_until(condition, seconds: float, story="the condition"):
 
 
 class ValkeyServer:
-    def __init__(self, folder: Path) -> None:
-        self.socket = folder / "valkey.sock"
-        self.url = f"unix://{self.socket}?db=0"
-        self._folder = folder
+    def __init__(self, socket: Path) -> None:
+        self.socket = socket
+        self.url = f"unix://{socket}?db=0"
+        self._folder = socket.parent
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:

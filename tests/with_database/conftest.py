@@ -66,9 +66,8 @@ def gpus(transactional_db: None) -> list[Gpu]:
 
 
 @pytest.fixture
-def redis(valkey_server: ValkeyServer, settings: Any) -> Iterator[Redis]:
+def redis(valkey_server: ValkeyServer) -> Iterator[Redis]:
     """An empty Valkey, which the product's own connections use too."""
-    settings.REDIS_URL = valkey_server.url
     with valkey_server.client() as client:
         client.flushall()
         yield client

@@ -1,0 +1,195 @@
+"""The relay, on both databases and a real Valkey."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.db.models import F
+
+from scheduler import hints, lifecycle
+from scheduler.hints import WINDOW, queue_key
+from scheduler.models import Job
+from scheduler.relay import LOST_AFTER_SECONDS, Relay, effective_priority
+from scheduler.states import JobState, Priority
+from tests.build import queued, reread, running, submit
+
+pytestmark = pytest.mark.usefixtures("gpus")
+
+
+@pytest.fixture
+def relay(redis):
+    return Relay(redis)
+
+
+def let_wait(seconds: float) -> None:
+    """All waiting jobs have waited so much longer."""
+    moved = timedelta(seconds=seconds)
+    Job.objects.queued().update(queued_at=F("queued_at") - moved, not_before=F("not_before") - moved)
+
+
+def lying(redis, priority=Priority.NORMAL):
+    return hints.waiting(redis)[priority]
+
+
+def test_a_new_job_is_left_to_its_sender_for_a_moment(relay, redis):
+    job = queued()
+    assert relay.tick(0.0) == 0
+
+    let_wait(3)
+
+    assert relay.tick(0.5) == 1
+    assert lying(redis) == {(job.id, 1)}
+
+
+def test_a_hint_that_lies_in_its_queue_is_not_sent_again(relay, redis):
+    queued()
+    let_wait(3)
+    relay.tick(0.0)
+
+    assert relay.tick(LOST_AFTER_SECONDS + 1) == 0
+    assert redis.llen(queue_key("normal")) == 1
+
+
+def test_a_lost_hint_is_sent_again_after_five_seconds(relay, redis):
+    job = queued()
+    let_wait(3)
+    relay.tick(0.0)
+    redis.flushall()
+
+    assert relay.tick(LOST_AFTER_SECONDS - 0.5) == 0
+    assert relay.tick(LOST_AFTER_SECONDS + 0.1) == 1
+    assert lying(redis) == {(job.id, 1)}
+
+
+def test_a_lost_hint_is_found_under_a_backlog_that_never_ends(relay, redis):
+    lost = queued()
+    submit(WINDOW + 200)
+    let_wait(3)
+    relay.tick(0.0)
+    assert (lost.id, 1) in lying(redis)
+    redis.lrem(queue_key("normal"), 0, redis.lindex(queue_key("normal"), -1))
+    assert (lost.id, 1) not in lying(redis)
+
+    relay.tick(LOST_AFTER_SECONDS + 0.1)
+
+    assert (lost.id, 1) in lying(redis)
+
+
+def test_the_window_bounds_what_redis_holds(relay, redis):
+    submit(WINDOW + 300)
+    let_wait(3)
+
+    for tick in range(5):
+        relay.tick(float(tick * 10))
+
+    assert redis.llen(queue_key("normal")) == WINDOW
+
+
+def test_the_window_holds_the_oldest_in_order(relay, redis):
+    jobs = submit(WINDOW + 5)
+    let_wait(3)
+
+    relay.tick(0.0)
+
+    taken = [redis.rpop(queue_key("normal")) for _ in range(WINDOW)]
+    ids = [int(hints._TASK_ID.search(item)[1]) for item in taken]
+    assert ids == [job.id for job in jobs[:WINDOW]]
+
+
+def test_each_priority_has_its_queue(relay, redis):
+    jobs = {priority: queued(priority=priority) for priority in Priority}
+    let_wait(3)
+
+    relay.tick(0.0)
+
+    assert {priority: lying(redis, priority) for priority in Priority} == {
+        priority: {(job.id, 1)} for priority, job in jobs.items()
+    }
+
+
+def test_a_requeued_job_is_hinted_when_its_back_off_has_passed(relay, redis):
+    job = running()
+    lifecycle.requeue(job.id, 1, lifecycle.Reason.WORKER_DIED)
+    Job.objects.filter(id=job.id).update(queued_at=F("queued_at") - timedelta(seconds=3))
+    assert relay.tick(0.0) == 0
+
+    let_wait(3)
+
+    assert relay.tick(0.5) == 1
+    assert lying(redis) == {(job.id, 2)}
+
+
+def test_a_job_that_ended_is_not_hinted(relay):
+    job = running()
+    lifecycle.end(job.id, 1, JobState.SUCCEEDED)
+
+    assert relay.tick(0.0) == 0
+
+
+@pytest.mark.parametrize(
+    ("priority", "waited", "expected"),
+    [
+        ("low", 59, "low"),
+        ("low", 60, "normal"),
+        ("low", 120, "high"),
+        ("low", 9999, "high"),
+        ("normal", 61, "high"),
+        ("high", 9999, "high"),
+        ("critical", 9999, "critical"),
+    ],
+)
+def test_waiting_raises_the_priority_but_never_to_critical(priority, waited, expected):
+    assert effective_priority(Priority(priority), waited) == expected
+
+
+def start_and_end(count: int) -> None:
+    for _ in range(count):
+        job = running()
+        lifecycle.end(job.id, 1, JobState.SUCCEEDED)
+
+
+def test_an_aged_job_gets_a_hint_in_the_higher_queue_for_a_tenth_of_the_starts(relay, redis):
+    relay.tick(0.0)
+    submit(5, priority="low")
+    let_wait(61)
+    start_and_end(20)
+
+    relay.tick(1.0)
+
+    assert len(lying(redis, Priority.LOW)) == 5
+    assert len(lying(redis, Priority.NORMAL)) == 2
+
+
+def test_without_starts_nobody_ages(relay, redis):
+    submit(5, priority="low")
+    let_wait(200)
+
+    relay.tick(0.0)
+
+    assert lying(redis, Priority.HIGH) == lying(redis, Priority.NORMAL) == set()
+
+
+def test_the_sender_after_commit_keeps_to_the_window(redis):
+    jobs = lifecycle.submit([hint_request() for _ in range(WINDOW + 50)])
+
+    hints._sender()._send([hints.Hint(job_id=j.id, attempt=1, type=j.type, queue=j.priority) for j in jobs], redis)
+
+    assert redis.llen(queue_key("normal")) == WINDOW
+
+
+def hint_request():
+    from scheduler.admission import job_request
+
+    return job_request(type="sleep", params={"seconds": 0}, source=lifecycle.Source.API)
+
+
+def test_a_hint_names_its_type_and_fits_the_row(redis):
+    job = queued(type="compute", params={}, priority="critical")
+
+    hints.send([hints.Hint(job_id=job.id, attempt=1, type=job.type, queue=Priority.CRITICAL)])
+
+    message = redis.lindex(queue_key("critical"), 0)
+    assert b'"gpu_tasks.compute"' in message
+    assert f'"{job.id}-1"'.encode() in message
+    assert reread(job).state == "queued"
