@@ -4,16 +4,20 @@ import sys
 from typing import Any
 
 from django.core.management.base import BaseCommand
+from django.db import connections
 
 from cluster_dashboard import first_start
 
 
 class Command(BaseCommand):
     help = "Runs the whole cluster on this machine: broker, scheduler, beat, GPU workers, web and Flower."
-    # Django's checks run here, once for all processes.
+    requires_system_checks = []
 
     def handle(self, *_args: Any, **_options: Any) -> None:
         from cluster_dashboard.supervisor import guardian  # noqa: PLC0415 (no other command needs it)
 
         first_start.begin()
+        # Once for all processes, and only now: the checks open the database, which needs its folder.
+        self.check()
+        connections.close_all()  # a connection shared by a fork answers the wrong one
         sys.exit(guardian.main())
