@@ -69,8 +69,6 @@ class Window:
             # The row still shows this start: its wait is known exactly.
             insort(self._waits, (event.at, max(0.0, event.at - event.queued_at)))
         self._spans.setdefault((event.job_id, event.attempt), _span(event, started_at=event.at))
-        while len(self._spans) > SPANS_MAXIMUM:
-            del self._spans[next(iter(self._spans))]
 
     def _end(self, event: Happened) -> None:
         span = self._spans.setdefault((event.job_id, event.attempt), _span(event, started_at=event.at))
@@ -92,6 +90,8 @@ class Window:
         old = [key for key, span in self._spans.items() if (span["ended_at"] or now) < now - SPAN_SECONDS]
         for key in old:
             del self._spans[key]
+        while len(self._spans) > SPANS_MAXIMUM:
+            del self._spans[next(iter(self._spans))]
         for minute in [minute for minute in self._minutes if minute < (now - HOUR_SECONDS) // 60]:
             del self._minutes[minute]
         while self._points and self._points[0]["t"] < now - SPAN_SECONDS:
