@@ -24,7 +24,7 @@ export function renderKpis(store) {
     sparkline(card.canvas, store.series.t, store.series[series], store.at, color);
   };
   show("utilization", [fixed(kpi.utilization_percent), "%"], stateCounts(kpi, gpus), "utilization_percent", "--accent");
-  show("queued", [fixed(waiting), waiting === 1 ? "job" : "jobs"], waiting ? `oldest ${duration(oldest)}` : "nothing waits", "queued", "--accent");
+  show("queued", [fixed(waiting), waiting === 1 ? "job" : "jobs"], waitingText(waiting, oldest), "queued", "--accent");
   show("wait", durationParts(kpi.wait_p95_s), `median ${orDash(duration(kpi.wait_p50_s))}`, "wait_p95_s", "--amber");
   show("finished", [perMinute(kpi.finished_per_minute), "/ min"], `arriving ${orDash(perMinute(kpi.arrived_per_minute))} / min`, "finished_per_minute", "--teal");
   show("failed", [fixed(failedPercent(kpi), 1), "%"], failedText(kpi), "failed_percent", "--bad");
@@ -38,6 +38,11 @@ function perMinute(value) {
 
 function power(watts) {
   return watts !== null && watts >= 1000 ? [fixed(watts / 1000, 2), "kW"] : [fixed(watts), "W"];
+}
+
+function waitingText(waiting, oldest) {
+  if (waiting === null) return "unknown";
+  return waiting > 0 ? `oldest ${duration(oldest)}` : "nothing waits";
 }
 
 /** 6 of 8 busy, 1 draining, 1 fault */
