@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
+
+from cluster_dashboard.api.problems import problem_response
 
 #: Status: title, and what the reader can do about it.
 PAGES: Final = {
@@ -35,8 +37,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
 def _answer(request: HttpRequest, status: int) -> HttpResponse:
     title, text = PAGES[status]
     if request.path.startswith("/api/"):
-        problem = {"type": "about:blank", "title": title, "status": status, "detail": text, "errors": []}
-        return JsonResponse(problem, status=status, content_type="application/problem+json")
+        return problem_response(status, text)
     # Without the request: its context would read the user from a database that may be the very thing that broke.
     page = render_to_string("error.html", {"status": status, "title": title, "text": text})
     return HttpResponse(page, status=status)

@@ -15,6 +15,7 @@ from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from cluster_dashboard.access import may_control, may_read
 from scheduler.gpu import TEMPERATURE_LIMIT_C
 from scheduler.states import PRESETS, PRIORITY_ORDER
 
@@ -23,7 +24,7 @@ from scheduler.states import PRESETS, PRIORITY_ORDER
 @require_safe
 def live(request: HttpRequest) -> HttpResponse:
     """The live page: for everybody, or for staff alone where PUBLIC_READ is false."""
-    if not settings.ENVIRONMENT.public_read and not request.user.is_staff:
+    if not may_read(request.user):
         if request.user.is_authenticated:
             raise PermissionDenied
         return redirect_to_login(request.get_full_path(), reverse("login"))
@@ -31,13 +32,13 @@ def live(request: HttpRequest) -> HttpResponse:
 
 
 def live_context(request: HttpRequest) -> dict[str, Any]:
-    may_control = request.user.is_staff
+    controls = may_control(request.user)
     return {
         "section": "live",
         "flower_url": flower_url(request),
-        "may_control": may_control,
+        "may_control": controls,
         # A visitor gets no token: the page stays free of cookies for whoever only looks.
-        "csrf": get_token(request) if may_control else "",
+        "csrf": get_token(request) if controls else "",
         "csrf_cookie": settings.CSRF_COOKIE_NAME,
         "presets": PRESETS.items(),
         "priorities": PRIORITY_ORDER,

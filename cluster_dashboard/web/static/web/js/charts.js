@@ -4,8 +4,9 @@ import { canvasColor } from "./colors.js";
 import { fixed } from "./format.js";
 import { SPAN_S } from "./store.js";
 
-// A longer gap between two points is a gap in the data, not a straight line.
-const GAP_S = 5;
+// A longer gap between two points is a gap in the data, not a straight line. While nobody watches, the server
+// takes a point only every five seconds or so.
+const GAP_S = 12;
 const GUTTER = 36;
 const FOOT = 16;
 
