@@ -4,7 +4,6 @@ import sys
 from typing import Any
 
 from django.core.management.base import BaseCommand
-from django.db import connections
 
 from cluster_dashboard import first_start
 
@@ -17,7 +16,6 @@ class Command(BaseCommand):
         from cluster_dashboard.supervisor import guardian  # noqa: PLC0415 (no other command needs it)
 
         first_start.begin()
-        # Once for all processes, and only now: the checks open the database, which needs its folder.
+        # Once for all processes, and after the state folder is there: some checks open the database.
         self.check()
-        connections.close_all()  # a connection shared by a fork answers the wrong one
         sys.exit(guardian.main())
