@@ -1,0 +1,1 @@
+"""The real cluster: `manage.py up` with all its processes, in a state folder of its own."""
