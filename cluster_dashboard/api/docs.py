@@ -11,6 +11,7 @@ from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
+from django.views.decorators.http import require_safe
 from ninja import NinjaAPI
 from ninja.openapi.docs import Swagger
 
@@ -29,6 +30,7 @@ class OwnHostDocs(Swagger):
 def for_readers(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
     """Docs and schema follow PUBLIC_READ like all that is read."""
 
+    @require_safe
     @wraps(view)
     def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")

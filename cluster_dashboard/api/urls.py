@@ -16,8 +16,12 @@ from cluster_dashboard.api.problems import problem_response
 
 
 def _finished(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
-    """ninja answers a wrong method in plain text; and nothing below /api/ may be kept by a cache."""
+    """ninja answers a wrong method in plain text; and nothing below /api/ may be kept by a cache.
 
+    Django's own CSRF check would answer with a page: StaffSession does it, for whom it matters.
+    """
+
+    @csrf_exempt
     @wraps(view)
     def finished(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         response = view(request, *args, **kwargs)
@@ -31,7 +35,7 @@ def _finished(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
     return finished
 
 
-@csrf_exempt
+@_finished
 def nothing_here(request: HttpRequest, **_: Any) -> HttpResponse:
     return problem_response(404, "There is nothing at this address. All there is stands at /api/docs.")
 

@@ -1,0 +1,189 @@
+"""Who may read, who may control, and that no control can be forgotten."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import AnonymousUser
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver
+from django.urls.resolvers import RoutePattern
+
+from cluster_dashboard.access import is_api_token, may_control, may_read
+from scheduler.models import ClusterEvent, Control
+
+UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
+TOKEN = {"authorization": "Bearer token-of-the-tests-0123456789"}
+
+
+@pytest.fixture
+def private(settings: Any) -> None:
+    settings.ENVIRONMENT = settings.ENVIRONMENT.model_copy(update={"public_read": False})
+
+
+@pytest.fixture
+def strict_client() -> Client:
+    """As a browser: Django's CSRF check is on."""
+    return Client(enforce_csrf_checks=True)
+
+
+def patch_rate(client: Client, **headers: str) -> Any:
+    body = {"rate_per_minute": 3}
+    return client.patch("/api/control", body, content_type="application/json", headers=headers)
+
+
+# --- no control can be forgotten ------------------------------------------------------------------
+
+
+def addresses(patterns: list[Any], prefix: str = "/") -> Iterator[str]:
+    """An example of every address in the URLconf."""
+    for pattern in patterns:
+        is_route = isinstance(pattern.pattern, RoutePattern)
+        path = prefix + (re.sub("<[^>]*>", "1", str(pattern.pattern)) if is_route else "nothing-there")
+        if isinstance(pattern, URLResolver):
+            yield from addresses(pattern.url_patterns, path)
+        elif isinstance(pattern, URLPattern):
+            yield path
+
+
+@pytest.mark.usefixtures("control", "gpus")
+def test_every_address_refuses_a_change_by_an_unknown_visitor(strict_client: Client) -> None:
+    everywhere = set(addresses(get_resolver().url_patterns))
+
+    answers = {
+        (method, path): strict_client.generic(method, path).status_code for path in everywhere for method in UNSAFE
+    }
+
+    operations = {what for what, status in answers.items() if what[1].startswith("/api/") and status == 401}
+    assert operations >= {
+        ("PATCH", "/api/control"),
+        ("POST", "/api/jobs"),
+        ("POST", "/api/jobs/1/cancel"),
+        ("PATCH", "/api/gpus/1"),
+    }
+    # An operation without permission would look for job 1, and find none: 404 is no refusal below /api/.
+    open_operations = {
+        (*what, status)
+        for what, status in answers.items()
+        if what[1].startswith("/api/") and status not in {401, 405} and not what[1].endswith("nothing-there")
+    }
+    assert open_operations == set()
+    assert {what for what, status in answers.items() if status not in {401, 403, 404, 405}} == set()
+
+
+# --- the rules ------------------------------------------------------------------------------------
+
+
+def test_reading_is_for_everybody_unless_it_is_private(private: None, admin_user: Any) -> None:
+    visitor = AnonymousUser()
+
+    assert not may_read(visitor)
+    assert not may_read(None)
+    assert may_read(admin_user)
+
+
+def test_only_active_staff_may_control(django_user_model: Any) -> None:
+    staff = django_user_model(username="ada", is_staff=True)
+    dismissed = django_user_model(username="eve", is_staff=True, is_active=False)
+
+    assert may_control(staff)
+    assert not may_control(dismissed)
+    assert not may_control(django_user_model(username="bob"))
+
+
+def test_no_token_is_right_where_none_is_set(settings: Any) -> None:
+    settings.ENVIRONMENT = settings.ENVIRONMENT.model_copy(update={"api_token": None})
+
+    assert not is_api_token("")
+    assert not is_api_token("None")
+
+
+def test_token_with_odd_characters_is_only_wrong() -> None:
+    assert not is_api_token("tökén \ud800")
+
+
+# --- the API's answers ----------------------------------------------------------------------------
+
+
+def test_control_without_credentials_says_how_to_show_some(control: Control, strict_client: Client) -> None:
+    answer = patch_rate(strict_client)
+
+    assert (answer.status_code, answer["WWW-Authenticate"]) == (401, "Bearer")
+    assert answer["Content-Type"] == "application/problem+json"
+    assert "API_TOKEN" in answer.json()["detail"]
+
+
+def test_wrong_token_is_refused_even_where_reading_is_public(control: Control, client: Client) -> None:
+    answer = client.get("/api/control", headers={"authorization": "Bearer guessed"})
+
+    assert answer.status_code == 401
+
+
+def test_wrong_token_is_not_saved_by_a_staff_session(control: Control, admin_client: Client) -> None:
+    assert patch_rate(admin_client, authorization="Bearer guessed").status_code == 401
+
+
+def test_token_needs_no_csrf_and_is_named_in_the_audit_event(control: Control, strict_client: Client) -> None:
+    answer = patch_rate(strict_client, **TOKEN)
+
+    assert answer.status_code == 200
+    assert ClusterEvent.objects.get().actor == "token"
+
+
+def test_staff_session_without_csrf_token_is_refused(control: Control, strict_client: Client, admin_user: Any) -> None:
+    strict_client.force_login(admin_user)
+
+    answer = patch_rate(strict_client)
+
+    assert answer.status_code == 403
+    assert "CSRF" in answer.json()["detail"]
+    assert not ClusterEvent.objects.exists()
+
+
+def test_staff_session_with_csrf_token_is_named_in_the_audit_event(
+    control: Control, strict_client: Client, admin_user: Any
+) -> None:
+    strict_client.force_login(admin_user)
+    strict_client.get("/api/docs")
+    token = strict_client.cookies["gpu_cluster_csrf"].value
+
+    answer = patch_rate(strict_client, **{"x-csrftoken": token})
+
+    assert answer.status_code == 200
+    assert ClusterEvent.objects.get().actor == admin_user.username
+
+
+def test_user_who_is_not_staff_may_not_control(control: Control, client: Client, django_user_model: Any) -> None:
+    client.force_login(django_user_model.objects.create_user("bob"))
+
+    assert patch_rate(client).status_code == 403
+
+
+@pytest.mark.parametrize("path", ["/api/control", "/api/jobs", "/api/gpus", "/api/job-types", "/api/jobs/1"])
+def test_private_cluster_shows_nothing_to_a_visitor(path: str, private: None, db: None, client: Client) -> None:
+    assert client.get(path).status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/api/docs", "/api/openapi.json"])
+def test_private_docs_lead_to_sign_in(path: str, private: None, db: None, client: Client) -> None:
+    answer = client.get(path)
+
+    assert (answer.status_code, answer["Location"]) == (302, f"/login?next={path}")
+
+
+def test_private_cluster_answers_to_token_and_staff(
+    private: None, control: Control, client: Client, admin_client: Client
+) -> None:
+    assert client.get("/api/control", headers=TOKEN).status_code == 200
+    assert client.get("/api/openapi.json", headers=TOKEN).status_code == 200
+    assert admin_client.get("/api/control").status_code == 200
+
+
+def test_docs_load_nothing_from_another_host_and_run_no_inline_script(client: Client) -> None:
+    page = client.get("/api/docs").content.decode()
+
+    assert re.findall(r'(?:src|href)="(?!/)', page) == []
+    assert re.findall(r"<script(?![^>]*(?:src=|application/json))", page) == []
