@@ -33,6 +33,9 @@ PROBE = "import ctypes, hashlib, sqlite3, ssl, sys, venv, zlib; print(*sys.versi
 UV_INSTALLER = "https://astral.sh/uv/install.sh"
 
 
+BY_HAND = "install Python 3.12 or later yourself, so that `python3.13` or `python3.12` is on PATH, and try again"
+
+
 class BootstrapFailed(Exception):
     """Says what is missing and what to do."""
 
@@ -84,7 +87,11 @@ def make_venv() -> None:
     say(f"making .venv with uv and Python {wanted}")
     # Only interpreters of uv's own, unless one is named: pyenv's shims make its search fail.
     preference: list[str] = [] if python else ["--python-preference", "only-managed"]
-    run([uv, "venv", "--seed", *preference, "--python", wanted, VENV], "uv could not provide Python", env=uv_env())
+    run(
+        [uv, "venv", "--quiet", "--seed", *preference, "--python", wanted, VENV],
+        f"uv could not provide Python: {BY_HAND}",
+        env=uv_env(),
+    )
 
 
 def find_python() -> str | None:
@@ -150,17 +157,16 @@ def python_with_pip() -> str:
 
 
 def run_installer(target: Path) -> None:
-    manual = "install Python 3.12 or later yourself, so that `python3.13` or `python3.12` is on PATH, and try again"
     try:
         with urllib.request.urlopen(UV_INSTALLER, timeout=30) as answer:
             script = answer.read()
     except OSError as error:
-        raise BootstrapFailed(f"no Python 3.12 or later, and no way to obtain uv ({error}): {manual}") from None
+        raise BootstrapFailed(f"no Python 3.12 or later, and no way to obtain uv ({error}): {BY_HAND}") from None
     with tempfile.NamedTemporaryFile(suffix=".sh") as file:
         file.write(script)
         file.flush()
         private = {"UV_INSTALL_DIR": str(target), "UV_NO_MODIFY_PATH": "1", "INSTALLER_NO_MODIFY_PATH": "1"}
-        run(["sh", file.name, "--quiet"], f"uv's installer failed: {manual}", env={**os.environ, **private})
+        run(["sh", file.name, "--quiet"], f"uv's installer failed: {BY_HAND}", env={**os.environ, **private})
 
 
 def uv_env() -> dict[str, str]:
