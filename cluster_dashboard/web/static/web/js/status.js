@@ -81,8 +81,10 @@ export class Status {
   }
 
   #hertz() {
-    const seconds = (this.#arrivals.at(-1) - this.#arrivals[0]) / 1000;
-    return seconds > 0 ? ` · ${((this.#arrivals.length - 1) / seconds).toFixed(0)} Hz` : "";
+    // The first two come close together: the newest one at once, the next one in step.
+    if (this.#arrivals.length < 5) return "";
+    const seconds = (this.#arrivals.at(-1) - this.#arrivals[1]) / 1000;
+    return seconds > 0 ? ` · ${((this.#arrivals.length - 2) / seconds).toFixed(0)} Hz` : "";
   }
 
   #reason(state) {
