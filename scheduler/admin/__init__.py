@@ -1,0 +1,12 @@
+"""The admin: history to look at, GPUs and control to change. Every change goes through lifecycle and controls."""
+
+from django.contrib import admin
+
+from scheduler.admin.cluster import ClusterEventAdmin, ControlAdmin, GpuAdmin
+from scheduler.admin.jobs import JobAdmin
+
+__all__ = ["ClusterEventAdmin", "ControlAdmin", "GpuAdmin", "JobAdmin"]
+
+admin.site.site_header = "GPU cluster"
+admin.site.site_title = "GPU cluster"
+admin.site.index_title = "Jobs, GPUs and control"

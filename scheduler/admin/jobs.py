@@ -1,0 +1,214 @@
+"""Jobs in the admin: the list, a job's story, and the actions cancel, requeue and run again."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from functools import cache
+from typing import Any, Final
+
+from django.contrib import admin, messages
+from django.contrib.admin.options import ActionLocation
+from django.db import transaction
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+from redis import Redis
+
+from scheduler import lifecycle
+from scheduler.admin.lists import ROWS_MAXIMUM, GpuFilter, ReadOnlyAdmin, moment, pretty
+from scheduler.admission import job_request, largest_gpu_mib
+from scheduler.catalogue import catalogue
+from scheduler.job_type import ParamsInvalid
+from scheduler.lifecycle import CancelOutcome, JobRequest, SubmittedJob
+from scheduler.models import Control, Job, JobEvent
+from scheduler.redis_client import connect
+from scheduler.states import JobState, Priority, Reason, Source
+
+#: Jobs that one action takes: each is a transaction of its own, and somebody waits for the page.
+ACTION_MAXIMUM: Final = 500
+
+EVERYWHERE: Final = [ActionLocation.CHANGE_LIST, ActionLocation.CHANGE_FORM]
+
+CANCEL_WORDS: Final = {
+    CancelOutcome.CANCELLED: "cancelled",
+    CancelOutcome.REQUESTED: "asked to stop",
+    CancelOutcome.ALREADY_ENDED: "had already ended",
+}
+
+
+class TypeFilter(admin.SimpleListFilter):
+    title = "type"
+    parameter_name = "type"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(name, name) for name in catalogue()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Job]) -> QuerySet[Job]:
+        return queryset.filter(type=self.value()) if self.value() in catalogue() else queryset
+
+
+class Story(admin.TabularInline):  # type: ignore[type-arg]
+    """Who may see the job may see what happened to it."""
+
+    model = JobEvent
+    verbose_name_plural = "story"
+    ordering = ("n",)
+    fields = ("n", moment("at", "at"), "kind", "attempt", "gpu", "reason", "charged", "detail")
+    readonly_fields = (fields[1],)
+    extra = 0
+    can_delete = False
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return True
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.display(description="ran")
+def ran(job: Job) -> str:
+    if job.started_at is None or job.finished_at is None:
+        return "–"
+    return f"{(job.finished_at - job.started_at).total_seconds():.1f} s"
+
+
+TIMES: Final[tuple[Any, ...]] = (
+    moment("submitted_at", "submitted"),
+    moment("queued_at", "queued"),
+    moment("not_before", "not before"),
+    moment("started_at", "started"),
+    moment("finished_at", "finished"),
+    ran,
+)
+PARAMS, RESULT, ERROR = pretty("params", "parameters"), pretty("result", "result"), pretty("error", "error")
+
+
+@admin.register(Job)
+class JobAdmin(ReadOnlyAdmin):
+    list_display = ("id", "name", "type", "priority", "state", "attempt", "gpu", TIMES[0], ran, "reason")
+    list_display_links = ("id", "name")
+    list_filter = ("state", "priority", TypeFilter, GpuFilter, "reason", "source")
+    sortable_by = ("id",)
+    ordering = ("-id",)
+    search_fields = ("id", "name")
+    search_help_text = f"A job's number or its whole name. The list ends after {ROWS_MAXIMUM} jobs."
+    actions = ("cancel", "requeue", "run_again")
+
+    inlines = (Story,)
+    readonly_fields = (*TIMES, PARAMS, RESULT, ERROR)
+    fieldsets = (
+        (None, {"fields": ("id", "name", "type", "priority", "source")}),
+        ("State", {"fields": ("state", "reason", "gpu", "attempt", "failures", "max_failures", "cancel_requested")}),
+        ("Outcome", {"fields": (RESULT, ERROR)}),
+        ("What it asks for", {"fields": (PARAMS, "gpu_memory_mib", "time_limit_seconds", "accepts_faults")}),
+        ("Times (UTC)", {"fields": TIMES}),
+    )
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Job], search_term: str
+    ) -> tuple[QuerySet[Job], bool]:
+        """Exact, so that an index answers: a substring would read a million names."""
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        if not re.fullmatch(r"[A-Za-z0-9._-]{1,120}", term):
+            return queryset.none(), False
+        by_id = Q(id=int(term)) if re.fullmatch(r"[0-9]{1,18}", term) else Q()
+        return queryset.filter(by_id | Q(name=term) if by_id else Q(name=term)), False
+
+    @admin.action(
+        description="Cancel this job",
+        description_plural="Cancel selected jobs",
+        permissions=["change"],
+        location=EVERYWHERE,
+    )
+    def cancel(self, request: HttpRequest, queryset: QuerySet[Job]) -> None:
+        actor = request.user.get_username()
+        jobs = self._chosen(request, queryset)
+        self._report(request, Counter(CANCEL_WORDS[lifecycle.cancel(job.id, actor=actor)] for job in jobs))
+
+    @admin.action(
+        description="Requeue this job: it waits again, and no failure is charged",
+        description_plural="Requeue selected jobs that run: they wait again, and no failure is charged",
+        permissions=["change"],
+        location=EVERYWHERE,
+    )
+    def requeue(self, request: HttpRequest, queryset: QuerySet[Job]) -> None:
+        detail = f"by {request.user.get_username()}"
+        found: Counter[str] = Counter()
+        for job in self._chosen(request, queryset):
+            state = lifecycle.requeue(job.id, job.attempt, Reason.OPERATOR, detail=detail)
+            found[_requeue_word(state)] += 1
+        self._report(request, found)
+
+    @admin.action(
+        description="Run this job again, as a new one",
+        description_plural="Run selected jobs again, as new ones",
+        permissions=["change"],
+        location=EVERYWHERE,
+    )
+    def run_again(self, request: HttpRequest, queryset: QuerySet[Job]) -> None:
+        requests: list[JobRequest] = []
+        largest_mib = largest_gpu_mib()
+        for job in self._chosen(request, queryset):
+            try:
+                requests.append(_copy(job, largest_mib))
+            except ParamsInvalid as error:
+                self.message_user(request, f"{job.name} cannot run again: {error}", messages.ERROR)
+        submitted = lifecycle.submit(requests, name_seed=Control.objects.values_list("seed", flat=True).get())
+        transaction.on_commit(lambda: _send_hints(submitted))
+        if submitted:
+            ids = ", ".join(str(job.id) for job in submitted[:10])
+            more = f" and {len(submitted) - 10} more" if len(submitted) > 10 else ""
+            self.message_user(request, f"Submitted as {ids}{more}.", messages.SUCCESS)
+
+    def _chosen(self, request: HttpRequest, queryset: QuerySet[Job]) -> list[Job]:
+        jobs = list(queryset.order_by("id")[: ACTION_MAXIMUM + 1])
+        if len(jobs) > ACTION_MAXIMUM:
+            text = f"At most {ACTION_MAXIMUM} jobs at a time; nothing was done. Select fewer."
+            self.message_user(request, text, messages.ERROR)
+            return []
+        return jobs
+
+    def _report(self, request: HttpRequest, found: Counter[str]) -> None:
+        if found:
+            words = "; ".join(f"{n} {'job' if n == 1 else 'jobs'} {word}" for word, n in found.items())
+            self.message_user(request, f"{words}.", messages.INFO)
+
+
+def _requeue_word(state: JobState | None) -> str:
+    match state:
+        case None:
+            return "not running, left as it was"
+        case JobState.QUEUED:
+            return "back in the queue"
+        case _:
+            return f"{state}, since a cancel was requested"
+
+
+def _copy(job: Job, largest_mib: int | None) -> JobRequest:
+    return job_request(
+        type=job.type,
+        priority=Priority(job.priority),
+        params=job.params,
+        source=Source.ADMIN,
+        time_limit_seconds=job.time_limit_seconds,
+        max_failures=job.max_failures,
+        accepts_faults=job.accepts_faults,
+        largest_gpu_mib=largest_mib,
+    )
+
+
+def _send_hints(submitted: list[SubmittedJob]) -> None:
+    # Imported here: every process of Django's loads the admin, but only this needs Celery.
+    from scheduler import hints  # noqa: PLC0415
+
+    hints.send_soon(submitted, _client())
+
+
+@cache
+def _client() -> Redis:
+    return connect()
