@@ -13,11 +13,10 @@ from celery.schedules import schedule
 from celery.signals import setup_logging
 from django.conf import settings
 from kombu import Exchange, Queue
+from kombu.transport import TRANSPORT_ALIASES
 
+from scheduler.redis_client import KEY_PREFIX
 from scheduler.states import PRIORITY_ORDER
-
-#: Every key of ours in Redis starts with this; several clusters may share one server under other prefixes.
-KEY_PREFIX: Final = "gpucluster:"
 
 #: The queue of the beat-driven ticks.
 CONTROL_QUEUE: Final = "control"
@@ -36,6 +35,9 @@ def broker_url(redis_url: str) -> str:
     database = parse_qs(parts.query).get("db", ["0"])[0]
     return f"redis+socket://{parts.path}?virtual_host={database}"
 
+
+# Whatever the URL's form: nothing from Redis reaches a consumer past the guard.
+TRANSPORT_ALIASES.update(redis="scheduler.guard:GuardedTransport", rediss="scheduler.guard:GuardedTransport")
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "cluster_dashboard.settings")
 app = Celery("gpu_cluster", broker=broker_url(settings.REDIS_URL), set_as_current=True)

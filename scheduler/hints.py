@@ -14,9 +14,10 @@ from kombu.exceptions import OperationalError
 from redis import Redis
 from redis.exceptions import RedisError
 
-from scheduler.celery import JOB_QUEUES, KEY_PREFIX, app
+from scheduler.celery import JOB_QUEUES, app
 from scheduler.lifecycle import SubmittedJob
 from scheduler.logs import event_logger
+from scheduler.redis_client import KEY_PREFIX
 from scheduler.states import Priority
 
 log = event_logger(__name__)

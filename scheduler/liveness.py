@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from redis import Redis
 
-from scheduler.celery import KEY_PREFIX
+from scheduler.redis_client import KEY_PREFIX
 
 #: A worker writes a beat this often.
 BEAT_SECONDS: Final = 2.0

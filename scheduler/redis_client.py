@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from django.conf import settings
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+
+#: Every key of ours in Redis starts with this; several clusters may share one server under other prefixes.
+KEY_PREFIX: Final = "gpucluster:"
 
 
 def connect(*, timeout_seconds: float = 2.0) -> Redis:

@@ -1,0 +1,197 @@
+"""Stands in front of every consumer: what is not a message of ours goes to the dead letters.
+
+kombu crashes on several kinds of malformed messages, and puts them back at the head of the queue at each
+shutdown: one such message would stop every worker that reads it. So nothing from Redis reaches it as it is.
+A message is either exactly a hint or a tick, of which a clean message is built anew, or it is nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from functools import cache
+from typing import Any, Final
+from uuid import uuid4
+
+from kombu.transport.redis import Channel, Transport
+from redis import Redis
+from redis.exceptions import RedisError
+
+from scheduler.logs import event_logger
+from scheduler.redis_client import KEY_PREFIX, connect
+
+log = event_logger(__name__)
+
+#: Dead letters kept; the counter goes on.
+DEAD_LETTERS_KEPT: Final = 1000
+#: Bytes kept of one of them.
+DEAD_LETTER_BYTES: Final = 4096
+#: No message of ours is longer than a few hundred bytes.
+MESSAGE_MAXIMUM_BYTES: Final = 16 * 1024
+
+_HINT_ID: Final = re.compile(r"(\d{1,18})-(\d{1,9})")
+_TICK_ID: Final = re.compile(r"[\w-]{1,64}")
+_HINT_TASKS: Final = "gpu_tasks."
+_TICK_TASKS: Final = "scheduler.ticks."
+
+
+class NotOurs(ValueError):
+    """Says what is wrong with a message."""
+
+
+def dead_letters_key() -> str:
+    """A list, newest first."""
+    return f"{KEY_PREFIX}dead-letters"
+
+
+def dead_letter_count_key() -> str:
+    return f"{KEY_PREFIX}dead-letter-count"
+
+
+def clean_message(item: bytes, queue: str, tasks: Mapping[str, object]) -> bytes:
+    """A message built anew from the few fields of `item` that matter; NotOurs if one of them is wrong.
+
+    tasks: what this worker knows, by name.
+    """
+    if len(item) > MESSAGE_MAXIMUM_BYTES:
+        raise NotOurs(f"{len(item)} bytes long; ours have at most {MESSAGE_MAXIMUM_BYTES}")
+    message = _json_object(item, "the message")
+    headers = message.get("headers")
+    if not isinstance(headers, dict):
+        raise NotOurs("headers: not an object")
+    task, task_id = headers.get("task"), headers.get("id")
+    if not isinstance(task, str) or task not in tasks:
+        raise NotOurs(f"headers.task: {task!r:.100} is no task of this worker")
+    if not isinstance(task_id, str):
+        raise NotOurs(f"headers.id: {task_id!r:.100} is not text")
+    if task.startswith(_HINT_TASKS):
+        return _message(task, task_id, queue, args=_hint_args(task_id), expires=None)
+    if task.startswith(_TICK_TASKS) and _TICK_ID.fullmatch(task_id):
+        return _message(task, task_id, queue, args=[], expires=_expiry(headers.get("expires")))
+    raise NotOurs(f"headers.task: {task!r} comes neither as a hint nor as a tick")
+
+
+def _json_object(item: bytes, what: str) -> dict[str, Any]:
+    try:
+        found = json.loads(item)
+    except (ValueError, RecursionError):
+        raise NotOurs(f"{what}: not JSON") from None
+    if not isinstance(found, dict):
+        raise NotOurs(f"{what}: not an object")
+    return found
+
+
+def _hint_args(task_id: str) -> list[int]:
+    """The id says it all: `<job>-<attempt>`. A body that says otherwise is not looked at."""
+    found = _HINT_ID.fullmatch(task_id)
+    if found is None:
+        raise NotOurs(f"headers.id: {task_id!r:.100} is not <job>-<attempt>")
+    return [int(found[1]), int(found[2])]
+
+
+def _expiry(value: object) -> str | None:
+    if value is None:
+        return None
+    try:
+        return datetime.fromisoformat(str(value)).isoformat()
+    except ValueError:
+        raise NotOurs(f"headers.expires: {value!r:.100} is not a time") from None
+
+
+def _message(task: str, task_id: str, queue: str, *, args: list[int], expires: str | None) -> bytes:
+    """Celery's protocol 2, kombu's envelope."""
+    body = json.dumps([args, {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}])
+    return json.dumps(
+        {
+            "body": base64.b64encode(body.encode()).decode(),
+            "content-encoding": "utf-8",
+            "content-type": "application/json",
+            "headers": {
+                "lang": "py",
+                "task": task,
+                "id": task_id,
+                "root_id": task_id,
+                "parent_id": None,
+                "group": None,
+                "eta": None,
+                "expires": expires,
+                "retries": 0,
+                "timelimit": [None, None],
+                "argsrepr": repr(args),
+                "kwargsrepr": "{}",
+                "origin": "guard",
+                "ignore_result": True,
+            },
+            "properties": {
+                "correlation_id": task_id,
+                "reply_to": "",
+                "delivery_mode": 2,
+                "delivery_info": {"exchange": "", "routing_key": queue},
+                "priority": 0,
+                "body_encoding": "base64",
+                "delivery_tag": str(uuid4()),
+            },
+        }
+    ).encode()
+
+
+def bury(client: Redis, item: bytes, queue: str, reason: str) -> None:
+    """Keeps what was refused, for people to look at."""
+    log.warning("dead_letter", queue=queue, reason=reason, size=len(item))
+    letter = {
+        "at": time.time(),
+        "queue": queue,
+        "reason": reason,
+        "size": len(item),
+        "base64": base64.b64encode(item[:DEAD_LETTER_BYTES]).decode(),
+    }
+    try:
+        pipe = client.pipeline(transaction=False)
+        pipe.lpush(dead_letters_key(), json.dumps(letter))
+        pipe.ltrim(dead_letters_key(), 0, DEAD_LETTERS_KEPT - 1)
+        pipe.incr(dead_letter_count_key())
+        pipe.execute()
+    except RedisError as error:
+        log.error("dead_letter_not_kept", queue=queue, reason=reason, item=letter["base64"], error=error)
+
+
+@cache
+def _own_connection() -> Redis:
+    """The consumer's own waits in BRPOP."""
+    return connect()
+
+
+class GuardedChannel(Channel):
+    """kombu's channel, but each reply to BRPOP passes the guard first."""
+
+    def _create_client(self, asynchronous: bool = False) -> Any:
+        client = super()._create_client(asynchronous)  # type: ignore[misc]
+        if not asynchronous:
+            return client
+        parse = client.parse_response
+
+        def guarded(connection: Any, command_name: str, **options: Any) -> Any:
+            reply = parse(connection, command_name, **options)
+            return reply if command_name != "BRPOP" or not reply else self._checked(*reply)
+
+        client.parse_response = guarded
+        return client
+
+    def _checked(self, key: bytes | str, item: bytes) -> tuple[bytes | str, bytes] | None:
+        """None is what an empty queue answers: the consumer simply goes on."""
+        from scheduler.celery import app  # noqa: PLC0415 (the app names this transport)
+
+        queue = key.decode() if isinstance(key, bytes) else key
+        try:
+            return key, clean_message(item, queue, app.tasks)
+        except NotOurs as refusal:
+            bury(_own_connection(), item, queue, str(refusal))
+            return None
+
+
+class GuardedTransport(Transport):
+    Channel = GuardedChannel

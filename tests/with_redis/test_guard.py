@@ -1,0 +1,166 @@
+"""What is not ours never reaches a consumer; what is ours does."""
+
+from __future__ import annotations
+
+import base64
+import json
+import pickle
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from kombu import Connection
+
+from scheduler import hints
+from scheduler.celery import app
+from scheduler.guard import (
+    MESSAGE_MAXIMUM_BYTES,
+    NotOurs,
+    _own_connection,
+    clean_message,
+    dead_letter_count_key,
+    dead_letters_key,
+)
+from scheduler.hints import Hint, queue_key
+from scheduler.states import Priority
+
+TASKS = {"gpu_tasks.sleep": object(), "scheduler.ticks.generate": object(), "celery.chord": object()}
+
+
+def a_message(**headers: Any) -> bytes:
+    return json.dumps({"headers": {"task": "gpu_tasks.sleep", "id": "7-2", **headers}}).encode()
+
+
+def body_of(message: bytes) -> list[Any]:
+    return json.loads(base64.b64decode(json.loads(message)["body"]))
+
+
+def test_a_hint_is_built_anew_from_its_id():
+    clean = clean_message(a_message(), "high", TASKS)
+
+    assert body_of(clean)[0] == [7, 2]
+    assert json.loads(clean)["properties"]["delivery_info"] == {"exchange": "", "routing_key": "high"}
+
+
+def test_a_tick_keeps_its_expiry():
+    at = "2026-01-01T00:00:00+00:00"
+
+    clean = clean_message(a_message(task="scheduler.ticks.generate", id="abc-1", expires=at), "control", TASKS)
+
+    assert body_of(clean)[0] == []
+    assert json.loads(clean)["headers"]["expires"] == at
+
+
+WRONG = {
+    "not JSON": b"{",
+    "binary": b"\x80\x81\xff",
+    "a pickle": pickle.dumps({"task": "gpu_tasks.sleep"}),
+    "empty": b"",
+    "null": b"null",
+    "a number": b"7",
+    "a list": b"[1, 2]",
+    "deeply nested": b"[" * 8000,
+    "no headers": b"{}",
+    "headers a list": b'{"headers": []}',
+    "task a number": a_message(task=7),
+    "task an object": a_message(task={}),
+    "an unknown task": a_message(task="os.system"),
+    "a task that is neither hint nor tick": a_message(task="celery.chord"),
+    "id a number": a_message(id=7),
+    "id null": a_message(id=None),
+    "id not ours": a_message(id="7"),
+    "id negative": a_message(id="-7-1"),
+    "id beyond any bigint": a_message(id="9" * 30 + "-1"),
+    "id with a newline": a_message(id="7-2\n"),
+    "a tick that expires never in time": a_message(task="scheduler.ticks.generate", id="a", expires=[1]),
+    "a tick with an odd id": a_message(task="scheduler.ticks.generate", id="a b"),
+    "huge": a_message(padding="x" * MESSAGE_MAXIMUM_BYTES),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_what_is_not_ours_is_refused_with_words(kind):
+    with pytest.raises(NotOurs, match=r".+"):
+        clean_message(WRONG[kind], "high", TASKS)
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(JSON_VALUES, st.sampled_from(["task", "id", "expires", "headers", "body", "properties"]))
+def test_no_json_whatever_breaks_the_guard(value, place):
+    message = {"headers": {"task": "gpu_tasks.sleep", "id": "7-2"}, "body": "", "properties": {}}
+    (message["headers"] if place in {"task", "id", "expires"} else message)[place] = value
+
+    try:
+        clean = clean_message(json.dumps(message).encode(), "high", TASKS)
+    except NotOurs:
+        return
+    assert body_of(clean)[0] == [7, 2] or place == "id"
+
+
+@pytest.fixture
+def redis(valkey_server):
+    with valkey_server.client() as client:
+        client.flushall()
+        yield client
+    app.pool.force_close_all()
+    _own_connection().close()
+
+
+@pytest.fixture
+def connection(redis):
+    with Connection(app.conf.broker_url, transport_options=app.conf.broker_transport_options) as connection:
+        yield connection
+
+
+@pytest.fixture
+def known_task():
+    @app.task(name="gpu_tasks.sleep")
+    def sleep(job_id, attempt):
+        """Known by name; nobody runs it here."""
+
+    yield
+    app.tasks.pop("gpu_tasks.sleep", None)
+
+
+def test_good_hints_pass_between_bad_messages_of_every_kind(redis, connection, known_task):
+    for number, item in enumerate(WRONG.values(), 1):
+        redis.lpush(queue_key("high"), item)
+        hints.send([Hint(job_id=number, attempt=1, type="sleep", queue=Priority.HIGH)])
+
+    got = consume(connection, len(WRONG))
+
+    assert got == [[number, 1] for number in range(1, len(WRONG) + 1)]
+    assert int(redis.get(dead_letter_count_key())) == len(WRONG)
+    letters = [json.loads(letter) for letter in redis.lrange(dead_letters_key(), 0, -1)]
+    assert {letter["queue"] for letter in letters} == {"high"}
+    assert base64.b64decode(letters[-1]["base64"]) == next(iter(WRONG.values()))
+    assert redis.llen(queue_key("high")) == 0
+
+
+def consume(connection: Connection, count: int) -> list[Any]:
+    """Through the asynchronous path that a worker takes."""
+    from kombu.asynchronous import Hub
+
+    got: list[Any] = []
+
+    def on_message(message: Any) -> None:
+        got.append(message.payload[0])
+        message.ack()
+
+    hub = Hub()
+    connection.register_with_event_loop(hub)
+    with connection.Consumer([app.amqp.queues["high"]], on_message=on_message):
+        loop = hub.create_loop()
+        for _ in range(20_000):
+            next(loop)
+            if len(got) == count:
+                break
+    hub.close()
+    return got
