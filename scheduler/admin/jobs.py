@@ -15,7 +15,7 @@ from django.http import HttpRequest
 from redis import Redis
 
 from scheduler import lifecycle
-from scheduler.admin.lists import ROWS_MAXIMUM, GpuFilter, ReadOnlyAdmin, moment, pretty
+from scheduler.admin.lists import NOTHING, ROWS_MAXIMUM, GpuFilter, ReadOnlyAdmin, moment, pretty
 from scheduler.admission import job_request, largest_gpu_mib
 from scheduler.catalogue import catalogue
 from scheduler.job_type import ParamsInvalid
@@ -71,7 +71,7 @@ class Story(admin.TabularInline):  # type: ignore[type-arg]
 @admin.display(description="ran")
 def ran(job: Job) -> str:
     if job.started_at is None or job.finished_at is None:
-        return "–"
+        return NOTHING
     return f"{(job.finished_at - job.started_at).total_seconds():.1f} s"
 
 
@@ -100,11 +100,14 @@ class JobAdmin(ReadOnlyAdmin):
     inlines = (Story,)
     readonly_fields = (*TIMES, PARAMS, RESULT, ERROR)
     fieldsets = (
-        (None, {"fields": ("id", "name", "type", "priority", "source")}),
-        ("State", {"fields": ("state", "reason", "gpu", "attempt", "failures", "max_failures", "cancel_requested")}),
+        (None, {"fields": (("id", "type", "priority", "source"),)}),
+        (
+            "State",
+            {"fields": (("state", "reason", "gpu", "cancel_requested"), ("attempt", "failures", "max_failures"))},
+        ),
         ("Outcome", {"fields": (RESULT, ERROR)}),
-        ("What it asks for", {"fields": (PARAMS, "gpu_memory_mib", "time_limit_seconds", "accepts_faults")}),
-        ("Times (UTC)", {"fields": TIMES}),
+        ("What it asks for", {"fields": (PARAMS, ("gpu_memory_mib", "time_limit_seconds", "accepts_faults"))}),
+        ("Times (UTC)", {"fields": (TIMES[:3], TIMES[3:])}),
     )
 
     def get_search_results(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from django.contrib import admin
 from django.core.paginator import Paginator
@@ -18,6 +18,10 @@ from scheduler.models import Gpu
 
 #: A list ends here: whoever looks for something older filters or searches.
 ROWS_MAXIMUM: Final = 5000
+
+
+#: What the admin shows for an empty value.
+NOTHING: Final = "-"
 
 
 class CappedPaginator(Paginator):  # type: ignore[type-arg] # Django's class takes no type at run time
@@ -38,6 +42,9 @@ class ListAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     list_per_page = 50
     list_max_show_all = 0
     list_select_related = False
+
+    class Media:
+        css: ClassVar = {"all": ("scheduler/admin.css",)}
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -70,10 +77,10 @@ class GpuFilter(admin.SimpleListFilter):
 def moment(field: str, label: str) -> Any:
     """A column with the time in UTC, to the millisecond: Django's own format stops at minutes."""
 
-    @admin.display(description=label, empty_value="–")
-    def shown(row: Any) -> str | None:
+    @admin.display(description=label)
+    def shown(row: Any) -> str:
         at: datetime | None = getattr(row, field)
-        return None if at is None else f"{at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03}"
+        return NOTHING if at is None else f"{at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03}"
 
     shown.__name__ = field
     return shown
@@ -82,11 +89,11 @@ def moment(field: str, label: str) -> Any:
 def pretty(field: str, label: str) -> Any:
     """JSON or text as it is, escaped."""
 
-    @admin.display(description=label, empty_value="–")
-    def shown(row: Any) -> SafeString | None:
+    @admin.display(description=label)
+    def shown(row: Any) -> SafeString | str:
         value = getattr(row, field)
         if value in (None, "", {}):
-            return None
+            return NOTHING
         text = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
         return format_html('<pre style="margin: 0; white-space: pre-wrap">{}</pre>', text)
 
