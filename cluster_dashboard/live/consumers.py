@@ -9,7 +9,7 @@ from typing import Any
 from channels.generic.websocket import AsyncWebsocketConsumer
 
 from cluster_dashboard.access import may_read
-from cluster_dashboard.live.hub import Hub, hub
+from cluster_dashboard.live.hub import Hub, hub, unavailable
 
 #: Close code for a client that may not read (4000 to 4999 are an application's own).
 FORBIDDEN = 4403
@@ -18,10 +18,12 @@ FORBIDDEN = 4403
 class LiveConsumer(AsyncWebsocketConsumer):
     async def connect(self) -> None:
         self._feed: asyncio.Task[None] | None = None
+        await self.accept()
         if not may_read(self.scope.get("user")):
+            # Accepted first: a socket that is refused at once tells its page nothing.
+            await self.send(text_data=unavailable("Your session has ended: sign in to see the cluster."))
             await self.close(code=FORBIDDEN)
             return
-        await self.accept()
         self._hub = hub()
         self._hub.enter()
         self._feed = asyncio.create_task(self._send_newest(self._hub))

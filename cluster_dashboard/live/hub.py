@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 from typing import Any, Final
 
@@ -61,6 +62,13 @@ class Hub:
         except (DatabaseError, RedisError, OSError):
             return None
 
+    async def stop(self) -> None:
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+        await self._in_thread(self._reader.close)
+        self._thread.shutdown()
+
     async def _run(self) -> None:
         while True:
             started = time.monotonic()
@@ -83,11 +91,11 @@ class Hub:
             if not self._failing:
                 log.warning("live_view_waits", error=f"{type(error).__name__}: {error}")
             self._failing = True
-            return _unavailable("The database is away" if isinstance(error, DatabaseError) else "The broker is away")
+            return unavailable("The database is away" if isinstance(error, DatabaseError) else "The broker is away")
         except Exception:
             # A bug of ours in one snapshot must not end the view for everybody.
             log.exception("snapshot_failed")
-            return _unavailable("The live view failed; the log says why")
+            return unavailable("The live view failed; the log says why")
         self._failing = False
         return message
 
@@ -112,5 +120,6 @@ def hub() -> Hub:
     return Hub()
 
 
-def _unavailable(words: str) -> str:
+def unavailable(words: str) -> str:
+    """The message in place of a snapshot; `words` are shown on the page."""
     return json.dumps({"type": "unavailable", "version": VERSION, "at": time.time(), "message": words})

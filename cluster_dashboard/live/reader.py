@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
+from django.db import connection
 from redis import Redis
 
 from cluster_dashboard.live.read import (
@@ -69,6 +70,11 @@ class Reader:
                 "series": window.series(),
             }
         )
+
+    def close(self) -> str:
+        connection.close()
+        self._redis.close()
+        return ""
 
     def _open(self) -> Window:
         if self._window is None:
