@@ -46,6 +46,7 @@ class Part:
     backoff: Backoff = field(default_factory=Backoff)
     child: Child | None = None
     start_at: float = 0.0
+    started_before: bool = False
     ready: bool = False
     overdue: bool = False
 
@@ -136,14 +137,14 @@ class Supervisor:
     # --- starting ---------------------------------------------------------------------------------
 
     def _may_start(self, part: Part) -> bool:
-        """The broker first; after that everybody by himself: all of them wait for a broker that is away."""
-        broker = next((each for each in self._parts if each.process.role is Role.BROKER), None)
-        return broker in (None, part) or broker.ready or part.backoff != Backoff()
+        """The broker first; after that everybody alone: all of them wait for a broker that is away."""
+        broker = next((each for each in self._parts if each.process.role is Role.BROKER), part)
+        return broker is part or broker.ready or part.started_before
 
     def _start_due(self, now: float) -> None:
         for part in self._parts:
             if part.child is None and part.start_at <= now and self._may_start(part):
-                part.ready = part.overdue = False
+                part.ready, part.overdue, part.started_before = False, False, True
                 part.child = fork_child(part.process, forget=self._forget)
                 self._selector.register(part.child.pipe, selectors.EVENT_READ, part.child)
 
