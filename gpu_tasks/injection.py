@@ -11,6 +11,7 @@ from types import FrameType
 
 from django.db import DatabaseError
 
+from gpu_tasks.witness import Saw, Witness
 from scheduler.faults import FAULTS, FaultKind, FaultProfile, PlannedFault, plan_fault
 from scheduler.job_type import DeviceMemoryExhausted, JobFailed
 from scheduler.lifecycle import Claimed
@@ -38,21 +39,25 @@ def fault_for(claimed: Claimed, gpu: int) -> PlannedFault | None:
 
 
 @contextmanager
-def striking(fault: PlannedFault | None, gpu: int) -> Iterator[None]:
+def striking(fault: PlannedFault | None, claimed: Claimed, gpu: int, witness: Witness) -> Iterator[None]:
     """The fault strikes `after_seconds` into the block, or at its end if that comes first."""
     if fault is None:
         yield
         return
 
-    def on_alarm(signum: int, frame: FrameType | None) -> None:
+    def strike() -> None:
+        witness.saw(Saw.STRIKE, claimed.job_id, claimed.attempt, kind=fault.kind)
         _strike(fault.kind, gpu)
+
+    def on_alarm(signum: int, frame: FrameType | None) -> None:
+        strike()
 
     previous = signal.signal(signal.SIGALRM, on_alarm)
     signal.setitimer(signal.ITIMER_REAL, fault.after_seconds)
     try:
         yield
         signal.setitimer(signal.ITIMER_REAL, 0)
-        _strike(fault.kind, gpu)
+        strike()
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)

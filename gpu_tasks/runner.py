@@ -14,6 +14,7 @@ from django.db import DatabaseError
 from gpu_tasks.held import Held
 from gpu_tasks.injection import InjectedError, fault_for, striking
 from gpu_tasks.spool import Ending, Spool
+from gpu_tasks.witness import Saw, Witness
 from scheduler import lifecycle
 from scheduler.catalogue import catalogue
 from scheduler.job_type import (
@@ -56,6 +57,7 @@ class Runner:
     boot: str
     held: Held
     spool: Spool
+    witness: Witness
     has_cuda: bool
 
     def run(self, job_id: int, attempt: int) -> None:
@@ -71,6 +73,7 @@ class Runner:
             raise JobFailed(f"{ending.reason}: {ending.error}")
 
     def _claim(self, job_id: int, attempt: int) -> Claimed:
+        self.witness.saw(Saw.CLAIMING, job_id, attempt)
         try:
             claimed = lifecycle.claim(job_id, attempt, gpu=self.gpu, boot=self.boot)
         except DatabaseError as error:
@@ -79,6 +82,7 @@ class Runner:
             time.sleep(GIVE_BACK_SECONDS)
             raise Reject(str(error), requeue=True) from error
         if isinstance(claimed, Claimed):
+            self.witness.saw(Saw.STARTED, job_id, attempt)
             return claimed
         self.held.release()
         if claimed is Refusal.STALE:
@@ -97,7 +101,7 @@ class Runner:
             load=claimed.load,
         )
         try:
-            with striking(fault_for(claimed, self.gpu), self.gpu):
+            with striking(fault_for(claimed, self.gpu), claimed, self.gpu, self.witness):
                 result = self._result(claimed)
         except (Exception, SystemExit) as error:  # noqa: BLE001 (a job's body may raise anything)
             return _failed(claimed, error)

@@ -10,6 +10,7 @@ from typing import Any
 
 from django.db import DatabaseError
 
+from gpu_tasks.witness import Saw, Witness
 from scheduler import lifecycle
 from scheduler.logs import event_logger
 from scheduler.states import JobState, Reason
@@ -51,16 +52,21 @@ def commit(ending: Ending) -> bool:
 class Spool:
     """One folder for each GPU; one file for each ending."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, witness: Witness) -> None:
+        self._folder, self._witness = folder, witness
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def commit_or_keep(self, ending: Ending) -> None:
         try:
-            commit(ending)
+            self._commit(ending)
         except DatabaseError as error:
             self.keep(ending)
+            self._witness.saw(Saw.KEPT, *ending.key)
             log.warning("result_kept", job=ending.job_id, attempt=ending.attempt, error=error)
+
+    def _commit(self, ending: Ending) -> None:
+        accepted = commit(ending)
+        self._witness.saw(Saw.ENDED if accepted else Saw.REFUSED, *ending.key, state=ending.state)
 
     def keep(self, ending: Ending) -> None:
         """Durable when it returns: written aside, synced, renamed."""
@@ -79,7 +85,7 @@ class Spool:
         """Commits what waits; raises DatabaseError if the database is still away. Gives how many went."""
         waiting = self.waiting()
         for ending in waiting:
-            commit(ending)
+            self._commit(ending)
             (self._folder / f"{ending.job_id}-{ending.attempt}.json").unlink()
         return len(waiting)
 

@@ -24,6 +24,7 @@ from gpu_tasks.pulse import SAMPLE_SECONDS, Pulse, Standing
 from gpu_tasks.runner import Runner
 from gpu_tasks.spool import Spool
 from gpu_tasks.warden import PERIOD_SECONDS, Warden
+from gpu_tasks.witness import Witness
 from scheduler import lifecycle
 from scheduler.celery import JOB_QUEUES, app, worker_main
 from scheduler.faults import default_failure_rate
@@ -47,8 +48,10 @@ def main(index: int) -> None:
     _release(index, boot)
     connection.close()
 
-    held, spool = Held(), Spool(Path(settings.STATE_DIR) / "spool" / f"gpu-{index}")
-    tasks.register(Runner(gpu=index, boot=boot, held=held, spool=spool, has_cuda=has_cuda))
+    state = Path(settings.STATE_DIR)
+    witness = Witness(state / "witness", index, boot)
+    held, spool = Held(), Spool(state / "spool" / f"gpu-{index}", witness)
+    tasks.register(Runner(gpu=index, boot=boot, held=held, spool=spool, witness=witness, has_cuda=has_cuda))
     standing = Standing()
     pulse = Pulse(
         gpu=index,
