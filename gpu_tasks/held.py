@@ -9,6 +9,7 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+import time
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,6 +18,9 @@ _LAYOUT: Final = struct.Struct("<qqqqqqdd")
 _GENERATION: Final = struct.Struct("<q")
 _PROGRESS_OFFSET: Final = _LAYOUT.size - 8
 _NO_JOB: Final = 0
+
+#: How often a new child looks whether it may take its first job.
+BURIAL_POLL_SECONDS: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +51,13 @@ class Held:
         self._page = mmap.mmap(-1, mmap.PAGESIZE)
 
     def claiming(self, job_id: int, attempt: int) -> None:
+        """A new child waits until the main process has buried what the one before it died with.
+
+        Else it would write over the only trace of that death: Celery may fork it first.
+        """
+        pid = os.getpid()
+        while (job := self.read()) is not None and job.child_pid != pid:
+            time.sleep(BURIAL_POLL_SECONDS)
         self._write(job_id, attempt, 0, 0, 0.0)
 
     def running(self, job_id: int, attempt: int, *, time_limit_seconds: int, memory_mib: int, load: float) -> None:
