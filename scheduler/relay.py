@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
+from django.db.models import Q
 from django.db.models.functions import Now
 from redis import Redis
 
@@ -18,7 +19,7 @@ from scheduler.states import PRIORITY_ORDER, EventKind, Priority
 #: A hint that was sent so long ago, whose job still waits and which is in no queue, is lost.
 LOST_AFTER_SECONDS: Final = 5.0
 
-#: Rows younger than this are left to the sender after commit.
+#: New rows younger than this are left to the sender after commit. A job that was given back has no other sender.
 GRACE_SECONDS: Final = 2.0
 
 #: A waiting job rises one priority each time it has waited so long; never to CRITICAL.
@@ -65,7 +66,7 @@ class Relay:
             return []
         due = (
             Job.objects.due()
-            .filter(priority=queue, queued_at__lte=Now() - timedelta(seconds=GRACE_SECONDS))
+            .filter(Q(attempt__gt=1) | Q(queued_at__lte=Now() - timedelta(seconds=GRACE_SECONDS)), priority=queue)
             .order_by("id")
         )
         rows = self._rows(due, WINDOW + len(lying))

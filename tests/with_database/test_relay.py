@@ -108,6 +108,14 @@ def test_each_priority_has_its_queue(relay, redis):
     }
 
 
+def test_a_job_that_was_given_back_is_hinted_at_once(relay, redis):
+    job = running()
+    lifecycle.requeue(job.id, 1, lifecycle.Reason.SHUTDOWN)
+
+    assert relay.tick(0.0) == 1
+    assert lying(redis) == {(job.id, 2)}
+
+
 def test_a_requeued_job_is_hinted_when_its_back_off_has_passed(relay, redis):
     job = running()
     lifecycle.requeue(job.id, 1, lifecycle.Reason.WORKER_DIED)
