@@ -1,0 +1,259 @@
+"""The verdict on a run: goes over the log job by job, GPU by GPU and in order of time."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import IntEnum
+from itertools import groupby, pairwise
+from pathlib import Path
+from typing import Any, Final
+
+from scheduler.verdict import log
+from scheduler.verdict.log import Event, Testimony
+from scheduler.verdict.rules import Breach, breaches_of
+
+#: Breaches kept with their story; all are counted.
+BREACHES_KEPT: Final = 100
+
+_STATES: Final = ("queued", "running", "succeeded", "failed", "cancelled")
+_ENDS: Final = {"succeeded", "failed", "cancelled"}
+#: Requeues after which the old process may still have run for a while: nobody saw it die.
+_UNCONFIRMED: Final = {"worker_died", "worker_restarted", "claim_lost"}
+#: A job that waited less than this when another one started was not overtaken.
+INVERSION_GRACE_SECONDS: Final = 1.0
+#: What a witness told so shortly before the snapshot may be newer than it: clocks of machines differ.
+NEWS_SECONDS: Final = 5.0
+_ORDER: Final = ("critical", "high", "normal", "low")
+
+
+class Outcome(IntEnum):
+    """The exit code."""
+
+    HOLDS = 0
+    BROKEN = 1
+    CANNOT_TELL = 2
+
+
+@dataclass(slots=True)
+class Verdict:
+    jobs: int = 0
+    events: int = 0
+    starts: int = 0
+    testimonies: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    broken: Counter[str] = field(default_factory=Counter)
+    breaches: list[Breach] = field(default_factory=list)
+    untold: list[str] = field(default_factory=list)
+    recovery_seconds: list[float] = field(default_factory=list)
+    detection_seconds: list[float] = field(default_factory=list)
+    requeues: Counter[str] = field(default_factory=Counter)
+    priority_inversions: int = 0
+    refused_commits: int = 0
+    overlaps_in_unconfirmed_kills: int = 0
+
+    @property
+    def outcome(self) -> Outcome:
+        if self.broken:
+            return Outcome.BROKEN
+        return Outcome.CANNOT_TELL if self.untold else Outcome.HOLDS
+
+    def add(self, breach: Breach) -> None:
+        self.broken[breach.rule] += 1
+        if len(self.breaches) < BREACHES_KEPT:
+            self.breaches.append(breach)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "outcome": self.outcome.name.lower(),
+            "jobs": self.jobs,
+            "events": self.events,
+            "starts": self.starts,
+            "testimonies": self.testimonies,
+            "states": dict(self.counts),
+            "broken": dict(self.broken),
+            "breaches": [{"rule": b.rule, "job": b.job, "words": b.words} for b in self.breaches],
+            "cannot_tell": self.untold,
+            "requeues": dict(self.requeues),
+            "detection_seconds": _quantiles(self.detection_seconds),
+            "recovery_seconds": _quantiles(self.recovery_seconds),
+            "priority_inversions": self.priority_inversions,
+            "refused_commits": self.refused_commits,
+            "overlaps_in_unconfirmed_kills": self.overlaps_in_unconfirmed_kills,
+        }
+
+
+def judge(witness_folder: Path, *, first_job: int = 0) -> Verdict:
+    """first_job: older jobs are not looked at. Reads only."""
+    verdict = Verdict()
+    with log.snapshot() as now:
+        # The witnesses after the snapshot: every start in it has been told by then.
+        seen = _hear(verdict, log.testimonies(witness_folder), first_job)
+        _by_job(verdict, log.events_by_job(first_job), seen, now)
+        for job in log.jobs_without_events(first_job):
+            verdict.add(Breach("accepted_once", job, "has a row but no events"))
+        _by_gpu(verdict, log.events_by_gpu(first_job))
+        _by_time(verdict, log.events_in_order(first_job))
+        if first_job == 0:
+            _counts(verdict)
+    _can_tell(verdict)
+    return verdict
+
+
+# --- witnesses
+
+
+@dataclass(slots=True)
+class Seen:
+    """What the workers saw of one attempt."""
+
+    claiming: bool = False
+    started: bool = False
+    ended: bool = False
+    last_at: float = 0.0
+    strike_at: float | None = None
+
+
+type Attempts = dict[tuple[int, int, int], Seen]
+
+
+def _hear(verdict: Verdict, testimonies: Iterable[Testimony], first_job: int) -> Attempts:
+    """By (job, attempt, GPU)."""
+    seen: Attempts = {}
+    for told in testimonies:
+        if told.job < first_job:
+            continue
+        verdict.testimonies += 1
+        attempt = seen.setdefault((told.job, told.attempt, told.gpu), Seen())
+        match told.saw:
+            case "claiming":
+                attempt.claiming = True
+            case "started":
+                attempt.started = True
+            case "ended":
+                attempt.ended = True
+            case "strike":
+                attempt.strike_at = told.at
+            case "refused":
+                verdict.refused_commits += 1
+        attempt.last_at = max(attempt.last_at, told.at)
+    return seen
+
+
+# --- job by job
+
+
+def _by_job(verdict: Verdict, events: Iterable[Event], seen: Attempts, now: float) -> None:
+    for _, group in groupby(events, key=lambda event: event.job):
+        story = list(group)
+        verdict.jobs += 1
+        verdict.events += len(story)
+        for breach in breaches_of(story):
+            verdict.add(breach)
+        for breach in _against_witness(verdict, story, seen, now):
+            verdict.add(breach)
+        _recoveries(verdict, story)
+    for (job, attempt, gpu), told in seen.items():
+        if (told.started or told.ended) and told.last_at < now - NEWS_SECONDS:
+            what = "saw it end" if told.ended else "saw it start"
+            verdict.add(Breach("witness_agrees", job, f"GPU {gpu} {what} at attempt {attempt}; the log does not"))
+
+
+def _against_witness(verdict: Verdict, story: list[Event], seen: Attempts, now: float) -> Iterator[Breach]:
+    """Each start has a witness; what a witness saw committed stands in the log. Removes what it compared."""
+    job = story[0].job
+    ended = {(event.attempt, event.gpu): event for event in story if event.kind in _ENDS}
+    previous: tuple[Event, Seen] | None = None
+    for event in story:
+        if event.kind == "requeued" and previous is not None:
+            if (strike_at := previous[1].strike_at) is not None:
+                verdict.detection_seconds.append(max(0.0, event.at - strike_at))
+            if event.reason not in _UNCONFIRMED:
+                previous = None
+        if event.kind != "started":
+            continue
+        verdict.starts += 1
+        told = seen.pop((job, event.attempt, event.gpu or 0), None)
+        if told is None or not told.claiming:
+            verdict.untold.append(f"job {job}: no witness of its start at attempt {event.attempt} on GPU {event.gpu}")
+            continue
+        if told.ended and (event.attempt, event.gpu) not in ended and told.last_at < now - NEWS_SECONDS:
+            yield Breach("witness_agrees", job, f"GPU {event.gpu} saw attempt {event.attempt} end; the log does not")
+        if previous is not None and previous[1].last_at > event.at:
+            verdict.overlaps_in_unconfirmed_kills += 1
+        previous = (event, told)
+
+
+def _recoveries(verdict: Verdict, story: list[Event]) -> None:
+    for earlier, later in pairwise(story):
+        if earlier.kind == "requeued":
+            verdict.requeues[earlier.reason] += 1
+            if later.kind == "started":
+                verdict.recovery_seconds.append(later.at - earlier.at)
+    if story[-1].kind == "requeued":
+        verdict.requeues[story[-1].reason] += 1
+
+
+# --- GPU by GPU
+
+
+def _by_gpu(verdict: Verdict, events: Iterable[Event]) -> None:
+    """In the log no GPU holds two jobs at once."""
+    for gpu, group in groupby(events, key=lambda event: event.gpu):
+        holder: Event | None = None
+        for event in group:
+            if event.kind == "started":
+                if holder is not None:
+                    words = f"started on GPU {gpu} while job {holder.job} held it"
+                    verdict.add(Breach("one_job_for_each_gpu", event.job, words))
+                holder = event
+            elif holder is not None and event.job == holder.job and event.kind in _ENDS | {"requeued"}:
+                holder = None
+
+
+# --- in order of time
+
+
+def _by_time(verdict: Verdict, events: Iterable[Event]) -> None:
+    """Priority inversions: starts past a more urgent job that had waited for a while."""
+    waiting: dict[str, OrderedDict[int, float]] = {priority: OrderedDict() for priority in _ORDER}
+    for event in events:
+        priority = event.row.priority or "normal"
+        if event.kind == "submitted":
+            waiting[priority][event.job] = event.at
+        elif event.kind in {"started", "cancelled"}:
+            waiting[priority].pop(event.job, None)
+        if event.kind == "started":
+            more_urgent = _ORDER[: _ORDER.index(priority)]
+            oldest = [next(iter(waiting[each].values())) for each in more_urgent if waiting[each]]
+            if oldest and min(oldest) < event.at - INVERSION_GRACE_SECONDS:
+                verdict.priority_inversions += 1
+
+
+# --- the whole
+
+
+def _counts(verdict: Verdict) -> None:
+    counted, kept = log.row_counts(), log.live_counts()
+    verdict.counts = Counter(counted)
+    for state in _STATES:
+        if counted.get(state, 0) != kept.get(state, 0):
+            words = f"{counted.get(state, 0)} jobs are {state}; the live count says {kept.get(state, 0)}"
+            verdict.add(Breach("counts_add_up", 0, words))
+    if kept.get("submitted", 0) != sum(counted.values()):
+        words = f"{kept.get('submitted', 0)} were submitted; there are {sum(counted.values())}"
+        verdict.add(Breach("counts_add_up", 0, words))
+
+
+def _can_tell(verdict: Verdict) -> None:
+    if verdict.events == 0:
+        verdict.untold.append("the event log is empty")
+    del verdict.untold[BREACHES_KEPT:]
+
+
+def _quantiles(values: list[float]) -> dict[str, float] | None:
+    if not values:
+        return None
+    return {"n": len(values), "p50": round(statistics.median(values), 3), "max": round(max(values), 3)}

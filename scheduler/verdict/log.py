@@ -1,0 +1,156 @@
+"""Reads what is judged: events with their job's row, and the witness files. Streams; keeps nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from django.db import connection
+
+_ROWS_AT_ONCE: Final = 5000
+
+_COLUMNS: Final = """
+       e.job_id, e.n, e.kind, e.at, e.attempt, e.gpu, e.boot, e.reason, e.charged, e.id,
+       j.state, j.attempt, j.failures, j.max_failures, j.event_count, j.priority, j.name
+  FROM scheduler_jobevent e LEFT JOIN scheduler_job j ON j.id = e.job_id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The job's row as it is now; None in every field where the row is gone."""
+
+    state: str | None
+    attempt: int | None
+    failures: int | None
+    max_failures: int | None
+    event_count: int | None
+    priority: str | None
+    name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """at: seconds since the epoch, by the database's clock."""
+
+    job: int
+    n: int
+    kind: str
+    at: float
+    attempt: int
+    gpu: int | None
+    boot: str
+    reason: str
+    charged: bool
+    id: int
+    row: Row
+
+
+@dataclass(frozen=True, slots=True)
+class Testimony:
+    """One line of a witness file; at: seconds since the epoch, by the worker's clock."""
+
+    at: float
+    saw: str
+    job: int
+    attempt: int
+    gpu: int
+    boot: str
+
+
+@contextmanager
+def snapshot() -> Iterator[float]:
+    """All reads inside see the same moment, and hold up no writer; gives that moment by the database's clock."""
+    begin = "BEGIN DEFERRED" if connection.vendor == "sqlite" else "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+    with connection.cursor() as cursor:
+        cursor.execute(begin)
+        try:
+            # The first read fixes the moment.
+            cursor.execute("SELECT COUNT(*) FROM scheduler_lease")
+            cursor.execute("SELECT CURRENT_TIMESTAMP")
+            yield _seconds(cursor.fetchone()[0])
+        finally:
+            cursor.execute("ROLLBACK")
+
+
+def events_by_job(first_job: int) -> Iterator[Event]:
+    return _events(f"SELECT {_COLUMNS} WHERE e.job_id >= %s ORDER BY e.job_id, e.n", first_job)
+
+
+def events_by_gpu(first_job: int) -> Iterator[Event]:
+    return _events(
+        f"SELECT {_COLUMNS} WHERE e.job_id >= %s AND e.gpu IS NOT NULL ORDER BY e.gpu, e.id",
+        first_job,
+    )
+
+
+def events_in_order(first_job: int) -> Iterator[Event]:
+    return _events(f"SELECT {_COLUMNS} WHERE e.job_id >= %s ORDER BY e.id", first_job)
+
+
+def jobs_without_events(first_job: int) -> list[int]:
+    return [
+        row[0]
+        for row in _rows(
+            "SELECT id FROM scheduler_job j WHERE j.id >= %s"
+            " AND NOT EXISTS (SELECT 1 FROM scheduler_jobevent e WHERE e.job_id = j.id)",
+            first_job,
+        )
+    ]
+
+
+def row_counts() -> dict[str, int]:
+    """How many jobs are in each state, counted."""
+    return dict(_rows("SELECT state, COUNT(*) FROM scheduler_job GROUP BY state"))
+
+
+def live_counts() -> dict[str, int]:
+    """The counts that are kept with each move."""
+    return {word: int(n) for word, n in _rows("SELECT word, SUM(n) FROM scheduler_tally GROUP BY word")}
+
+
+def first_job_since(at: datetime) -> int:
+    """The lowest id of the jobs submitted at or after `at`; beyond every id if there is none."""
+    (found,) = next(iter(_rows("SELECT MIN(id) FROM scheduler_job WHERE submitted_at >= %s", at)))
+    return 2**62 if found is None else int(found)
+
+
+def testimonies(folder: Path) -> Iterator[Testimony]:
+    """Every whole line of every witness file; a line cut off by a power cut is left out."""
+    for path in sorted(folder.glob("*.jsonl")):
+        with path.open("rb") as file:
+            for line in file:
+                if line.endswith(b"\n"):
+                    values = json.loads(line)
+                    yield Testimony(
+                        at=values["at"],
+                        saw=values["saw"],
+                        job=values["job"],
+                        attempt=values["attempt"],
+                        gpu=values["gpu"],
+                        boot=values["boot"],
+                    )
+
+
+def _events(statement: str, *params: Any) -> Iterator[Event]:
+    for row in _rows(statement, *params):
+        job, n, kind, at, attempt, gpu, boot, reason, charged, event_id, *of_job = row
+        yield Event(job, n, kind, _seconds(at), attempt, gpu, boot, reason, bool(charged), event_id, Row(*of_job))
+
+
+def _rows(statement: str, *params: Any) -> Iterator[tuple[Any, ...]]:
+    with connection.chunked_cursor() as cursor:
+        cursor.execute(statement, params)
+        while rows := cursor.fetchmany(_ROWS_AT_ONCE):
+            yield from rows
+
+
+def _seconds(at: Any) -> float:
+    if isinstance(at, str):
+        return datetime.fromisoformat(at).replace(tzinfo=UTC).timestamp()
+    return float(at.timestamp())

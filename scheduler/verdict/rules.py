@@ -1,0 +1,145 @@
+"""The contract, rule by rule, over one job's events. Pure: events in, breaches out."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from scheduler.verdict.log import Event
+
+_ENDS: Final = {"succeeded", "failed", "cancelled"}
+_STATE_AFTER: Final = {
+    "submitted": "queued",
+    "started": "running",
+    "requeued": "queued",
+    "succeeded": "succeeded",
+    "failed": "failed",
+    "cancelled": "cancelled",
+}
+#: What may come next after each state.
+_MAY_FOLLOW: Final = {
+    "queued": {"started", "cancelled"},
+    "running": {"requeued", "cancel_requested", "succeeded", "failed", "cancelled"},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Breach:
+    """One broken rule. job 0: the log as a whole."""
+
+    rule: str
+    job: int
+    words: str
+
+
+type Rule = Callable[[list[Event]], Iterator[str]]
+
+
+def accepted_once(events: list[Event]) -> Iterator[str]:
+    found = [event.n for event in events if event.kind == "submitted"]
+    if found != [1]:
+        yield f"submitted {len(found)} times" if len(found) != 1 else f"submitted as event {found[0]}, not 1"
+
+
+def numbers_gapless(events: list[Event]) -> Iterator[str]:
+    numbers = [event.n for event in events]
+    if numbers != list(range(1, len(numbers) + 1)):
+        yield f"event numbers are {_short(numbers)}"
+    if events[0].row.event_count not in {None, len(events)}:
+        yield f"the row counts {events[0].row.event_count} events, the log has {len(events)}"
+
+
+def known_kinds(events: list[Event]) -> Iterator[str]:
+    unknown = sorted({event.kind for event in events} - set(_STATE_AFTER) - {"cancel_requested"})
+    if unknown:
+        yield f"unknown events: {', '.join(unknown)}"
+
+
+def moves_legal(events: list[Event]) -> Iterator[str]:
+    """Also: nothing follows a terminal event, and there is at most one."""
+    state = ""
+    for event in events:
+        if state and event.kind not in _MAY_FOLLOW.get(state, set()):
+            yield f"event {event.n} is {event.kind} after {state}"
+        state = _STATE_AFTER.get(event.kind, state)
+
+
+def row_agrees(events: list[Event]) -> Iterator[str]:
+    row = events[0].row
+    if row.state is None:
+        yield "has events but no row"
+        return
+    state = next((_STATE_AFTER[event.kind] for event in reversed(events) if event.kind in _STATE_AFTER), "")
+    if row.state != state:
+        yield f"the row says {row.state}, the log {state or 'nothing'}"
+    requeues = sum(event.kind == "requeued" for event in events)
+    if row.attempt != requeues + 1:
+        yield f"the row is at attempt {row.attempt} after {requeues} requeues"
+
+
+def starts_rise(events: list[Event]) -> Iterator[str]:
+    attempts = [event.attempt for event in events if event.kind == "started"]
+    if any(later <= earlier for earlier, later in itertools.pairwise(attempts)):
+        yield f"starts carry attempts {_short(attempts)}"
+
+
+def ends_carry_current_attempt(events: list[Event]) -> Iterator[str]:
+    """What happens to a running job shows the attempt, the GPU and the boot that started it."""
+    started: Event | None = None
+    for event in events:
+        if event.kind == "started":
+            started = event
+        elif started is not None and event.kind in _ENDS | {"requeued"}:
+            if (event.attempt, event.gpu, event.boot) != (started.attempt, started.gpu, started.boot):
+                yield (
+                    f"event {event.n} {event.kind} carries attempt {event.attempt} of GPU {event.gpu}; "
+                    f"attempt {started.attempt} ran on GPU {started.gpu}"
+                )
+            started = None
+
+
+def charges_within_limit(events: list[Event]) -> Iterator[str]:
+    charged = sum(event.charged for event in events)
+    row = events[0].row
+    if row.failures is None or row.max_failures is None:
+        return
+    if charged != row.failures:
+        yield f"{charged} charged events, but the row counts {row.failures} failures"
+    if charged > row.max_failures:
+        yield f"{charged} failures charged; the limit is {row.max_failures}"
+    if charged == row.max_failures and row.state not in {"failed", "cancelled"}:
+        yield f"{charged} failures charged, the limit, but it is {row.state}"
+
+
+def times_do_not_run_back(events: list[Event]) -> Iterator[str]:
+    """By one clock, the database's; a millisecond is its grain on SQLite."""
+    for earlier, later in itertools.pairwise(events):
+        if later.at < earlier.at - 0.002:
+            yield f"event {later.n} is {earlier.at - later.at:.3f} s before event {earlier.n}"
+
+
+RULES: Final[tuple[Rule, ...]] = (
+    accepted_once,
+    numbers_gapless,
+    known_kinds,
+    moves_legal,
+    row_agrees,
+    starts_rise,
+    ends_carry_current_attempt,
+    charges_within_limit,
+    times_do_not_run_back,
+)
+
+
+def breaches_of(events: list[Event]) -> Iterator[Breach]:
+    """Every rule over one job's events, in order of n."""
+    for rule in RULES:
+        for words in rule(events):
+            yield Breach(rule.__name__, events[0].job, words)
+
+
+def _short(numbers: list[int]) -> str:
+    shown = ", ".join(map(str, numbers[:12]))
+    return shown if len(numbers) <= 12 else f"{shown}, ..."
