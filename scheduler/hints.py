@@ -68,6 +68,18 @@ def send(hints: Sequence[Hint]) -> None:
             )
 
 
+def send_in_front(hints: Sequence[Hint], client: Redis) -> None:
+    """Publishes the hints so that they are taken next, in their order: a job that was running already does not
+    queue up behind a whole window again."""
+    send(hints)
+    pipe = client.pipeline(transaction=False)
+    for hint in reversed(hints):
+        # The newest message lies at the left end, the next one to be taken at the right end. A message that
+        # somebody else pushed meanwhile may be moved in its place: that changes an order, nothing else.
+        pipe.lmove(queue_key(hint.queue), queue_key(hint.queue), "LEFT", "RIGHT")
+    pipe.execute()
+
+
 def _batch(producer: Any) -> AbstractContextManager[Any]:
     """kombu's pipelined publishing, which its type stubs do not know yet."""
     batch: AbstractContextManager[Any] = producer.batch(BATCH_SIZE)

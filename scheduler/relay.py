@@ -55,9 +55,12 @@ class Relay:
         self._earn_ageing_budget()
         wanted = [hint for queue in PRIORITY_ORDER for hint in self._missing(queue, lying[queue], now)]
         wanted += self._aged(lying, now)
-        if wanted:
-            hints.send(wanted)
-            self._sent.update({(hint.queue, hint.key): now for hint in wanted})
+        again = [hint for hint in wanted if hint.attempt > 1]
+        if again:
+            hints.send_in_front(again, self.redis)
+        if len(again) < len(wanted):
+            hints.send([hint for hint in wanted if hint.attempt == 1])
+        self._sent.update({(hint.queue, hint.key): now for hint in wanted})
         return len(wanted)
 
     def _missing(self, queue: Priority, lying: set[tuple[int, int]], now: float) -> list[Hint]:

@@ -119,13 +119,26 @@ def test_a_job_that_was_given_back_is_hinted_at_once(relay, redis):
 def test_a_requeued_job_is_hinted_when_its_back_off_has_passed(relay, redis):
     job = running()
     lifecycle.requeue(job.id, 1, lifecycle.Reason.WORKER_DIED)
-    Job.objects.filter(id=job.id).update(queued_at=F("queued_at") - timedelta(seconds=3))
     assert relay.tick(0.0) == 0
 
-    let_wait(3)
+    let_wait(1.1)
 
     assert relay.tick(0.5) == 1
     assert lying(redis) == {(job.id, 2)}
+
+
+def test_requeued_jobs_are_taken_next_in_their_order(relay, redis):
+    jobs = [running(gpu=gpu) for gpu in range(3)]
+    submit(50)
+    let_wait(3)
+    relay.tick(0.0)
+    for job in jobs:
+        lifecycle.requeue(job.id, 1, lifecycle.Reason.SHUTDOWN)
+
+    relay.tick(0.5)
+
+    taken = [int(hints._TASK_ID.search(redis.rpop(queue_key("normal")))[1]) for _ in range(3)]
+    assert taken == [job.id for job in jobs]
 
 
 def test_a_job_that_ended_is_not_hinted(relay):
