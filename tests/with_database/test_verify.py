@@ -1,0 +1,225 @@
+"""The verdict on logs that the product wrote, and on logs that somebody changed; on both databases."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from io import StringIO
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+
+from gpu_tasks.witness import Saw, Witness
+from scheduler import lifecycle
+from scheduler.lifecycle import Claimed
+from scheduler.models import Job, JobEvent, Tally
+from scheduler.states import JobState, Reason
+from scheduler.verdict.judge import Outcome, judge
+from scheduler.verdict.report import rule_names
+from tests.build import make_due, queued, reread
+
+pytestmark = pytest.mark.usefixtures("gpus")
+
+
+class Run:
+    """Drives jobs through the product's lifecycle, with a worker's witness beside it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "witness"
+        self.witnesses = [Witness(self.folder, gpu, f"boot-{gpu}") for gpu in range(3)]
+
+    def start(self, job: Job, gpu: int) -> None:
+        make_due(job)
+        attempt = reread(job).attempt
+        self.witnesses[gpu].saw(Saw.CLAIMING, job.id, attempt)
+        assert isinstance(lifecycle.claim(job.id, attempt, gpu=gpu, boot=f"boot-{gpu}"), Claimed)
+        self.witnesses[gpu].saw(Saw.STARTED, job.id, attempt)
+
+    def finish(self, job: Job, attempt: int, gpu: int) -> None:
+        accepted = lifecycle.end(job.id, attempt, JobState.SUCCEEDED)
+        self.witnesses[gpu].saw(Saw.ENDED if accepted else Saw.REFUSED, job.id, attempt)
+
+
+@pytest.fixture
+def run(state_dir):
+    """Four jobs: one that lost its worker and ran again, one that waits, one that was cancelled, one that runs."""
+    run = Run(state_dir)
+    lost, waiting, cancelled, runs = queued(), queued(), queued(), queued()
+    run.start(lost, 0)
+    run.witnesses[0].saw(Saw.STRIKE, lost.id, 1)
+    lifecycle.requeue(lost.id, 1, Reason.WORKER_DIED)
+    run.start(lost, 1)
+    run.finish(lost, 1, 0)
+    run.finish(lost, 2, 1)
+    lifecycle.cancel(cancelled.id, actor="a test")
+    run.start(runs, 2)
+    run.lost, run.waiting, run.cancelled, run.runs = lost, waiting, cancelled, runs
+    return run
+
+
+def execute(statement: str, *params) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, params)
+
+
+def let_news_settle(run: Run) -> None:
+    """The witnesses told it all a while ago."""
+    for path in run.folder.glob("*.jsonl"):
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        path.write_text("".join(json.dumps({**line, "at": line["at"] - 60}) + "\n" for line in lines))
+
+
+def test_a_good_run_passes_and_is_measured(run):
+    verdict = judge(run.folder)
+
+    assert verdict.outcome is Outcome.HOLDS, verdict.as_dict()
+    assert (verdict.jobs, verdict.starts, verdict.refused_commits) == (4, 3, 1)
+    assert dict(verdict.requeues) == {"worker_died": 1}
+    assert len(verdict.recovery_seconds) == len(verdict.detection_seconds) == 1
+
+
+@pytest.mark.parametrize(
+    ("rule", "statement"),
+    [
+        ("row_agrees", "UPDATE scheduler_job SET state = 'queued', finished_at = NULL WHERE id = {lost}"),
+        ("row_agrees", "UPDATE scheduler_job SET attempt = 5 WHERE id = {waiting}"),
+        ("charges_within_limit", "UPDATE scheduler_job SET failures = 0 WHERE id = {lost}"),
+        ("numbers_gapless", "DELETE FROM scheduler_jobevent WHERE job_id = {lost} AND n = 3"),
+        ("numbers_gapless", "DELETE FROM scheduler_jobevent WHERE job_id = {lost} AND kind = 'succeeded'"),
+        ("accepted_once", "DELETE FROM scheduler_jobevent WHERE job_id = {waiting}"),
+        ("counts_add_up", "DELETE FROM scheduler_jobevent WHERE job_id = {cancelled}"),
+        ("counts_add_up", "UPDATE scheduler_tally SET n = n + 1 WHERE word = 'succeeded'"),
+        ("counts_add_up", "UPDATE scheduler_tally SET n = n + 1 WHERE word = 'submitted'"),
+        ("known_kinds", "UPDATE scheduler_jobevent SET kind = 'vanished' WHERE job_id = {lost} AND n = 3"),
+        ("ends_carry_current_attempt", "UPDATE scheduler_jobevent SET attempt = 1 WHERE job_id = {lost} AND n = 5"),
+        ("one_job_for_each_gpu", "UPDATE scheduler_jobevent SET gpu = 1 WHERE job_id = {runs} AND n = 2"),
+    ],
+)
+def test_a_change_by_hand_is_found(run, rule, statement):
+    if rule == "counts_add_up" and "DELETE" in statement:
+        execute("DELETE FROM scheduler_jobevent WHERE job_id = %s", run.cancelled.id)
+        execute("DELETE FROM scheduler_job WHERE id = %s", run.cancelled.id)
+    elif rule == "one_job_for_each_gpu":
+        # Before the other job let go of GPU 1.
+        execute("UPDATE scheduler_jobevent SET gpu = 2 WHERE job_id = %s AND gpu = 1", run.lost.id)
+        execute("UPDATE scheduler_jobevent SET id = -id WHERE job_id = %s AND n = 2", run.runs.id)
+    else:
+        ids = {name: getattr(run, name).id for name in ("lost", "waiting", "cancelled", "runs")}
+        execute(statement.format(**ids))
+    let_news_settle(run)
+
+    verdict = judge(run.folder)
+
+    assert verdict.outcome is Outcome.BROKEN
+    assert rule in verdict.broken, verdict.as_dict()
+
+
+def test_an_ending_wiped_from_row_and_log_is_known_by_its_witness(run):
+    """The forger kept every number in order; only the worker knows better."""
+    execute("DELETE FROM scheduler_jobevent WHERE job_id = %s AND kind = 'succeeded'", run.lost.id)
+    execute(
+        "UPDATE scheduler_job SET state = 'running', finished_at = NULL, event_count = 4 WHERE id = %s", run.lost.id
+    )
+    execute("UPDATE scheduler_tally SET n = n - 1 WHERE word = 'succeeded'")
+    execute("UPDATE scheduler_tally SET n = n + 1 WHERE word = 'running' AND shard = 1")
+    let_news_settle(run)
+
+    verdict = judge(run.folder)
+
+    assert dict(verdict.broken) == {"witness_agrees": 1}
+
+
+def test_a_job_wiped_altogether_is_known_by_its_witness(run):
+    execute("DELETE FROM scheduler_jobevent WHERE job_id = %s", run.lost.id)
+    execute("DELETE FROM scheduler_job WHERE id = %s", run.lost.id)
+    execute("UPDATE scheduler_tally SET n = n - 1 WHERE word = 'succeeded'")
+    execute("UPDATE scheduler_tally SET n = n - 1 WHERE word = 'submitted' AND shard = -1")
+    let_news_settle(run)
+
+    assert "witness_agrees" in judge(run.folder).broken
+
+
+def test_an_empty_log_is_never_a_pass(state_dir):
+    assert judge(state_dir / "witness").outcome is Outcome.CANNOT_TELL
+
+
+def test_a_start_without_a_witness_is_never_a_pass(run):
+    (run.folder / "gpu-1.jsonl").unlink()
+
+    verdict = judge(run.folder)
+
+    assert verdict.outcome is Outcome.CANNOT_TELL
+    assert "no witness of its start at attempt 2 on GPU 1" in verdict.untold[0]
+
+
+def test_a_witness_line_cut_off_by_a_power_cut_is_left_out(run):
+    with (run.folder / "gpu-0.jsonl").open("a") as file:
+        file.write('{"at": 1.0, "saw": "cla')
+
+    assert judge(run.folder).outcome is Outcome.HOLDS
+
+
+def test_news_younger_than_the_snapshot_is_no_breach(run):
+    run.witnesses[0].saw(Saw.STARTED, run.waiting.id, 1)
+
+    assert judge(run.folder).outcome is Outcome.HOLDS
+
+
+def test_a_start_past_a_more_urgent_job_is_counted(run):
+    urgent, plain = queued(priority="critical"), queued(priority="low")
+    JobEvent.objects.filter(job=urgent).update(at=urgent.submitted_at - timedelta(seconds=30))
+
+    run.start(plain, 0)
+
+    assert judge(run.folder).priority_inversions == 1
+
+
+def test_only_newer_jobs_are_judged_where_asked(run):
+    execute("UPDATE scheduler_job SET failures = 2 WHERE id = %s", run.lost.id)
+
+    assert judge(run.folder).outcome is Outcome.BROKEN
+    assert judge(run.folder, first_job=run.lost.id + 1).outcome is Outcome.HOLDS
+
+
+# --- the command
+
+
+def verify(*args: str) -> tuple[int, str]:
+    out = StringIO()
+    with pytest.raises(SystemExit) as left:
+        call_command("verify", *args, stdout=out)
+    return left.value.code, out.getvalue()
+
+
+def test_the_command_says_pass_and_exits_with_0(run):
+    code, words = verify()
+
+    assert (code, words.splitlines()[0]) == (0, "PASS: no job was lost, none was recorded twice")
+
+
+def test_the_command_tells_the_job_and_exits_with_1(run, tmp_path):
+    Tally.objects.filter(word="succeeded").update(n=7)
+    execute("UPDATE scheduler_job SET attempt = 5 WHERE id = %s", run.waiting.id)
+
+    code, words = verify("--junit", str(tmp_path / "j.xml"), "--html", str(tmp_path / "h.html"))
+
+    assert code == 1
+    assert f"job {run.waiting.id}: row_agrees: the row is at attempt 5 after 0 requeues" in words
+    suite = ElementTree.parse(tmp_path / "j.xml").getroot()
+    assert (int(suite.get("tests")), int(suite.get("failures"))) == (len(rule_names()), 2)
+    assert "FAIL: the contract is broken" in (tmp_path / "h.html").read_text()
+
+
+def test_the_command_gives_json(run):
+    code, words = verify("--json", "--since", "1h")
+
+    assert code == 0
+    assert json.loads(words)["outcome"] == "holds"
+
+
+def test_an_age_that_is_none_is_refused_with_words(run):
+    with pytest.raises(CommandError, match="'yesterday' is neither an ISO time nor an age"):
+        call_command("verify", "--since", "yesterday")
