@@ -14,10 +14,10 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from gpu_tasks.held import Held, HeldJob
-from scheduler.redis_client import KEY_PREFIX
 from scheduler.gpu import UNKNOWN_SAMPLE, GpuBackend, GpuLoad, GpuSample
 from scheduler.liveness import BEAT_SECONDS, Beat, write_beat
 from scheduler.logs import event_logger
+from scheduler.redis_client import KEY_PREFIX
 
 log = event_logger(__name__)
 

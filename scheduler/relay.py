@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
@@ -64,17 +63,16 @@ class Relay:
         return len(wanted)
 
     def _missing(self, queue: Priority, lying: set[tuple[int, int]], now: float) -> list[Hint]:
-        room = WINDOW - len(lying)
-        if room <= 0:
-            return []
-        due = (
-            Job.objects.due()
-            .filter(Q(attempt__gt=1) | Q(queued_at__lte=Now() - timedelta(seconds=GRACE_SECONDS)), priority=queue)
-            .order_by("id")
-        )
-        rows = self._rows(due, WINDOW + len(lying))
+        """What should lie in this queue and does not. Jobs that ran already go in even when the window is full."""
+        room = max(0, WINDOW - len(lying))
+        # A first attempt is left to the sender after commit for a moment; a later one has only us.
+        first = Q(queued_at__lte=Now() - timedelta(seconds=GRACE_SECONDS)) if room else Q(pk__in=())
+        due = Job.objects.due().filter(Q(attempt__gt=1) | first, priority=queue).order_by("id")
+        rows = due.values_list("id", "attempt", "type")[: WINDOW + len(lying)]
         found = [_hint(row, queue) for row in rows]
-        return [hint for hint in found if hint.key not in lying and not self._is_recent(hint, now)][:room]
+        missing = [hint for hint in found if hint.key not in lying and not self._is_recent(hint, now)]
+        again = [hint for hint in missing if hint.attempt > 1][:WINDOW]
+        return again + [hint for hint in missing if hint.attempt == 1][:room]
 
     def _aged(self, lying: dict[Priority, set[tuple[int, int]]], now: float) -> list[Hint]:
         """A second hint, in a higher queue, for jobs that waited long; the first one becomes stale."""
@@ -98,9 +96,6 @@ class Relay:
             earned = max(0, starts - self._starts_seen) * AGEING_SHARE
             self._ageing_budget = min(AGEING_BUDGET_MAXIMUM, self._ageing_budget + earned)
         self._starts_seen = starts
-
-    def _rows(self, jobs: Iterable[Job], limit: int) -> list[tuple[int, int, str]]:
-        return list(jobs.values_list("id", "attempt", "type")[:limit])  # type: ignore[attr-defined]
 
     def _is_recent(self, hint: Hint, now: float) -> bool:
         return now - self._sent.get((hint.queue, hint.key), float("-inf")) < LOST_AFTER_SECONDS

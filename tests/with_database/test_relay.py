@@ -141,6 +141,19 @@ def test_requeued_jobs_are_taken_next_in_their_order(relay, redis):
     assert taken == [job.id for job in jobs]
 
 
+def test_a_requeued_job_comes_in_though_the_window_is_full(relay, redis):
+    job = running()
+    submit(WINDOW + 10)
+    let_wait(3)
+    relay.tick(0.0)
+    assert redis.llen(queue_key("normal")) == WINDOW
+    lifecycle.requeue(job.id, 1, lifecycle.Reason.SHUTDOWN)
+
+    relay.tick(0.5)
+
+    assert (job.id, 2) in lying(redis)
+
+
 def test_a_job_that_ended_is_not_hinted(relay):
     job = running()
     lifecycle.end(job.id, 1, JobState.SUCCEEDED)
