@@ -18,7 +18,7 @@ from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
-from scheduler import statements
+from scheduler import rollup, statements
 from scheduler.job_type import ParamsInvalid
 from scheduler.models import Allocation, Job, JobEvent
 from scheduler.naming import job_name
@@ -176,7 +176,7 @@ def claim(job_id: int, attempt: int, *, gpu: int, boot: str) -> Claimed | Refusa
     """queued -> running for exactly one worker; anybody else is refused."""
     try:
         with transaction.atomic(), connection.cursor() as cursor:
-            row = _one(cursor, statements.CLAIM, (gpu, boot, job_id, attempt, gpu, gpu, gpu, gpu))
+            row = _one(cursor, statements.CLAIM, (gpu, boot, gpu, job_id, attempt, gpu, gpu, gpu, gpu))
             if row is not None:
                 *job, started_at, n = row
                 cursor.execute(statements.ALLOCATE, (gpu, job_id, attempt))
@@ -227,10 +227,16 @@ def end(
         if row is None:
             _count(SHARED_SHARD, [(Priority.NORMAL, "commit_refused", 1)])
             return False
-        priority, gpu, boot, at, n = row
+        priority, gpu, boot, at, n, job_type, accepts_faults, probability = row
         cursor.execute(statements.RELEASE, (job_id, attempt))
         _event(cursor, job_id, n, kind, at, attempt, gpu=gpu, boot=boot, reason=reason_word, detail=error)
         _count(gpu, _moved(Priority(priority), JobState.RUNNING, state))
+        rollup.add(
+            cursor,
+            *(at, gpu, job_type, priority, kind, reason_word),
+            at_risk=accepts_faults and state is not JobState.CANCELLED,
+            expected=probability,
+        )
     return True
 
 
@@ -269,7 +275,20 @@ def requeue(job_id: int, attempt: int, reason: Reason, *, detail: str = "") -> J
         Allocation.objects.filter(job_id=job_id, attempt=attempt).delete()
         _append(job, kind, reason=final_reason, charged=charged, detail=detail or reason.value.replace("_", " "))
         _count(SHARED_SHARD, _moved(Priority(job.priority), JobState.RUNNING, state))
+        if charged or state is not JobState.QUEUED:
+            _roll_up_taken(job, kind, reason)
     return state
+
+
+def _roll_up_taken(job: Job, kind: EventKind, reason: Reason) -> None:
+    """With the cause, not `exhausted`: that only says that it was not the first."""
+    with connection.cursor() as cursor:
+        rollup.add(
+            cursor,
+            *(database_now(), job.gpu, job.type, job.priority, kind, reason),
+            at_risk=job.accepts_faults and kind is not EventKind.CANCELLED,
+            expected=job.fault_probability,
+        )
 
 
 def _state_after(job: Job, failures: int) -> JobState:
@@ -293,6 +312,8 @@ def cancel(job_id: int, *, actor: str) -> CancelOutcome:
             )
             _append(job, event_for(job_id, state, JobState.CANCELLED), reason=Reason.CANCEL, detail=f"by {actor}")
             _count(SHARED_SHARD, _moved(Priority(job.priority), state, JobState.CANCELLED))
+            with connection.cursor() as cursor:
+                rollup.add(cursor, database_now(), None, job.type, job.priority, EventKind.CANCELLED, Reason.CANCEL)
             return CancelOutcome.CANCELLED
         if state is not JobState.RUNNING:
             return CancelOutcome.ALREADY_ENDED

@@ -62,6 +62,9 @@ class Job(models.Model):
     reason = models.CharField(max_length=20, blank=True, default="", choices=_choices(Reason))
     error = models.TextField(blank=True, default="")
     result = models.JSONField(null=True, blank=True)
+    fault_probability = models.FloatField(
+        default=0.0, help_text="Probability that a random fault met this attempt, as it stood at its start"
+    )
 
     submitted_at = models.DateTimeField()
     queued_at = models.DateTimeField()
@@ -83,6 +86,9 @@ class Job(models.Model):
             models.Index(fields=("finished_at",), name="job_finished", condition=Q(finished_at__isnull=False)),
             models.Index(fields=("state", "-id"), name="job_by_state"),
             models.Index(fields=("type", "-id"), name="job_by_type"),
+            # What people filter by and most jobs do not have: nearly free, and a rare one is found at once.
+            models.Index(fields=("reason", "-id"), name="job_by_reason", condition=~Q(reason="")),
+            models.Index(fields=("source", "-id"), name="job_by_source", condition=~Q(source=Source.GENERATOR)),
         )
         constraints = (
             models.CheckConstraint(condition=Q(state__in=list(JobState)), name="job_state_known"),
@@ -193,6 +199,7 @@ class ClusterEvent(models.Model):
 
     class Meta:
         ordering = ("-id",)
+        indexes = (models.Index(fields=("-id",), name="event_by_people", condition=~Q(actor="")),)
 
     def __str__(self) -> str:
         return self.message
@@ -219,6 +226,59 @@ class Tally(models.Model):
     n = models.BigIntegerField()
 
     objects = TallyQuerySet.as_manager()
+
+
+class Rollup(models.Model):
+    """Ended attempts by hour, counted in the transaction of each move; old hours are folded into their day.
+
+    The GPU is part of the key, so workers do not wait for each other's rows.
+    """
+
+    hour = models.DateTimeField(help_text="Its start (UTC)")
+    gpu = models.SmallIntegerField(help_text="-1: the job was cancelled before it ran")
+    type = models.CharField(max_length=60)
+    priority = models.CharField(max_length=10)
+    outcome = models.CharField(max_length=20, help_text="succeeded, failed, cancelled, or requeued with a charge")
+    reason = models.CharField(max_length=20, blank=True, default="")
+    n = models.BigIntegerField(help_text="Attempts")
+    at_risk = models.BigIntegerField(help_text="Of these, the finished ones whose jobs accept random faults")
+    expected = models.FloatField(help_text="Random faults to expect in those: the sum of their probabilities")
+
+    class Meta:
+        verbose_name = "failure rate"
+        verbose_name_plural = "failure rates"
+        default_permissions = ("view",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=("hour", "gpu", "type", "priority", "outcome", "reason"), name="rollup_key_unique"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.hour:%Y-%m-%d %H:00} GPU {self.gpu} {self.outcome}"
+
+
+class Checkpoint(models.Model):
+    """What retention has removed on one day, written before it is removed: what is here and what these rows count
+    add up to what was submitted. A job up to `job` that is not here was removed."""
+
+    day = models.DateField(primary_key=True)
+    at = models.DateTimeField(db_default=Now(), help_text="Of the latest removal")
+    older_than = models.DateTimeField(null=True, help_text="All that was removed had ended before")
+    job = models.BigIntegerField(default=0, help_text="The highest id removed")
+    event = models.BigIntegerField(default=0, help_text="The highest id of a job event removed")
+    succeeded = models.BigIntegerField(default=0)
+    failed = models.BigIntegerField(default=0)
+    cancelled = models.BigIntegerField(default=0)
+    events = models.BigIntegerField(default=0, help_text="Job events removed")
+    starts = models.BigIntegerField(default=0, help_text="Of these, starts")
+
+    class Meta:
+        ordering = ("-day",)
+        default_permissions = ("view",)
+
+    def __str__(self) -> str:
+        return f"{self.day}: {self.succeeded + self.failed + self.cancelled} jobs"
 
 
 class Lease(models.Model):

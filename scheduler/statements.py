@@ -13,10 +13,13 @@ NOW: Final = {
     "postgresql": "CLOCK_TIMESTAMP()",
 }
 
-#: gpu, boot | job, attempt, gpu, gpu, gpu, gpu
+#: gpu, boot, gpu | job, attempt, gpu, gpu, gpu, gpu
 CLAIM: Final = """
 UPDATE scheduler_job
-   SET state = 'running', gpu = %s, boot = %s, started_at = {now}, event_count = event_count + 1
+   SET state = 'running', gpu = %s, boot = %s, started_at = {now}, event_count = event_count + 1,
+       fault_probability = CASE
+           WHEN accepts_faults AND (SELECT fault_profile FROM scheduler_control WHERE id = 1) <> 'none'
+           THEN COALESCE((SELECT failure_rate FROM scheduler_gpu WHERE "index" = %s), 0) ELSE 0 END
  WHERE id = %s AND state = 'queued' AND attempt = %s AND NOT cancel_requested AND not_before <= {now}
    AND NOT EXISTS (SELECT 1 FROM scheduler_allocation WHERE gpu = %s)
    AND gpu_memory_mib <= COALESCE((SELECT memory_total_mib FROM scheduler_gpu WHERE "index" = %s), 0)
@@ -35,7 +38,7 @@ END: Final = """
 UPDATE scheduler_job
    SET state = %s, reason = %s, error = %s, result = %s, finished_at = {now}, event_count = event_count + 1
  WHERE id = %s AND state = 'running' AND attempt = %s
-RETURNING priority, gpu, boot, finished_at, event_count
+RETURNING priority, gpu, boot, finished_at, event_count, type, accepts_faults, fault_probability
 """
 
 #: job, attempt
@@ -45,6 +48,15 @@ RELEASE: Final = "DELETE FROM scheduler_allocation WHERE job_id = %s AND attempt
 EVENT: Final = """
 INSERT INTO scheduler_jobevent (job_id, n, kind, at, attempt, gpu, boot, reason, charged, detail)
 VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+"""
+
+#: hour, gpu, type, priority, outcome, reason, n, at_risk, expected
+ROLL_UP: Final = """
+INSERT INTO scheduler_rollup (hour, gpu, type, priority, outcome, reason, n, at_risk, expected)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
+ON CONFLICT (hour, gpu, type, priority, outcome, reason) DO UPDATE
+   SET n = scheduler_rollup.n + excluded.n, at_risk = scheduler_rollup.at_risk + excluded.at_risk,
+       expected = scheduler_rollup.expected + excluded.expected
 """
 
 #: number of ids wanted; gives the last of them
