@@ -23,6 +23,7 @@ from gpu_tasks.held import Held
 from gpu_tasks.pulse import SAMPLE_SECONDS, Pulse, Standing
 from gpu_tasks.runner import Runner
 from gpu_tasks.spool import Spool
+from gpu_tasks.task_events import LateFlush
 from gpu_tasks.warden import PERIOD_SECONDS, Warden
 from gpu_tasks.witness import Witness
 from scheduler import lifecycle
@@ -173,6 +174,7 @@ def _watch_step(pulse: Pulse, spool: Spool) -> type[bootsteps.StartStopStep]:
             ]
 
         def start(self, parent: Any) -> None:
+            parent.consumer.on_send_event_buffered = LateFlush(parent.consumer)
             pulse.tick(time.monotonic())
             self._warden.check_eligibility()
             connection.close()
