@@ -199,6 +199,9 @@ def _flower(_process: Process) -> None:
         "max_tasks": 5000,
         "logging": "none",  # ours is set up already
     }
+    # Flower asks every worker at once from threads of its own. With a limited pool they take all connections, and
+    # its event receiver waits for one for ever: no task is ever shown.
+    app.conf.broker_pool_limit = None
     app.start(["-q", "flower", *(f"--{name}={value}" for name, value in options.items())])
 
 

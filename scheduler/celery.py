@@ -65,7 +65,7 @@ app.conf.update(
     # --- the broker
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
-    broker_pool_limit=4,
+    broker_pool_limit=10,
     broker_transport_options={
         "global_keyprefix": KEY_PREFIX,
         # Far above the longest job: below it, a healthy running job would be delivered a second time.
