@@ -26,6 +26,10 @@ log = event_logger(__name__)
 
 PERIOD_SECONDS: Final = 0.5
 
+#: A loop that found so much to do in one tick looks again sooner: a window may run dry within a period.
+BUSY_FROM: Final = 100
+BUSY_PERIOD_SECONDS: Final = 0.1
+
 
 class Loop(Thread):
     """Calls `tick(monotonic seconds)` twice a second while this process holds the loop's lease."""
@@ -38,20 +42,23 @@ class Loop(Thread):
         self._failing = False
 
     def run(self) -> None:
-        while not self._stopping.wait(PERIOD_SECONDS):
-            self._once()
+        done = 0
+        while not self._stopping.wait(BUSY_PERIOD_SECONDS if done >= BUSY_FROM else PERIOD_SECONDS):
+            done = self._once()
         connection.close()
 
     def stop(self) -> None:
         self._stopping.set()
         self.join(timeout=5)
 
-    def _once(self) -> None:
+    def _once(self) -> int:
+        """How much there was to do."""
+        done = 0
         try:
             close_old_connections()
             now = time.monotonic()
             if self._lease.held(now):
-                self._tick(now)
+                done = self._tick(now)
         except (DatabaseError, RedisError, OperationalError, OSError) as error:
             # A broker or database that is away: said once, then tried again until it is back.
             if not self._failing:
@@ -64,6 +71,7 @@ class Loop(Thread):
             if self._failing:
                 log.info("loop_goes_on", loop=self.name)
             self._failing = False
+        return done
 
 
 class Loops(bootsteps.StartStopStep):

@@ -19,7 +19,7 @@ from scheduler.states import PRIORITY_ORDER, EventKind, Priority
 LOST_AFTER_SECONDS: Final = 5.0
 
 #: New rows younger than this are left to the sender after commit. A job that was given back has no other sender.
-GRACE_SECONDS: Final = 2.0
+GRACE_SECONDS: Final = 0.5
 
 #: A waiting job rises one priority each time it has waited so long; never to CRITICAL.
 AGEING_SECONDS: Final = 60.0
