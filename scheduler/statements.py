@@ -9,7 +9,8 @@ from typing import Final
 
 #: The database's clock, in the text form that Django itself stores on SQLite.
 NOW: Final = {
-    "sqlite": "STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'NOW')",
+    # Six digits after the point, as Django writes them: as text, .123 would be before .123000.
+    "sqlite": "(STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'NOW') || '000')",
     "postgresql": "CLOCK_TIMESTAMP()",
 }
 
