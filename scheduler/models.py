@@ -97,8 +97,9 @@ class Job(models.Model):
                 condition=~Q(state=JobState.RUNNING) | Q(gpu__isnull=False), name="job_running_has_gpu"
             ),
             models.CheckConstraint(
-                condition=Q(state__in=list(TERMINAL_STATES), finished_at__isnull=False)
-                | (~Q(state__in=list(TERMINAL_STATES)) & Q(finished_at__isnull=True)),
+                # Sorted: a set's order changes from run to run, and each would look like a new constraint.
+                condition=Q(state__in=sorted(TERMINAL_STATES), finished_at__isnull=False)
+                | (~Q(state__in=sorted(TERMINAL_STATES)) & Q(finished_at__isnull=True)),
                 name="job_terminal_has_end",
             ),
         )
