@@ -9,6 +9,7 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from scheduler.configuration import EnvironmentInvalid
 from scheduler.states import RATE_MAXIMUM, RATE_MINIMUM
 
 
@@ -23,10 +24,6 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
-class EnvironmentInvalid(Exception):
-    """Names the variable and the values it takes."""
-
-
 #: What each variable takes, in the words of the error message.
 ACCEPTED: Final = {
     "WEB_PORT": "a free TCP port, 1 to 65535",
@@ -38,6 +35,8 @@ ACCEPTED: Final = {
     "GPU_BACKEND": "simulated, nvml or auto",
     "GPU_COUNT": "a whole number, 1 to 64",
     "JOB_RATE": f"jobs a minute, {RATE_MINIMUM} to {RATE_MAXIMUM:.0f}",
+    "JOB_TYPES_EXTRA": "module:Class of each further job type, separated by commas",
+    "GENERATOR_CONFIG": "the name of a workload, such as demo or philly, or the path of a .toml or .json file",
     "SEED": "a whole number, 0 or more (empty: drawn at first start)",
     "LOG_FORMAT": "color or json",
     "API_TOKEN": "at least 16 characters (empty: generated at first start)",
@@ -47,6 +46,8 @@ ACCEPTED: Final = {
     "PUBLIC_READ": "true or false",
     "ALLOWED_HOSTS": "host names, separated by commas",
 }
+
+_CLASS_PATH: Final = r"[A-Za-z_][\w.]*:[A-Za-z_]\w*"
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -74,6 +75,8 @@ class Environment(BaseModel):
     gpu_backend: GpuBackendName = GpuBackendName.SIMULATED
     gpu_count: Annotated[int, Field(ge=1, le=64)] = 8
     job_rate: Annotated[float, Field(ge=RATE_MINIMUM, le=RATE_MAXIMUM, allow_inf_nan=False)] = 12.0
+    job_types_extra: Annotated[str, Field(pattern=rf"^{_CLASS_PATH}(\s*,\s*{_CLASS_PATH})*$")] = ""
+    generator_config: Annotated[str, Field(min_length=1)] = "demo"
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     log_format: LogFormat = LogFormat.COLOR
     api_token: Annotated[str, Field(min_length=16)] | None = None

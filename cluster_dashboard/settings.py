@@ -145,13 +145,17 @@ REDIS_URL = ENVIRONMENT.redis_url or f"unix://{BROKER_SOCKET}?db=0"
 #: What CUDA_VISIBLE_DEVICES leaves us, one for each worker; None: not set, GPU 0 is the first worker's.
 CUDA_DEVICES = os.environ["CUDA_VISIBLE_DEVICES"].split(",") if os.environ.get("CUDA_VISIBLE_DEVICES") else None
 
-#: "module:Class" of each built-in job type; installed packages add theirs by entry point.
+#: "module:Class" of each built-in job type; installed packages add theirs by entry point, JOB_TYPES_EXTRA below.
 JOB_TYPES = [
     "gpu_tasks.job_types.sleep:Sleep",
     "gpu_tasks.job_types.compute:Compute",
     "gpu_tasks.job_types.matrix:Matrix",
     "gpu_tasks.job_types.fault_injection:FaultInjection",
 ]
+JOB_TYPES_EXTRA = [path.strip() for path in ENVIRONMENT.job_types_extra.split(",") if path.strip()]
+
+#: What the generator makes, and when: the name of a workload of ours, or the path of a file.
+GENERATOR_CONFIG = ENVIRONMENT.generator_config
 
 # --- Log ------------------------------------------------------------------------------------------
 

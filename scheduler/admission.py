@@ -35,6 +35,7 @@ def job_request(
     """A request that may be submitted; ParamsInvalid names the wrong field and what it takes.
 
     largest_gpu_mib: memory of the cluster's largest GPU; None: not known, and not checked.
+    accepts_faults: whether random faults may hit it; they may as well if its type says so.
     """
     job_type = catalogue()[type]
     values = parse_params(job_type, params or {})
@@ -50,7 +51,7 @@ def job_request(
         name=None if name is None else check_name(name),
         time_limit_seconds=_whole("time_limit_seconds", time_limit_seconds, TIME_LIMIT_MAXIMUM_SECONDS),
         max_failures=_whole("max_failures", max_failures, FAILURES_MAXIMUM),
-        accepts_faults=accepts_faults,
+        accepts_faults=accepts_faults or job_type.accepts_random_faults,
     )
 
 

@@ -6,10 +6,11 @@ from functools import cache
 
 from django.conf import settings
 
-from scheduler.job_type import Catalogue, load_catalogue
+from scheduler.job_type import Catalogue
+from scheduler.own_types import load_catalogue
 
 
 @cache
 def catalogue() -> Catalogue:
-    """From settings.JOB_TYPES and the entry points of installed packages."""
-    return load_catalogue(settings.JOB_TYPES)
+    """From settings.JOB_TYPES, settings.JOB_TYPES_EXTRA and the entry points of installed packages."""
+    return load_catalogue(settings.JOB_TYPES, settings.JOB_TYPES_EXTRA)

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import entry_points
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-
-#: Installed packages offer their own job types in this entry point group.
-ENTRY_POINT_GROUP: Final = "gpu_cluster.job_types"
 
 
 class JobParams(BaseModel):
@@ -52,12 +47,15 @@ class JobContext:
 class JobType[P: JobParams](Protocol):
     """A strategy: one object for each type, without state between jobs.
 
-    `run` returns a dict that json.dumps accepts, or raises; it runs in the worker's child process.
+    `run` returns a dict that json.dumps accepts, or raises; it runs in the worker's child process. The other
+    methods are the cost model: what a job with these parameters takes.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     Params: type[P]
+    #: Whether random faults may hit jobs of this type whoever submitted them; the generator's jobs always may be hit.
+    accepts_random_faults: ClassVar[bool]
 
     def run(self, params: P, context: JobContext) -> dict[str, Any]: ...
 
@@ -68,6 +66,35 @@ class JobType[P: JobParams](Protocol):
     def load(self, params: P) -> float:
         """Share of the GPU's compute that a simulated GPU shows while it runs, 0.0 to 1.0."""
         ...
+
+    def duration_seconds(self, params: P) -> float:
+        """How long it is expected to run, in seconds; a simulation counts on it, a real run takes what it takes."""
+        ...
+
+
+class SimpleJobType:
+    """Base of a type that says only what it must: name, summary, Params and run.
+
+    `Params` may be a pydantic model or a dataclass; left out, the type has no parameters. The costs below are an
+    assumption: a type that knows better overrides them.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    Params: type[Any] = JobParams
+    accepts_random_faults: ClassVar[bool] = False
+
+    def run(self, params: Any, context: JobContext) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def gpu_memory_mib(self, params: Any) -> int:
+        return 1024
+
+    def load(self, params: Any) -> float:
+        return 1.0
+
+    def duration_seconds(self, params: Any) -> float:
+        return 30.0
 
 
 class ParamsInvalid(ValueError):
@@ -121,16 +148,3 @@ class Catalogue(Mapping[str, JobType[Any]]):
 
     def __len__(self) -> int:
         return len(self._by_name)
-
-
-def load_catalogue(paths: Iterable[str]) -> Catalogue:
-    """The types at `paths` ("module:Class") and those that installed packages offer."""
-    return Catalogue(
-        [_load(path)() for path in paths] + [point.load()() for point in entry_points(group=ENTRY_POINT_GROUP)]
-    )
-
-
-def _load(path: str) -> type[JobType[Any]]:
-    module, _, name = path.partition(":")
-    found: type[JobType[Any]] = getattr(importlib.import_module(module), name)
-    return found

@@ -43,6 +43,7 @@ class FaultInjection:
     name: ClassVar[str] = "fault_injection"
     summary: ClassVar[str] = "Fails on purpose: error, out of memory, exit, kill -9 or hang"
     Params = FaultInjectionParams
+    accepts_random_faults: ClassVar[bool] = False
 
     def run(self, params: FaultInjectionParams, context: JobContext) -> dict[str, Any]:
         wait(params.after_seconds, context.progress)
@@ -56,6 +57,9 @@ class FaultInjection:
 
     def load(self, params: FaultInjectionParams) -> float:
         return 0.5
+
+    def duration_seconds(self, params: FaultInjectionParams) -> float:
+        return params.after_seconds
 
 
 def _raise() -> NoReturn:

@@ -19,12 +19,16 @@ class SleepParams(JobParams):
     seconds: float = Field(default=5.0, ge=0, le=86_400, description="How long it holds the GPU, in seconds")
     memory_mib: int = Field(default=4096, ge=0, le=1_048_576, description="GPU memory that it declares, in MiB")
     load: float = Field(default=0.9, ge=0, le=1, description="Share of a simulated GPU's compute that it shows")
+    requested_gpus: int = Field(
+        default=1, ge=1, le=65_536, description="GPUs that it asked for in the trace it comes from; it runs on one"
+    )
 
 
 class Sleep:
     name: ClassVar[str] = "sleep"
     summary: ClassVar[str] = "Waits; stands in for work of a known length"
     Params = SleepParams
+    accepts_random_faults: ClassVar[bool] = False
 
     def run(self, params: SleepParams, context: JobContext) -> dict[str, Any]:
         started = monotonic()
@@ -36,6 +40,9 @@ class Sleep:
 
     def load(self, params: SleepParams) -> float:
         return params.load
+
+    def duration_seconds(self, params: SleepParams) -> float:
+        return params.seconds
 
 
 def wait(seconds: float, progress: Callable[[float], None]) -> None:

@@ -23,6 +23,7 @@ WRONG = {
     "GPU_BACKEND": "rocm",
     "GPU_COUNT": "65",
     "JOB_RATE": "0.05",
+    "JOB_TYPES_EXTRA": "package.module.Class",
     "SEED": "-1",
     "LOG_FORMAT": "xml",
     "API_TOKEN": "short",

@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
 from django.conf import settings
 from pydantic import Field, ValidationError
 
-from scheduler import job_type as module
 from scheduler.job_type import (
     Catalogue,
     JobContext,
@@ -15,9 +13,9 @@ from scheduler.job_type import (
     JobType,
     ParamsInvalid,
     UnknownJobType,
-    load_catalogue,
     parse_params,
 )
+from scheduler.own_types import load_catalogue
 
 BUILT_IN = ("sleep", "compute", "matrix", "fault_injection")
 
@@ -32,6 +30,7 @@ class Echo:
     name: ClassVar[str] = "echo"
     summary: ClassVar[str] = "Says it again"
     Params = EchoParams
+    accepts_random_faults: ClassVar[bool] = False
 
     def run(self, params: EchoParams, context: JobContext) -> dict[str, Any]:
         return {"said": params.text * params.times}
@@ -41,6 +40,9 @@ class Echo:
 
     def load(self, params: EchoParams) -> float:
         return params.share
+
+    def duration_seconds(self, params: EchoParams) -> float:
+        return 1.0
 
 
 @pytest.fixture(scope="module")
@@ -107,19 +109,6 @@ def test_the_built_in_types_are_found_through_the_settings(built_in: Catalogue) 
     assert set(BUILT_IN) <= set(built_in)
 
 
-def test_an_installed_package_brings_its_types_by_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-
-    def of_installed_packages(group: str) -> list[SimpleNamespace]:
-        asked.append(group)
-        return [SimpleNamespace(load=lambda: Echo)]
-
-    monkeypatch.setattr(module, "entry_points", of_installed_packages)
-
-    assert list(load_catalogue(["gpu_tasks.job_types.sleep:Sleep"])) == ["sleep", "echo"]
-    assert asked == ["gpu_cluster.job_types"]
-
-
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_every_parameter_of_a_built_in_type_has_a_default_and_a_description(built_in: Catalogue, name: str) -> None:
     job_type: JobType[Any] = built_in[name]
@@ -130,9 +119,11 @@ def test_every_parameter_of_a_built_in_type_has_a_default_and_a_description(buil
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
-def test_a_built_in_type_declares_memory_and_load_for_its_defaults(built_in: Catalogue, name: str) -> None:
+def test_a_built_in_type_declares_its_costs_for_its_defaults(built_in: Catalogue, name: str) -> None:
     job_type: JobType[Any] = built_in[name]
     params = parse_params(job_type, {})
 
     assert 0 <= job_type.gpu_memory_mib(params) <= 16_384
     assert 0.0 <= job_type.load(params) <= 1.0
+    assert 0.1 < job_type.duration_seconds(params) < 60
+    assert job_type.accepts_random_faults is False
