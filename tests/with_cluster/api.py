@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,6 +12,9 @@ from tests.services import wait_until
 
 Job = dict[str, Any]
 Event = dict[str, Any]
+
+# One line for each question, of which a wait asks many: they would hide what a failed test says.
+logging.getLogger("httpx").setLevel(logging.WARNING)
 
 ENDED = ("succeeded", "failed", "cancelled")
 
@@ -47,6 +51,9 @@ class Api:
 
     def change_control(self, **changes: Any) -> dict[str, Any]:
         return self._ok(self.http.patch("/api/control", json=changes))
+
+    def change_gpu(self, index: int, **changes: Any) -> dict[str, Any]:
+        return self._ok(self.http.patch(f"/api/gpus/{index}", json=changes))
 
     def is_ready(self) -> bool:
         try:

@@ -74,7 +74,13 @@ class Cluster:
         return f"http://localhost:{self.web_port}"
 
     def start(self) -> None:
-        """In front of a terminal (nothing reads it: the output goes to a file), until everything is ready."""
+        """Until everything is ready."""
+        self.launch()
+        self.wait_for_output("cluster is ready", READY_SECONDS)
+        self.api = Api(self.url, self.secret("API_TOKEN"))
+
+    def launch(self) -> None:
+        """In front of a terminal, of which only the keyboard is used: the output goes to a file."""
         self._starts_at = self._output.stat().st_size
         self._terminal, keyboard = pty.openpty()
         with self._output.open("ab") as output:
@@ -88,13 +94,16 @@ class Cluster:
             )
         os.close(keyboard)
         self._sessions.append(self._process.pid)
-        wait_until(self._is_ready, READY_SECONDS, lambda: f"the cluster is ready\n{self.tail()}")
-        self.api = Api(self.url, self.secret("API_TOKEN"))
 
-    def _is_ready(self) -> bool:
-        assert self._process is not None
-        assert self._process.poll() is None, f"it ended with {self._process.returncode}\n{self.tail()}"
-        return "cluster is ready" in self.output()
+    def wait_for_output(self, words: str, seconds: float = 30) -> None:
+        process = self._process
+
+        def found() -> bool:
+            assert process is not None
+            assert process.poll() is None, f"it ended with {process.returncode}\n{self.tail()}"
+            return words in self.output()
+
+        wait_until(found, seconds, lambda: f"{words!r} in\n{self.tail()}")
 
     def stop(self, how: signal.Signals = signal.SIGTERM, *, seconds: float = STOP_SECONDS) -> int:
         """Gives the exit code."""
@@ -184,6 +193,11 @@ class Cluster:
     def shown(self) -> str:
         return "\n".join(f"{each.pid} {each.state} {each.title}" for each in self.processes()) or "no process"
 
+    @property
+    def guardian_pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def pid(self, name: str) -> int:
         """From the pidfile of a role (`gpu-0`, `web`, ...); the supervisor's is called `up`."""
         return int((self.state_dir / "run" / f"{name}.pid").read_text())
@@ -203,10 +217,13 @@ class Cluster:
             return read_beats(client)
 
     def child_pid(self, gpu: int) -> int:
-        """The process in which the GPU's job runs."""
-        pid = wait_until(lambda: self.beats()[gpu].child_pid, 10, f"GPU {gpu} has a child")
-        assert pid is not None
-        return pid
+        """The living process in which the GPU's jobs run. A beat tells it up to two seconds late."""
+
+        def living() -> int | None:
+            pid = self.beats()[gpu].child_pid
+            return pid if pid is not None and is_alive(pid) else None
+
+        return wait_until(living, 10, lambda: f"GPU {gpu} has a child\n{self.beats()}\n{self.shown()}")
 
     def query(self, sql: str, *params: Any) -> list[tuple[Any, ...]]:
         """Straight from the database's file."""
@@ -214,6 +231,19 @@ class Cluster:
             return connection.execute(sql, params).fetchall()
 
     # --- hitting it
+
+    def kill_everything(self) -> None:
+        """As a machine that loses its power: guardian and supervisor first, so that nobody brings anything back."""
+        assert self._process is not None
+        self.api.close()
+        for pid in (self._process.pid, self.pid("up")):
+            os.kill(pid, signal.SIGKILL)
+        self._process.wait(5)
+        self._close_terminal()
+        for left in self.processes():
+            with suppress(ProcessLookupError):
+                os.kill(left.pid, signal.SIGKILL)
+        wait_until(lambda: not self.processes(), 5, self.shown)
 
     def kill(self, name: str) -> int:
         """kill -9 of a role's process, by its pidfile; gives the pid that was hit."""
@@ -248,10 +278,11 @@ class Cluster:
 
     def _all_workers_consume(self) -> bool:
         beats = self.beats()
-        return all(
-            index in beats and beats[index].pid == self.pid(f"gpu-{index}") and not beats[index].note
-            for index in range(self.gpu_count)
-        )
+        return all(index in beats and self._consumes(beats[index]) for index in range(self.gpu_count))
+
+    def _consumes(self, beat: Beat) -> bool:
+        has_child = beat.child_pid is not None and is_alive(beat.child_pid)
+        return beat.pid == self.pid(f"gpu-{beat.gpu}") and has_child and not beat.note
 
 
 def clean_environment() -> dict[str, str]:

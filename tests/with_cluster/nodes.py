@@ -25,7 +25,7 @@ class ProcessNode:
     def __init__(self, cluster: Cluster, gpu: int) -> None:
         self._cluster, self.gpu = cluster, gpu
         self.name = f"gpu-{gpu}"
-        self._log_starts_at = cluster.log_path(self.name).stat().st_size if cluster.log_path(self.name).exists() else 0
+        self._log_starts_at = len(self._whole_log())
         self._boots_gone: set[str] = set()
         self.reload()
 
@@ -66,7 +66,11 @@ class ProcessNode:
 
     def logs(self) -> str:
         """What it wrote since this node was made."""
-        return self._cluster.log_path(self.name).read_bytes()[self._log_starts_at :].decode(errors="replace")
+        return self._whole_log()[self._log_starts_at :].decode(errors="replace")
+
+    def _whole_log(self) -> bytes:
+        path = self._cluster.log_path(self.name)
+        return path.read_bytes() if path.exists() else b""
 
     def teardown(self) -> None:
         """The cluster's own end is its workers' end."""
