@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 from django.db import DatabaseError, close_old_connections
 
+from gpu_tasks import fork_guard
 from gpu_tasks.held import Held, HeldJob
 from gpu_tasks.pulse import Standing
 from gpu_tasks.spool import Ending, Spool
@@ -68,9 +69,10 @@ class Warden:
     def tick(self, now: float) -> None:
         """`now`: monotonic seconds."""
         try:
-            self._watch_child(now)
-            self._watch_claim(now)
-            self._watch_eligibility(now)
+            with fork_guard.database():
+                self._watch_child(now)
+                self._watch_claim(now)
+                self._watch_eligibility(now)
         except DatabaseError as error:
             close_old_connections()
             self._set_note("the database is away", consume=False)
@@ -78,7 +80,8 @@ class Warden:
 
     def check_eligibility(self) -> bool:
         """Before the first hint is taken."""
-        self._watch_eligibility(time.monotonic())
+        with fork_guard.database():
+            self._watch_eligibility(time.monotonic())
         return self._consuming
 
     def stop(self) -> None:

@@ -17,7 +17,7 @@ from django.conf import settings
 from django.db import close_old_connections, connection
 from django.db.models.functions import Now
 
-from gpu_tasks import tasks
+from gpu_tasks import fork_guard, tasks
 from gpu_tasks.gpus import open_gpu, resolve_backend
 from gpu_tasks.held import Held
 from gpu_tasks.pulse import SAMPLE_SECONDS, Pulse, Standing
@@ -53,6 +53,7 @@ def main(index: int) -> None:
     witness = Witness(state / "witness", index, boot)
     held, spool = Held(), Spool(state / "spool" / f"gpu-{index}", witness)
     tasks.register(Runner(gpu=index, boot=boot, held=held, spool=spool, witness=witness, has_cuda=has_cuda))
+    fork_guard.install()
     standing = Standing()
     pulse = Pulse(
         gpu=index,
@@ -177,7 +178,6 @@ def _watch_step(pulse: Pulse, spool: Spool) -> type[bootsteps.StartStopStep]:
             parent.consumer.on_send_event_buffered = LateFlush(parent.consumer)
             pulse.tick(time.monotonic())
             self._warden.check_eligibility()
-            connection.close()
             for ticker in self._tickers:
                 ticker.start()
 
