@@ -38,6 +38,7 @@ ACCEPTED: Final = {
     "JOB_TYPES_EXTRA": "module:Class of each further job type, separated by commas",
     "GENERATOR_CONFIG": "the name of a workload, such as demo or philly, or the path of a .toml or .json file",
     "SEED": "a whole number, 0 or more (empty: drawn at first start)",
+    "RETENTION_DAYS": "days, more than 0 and at most 36500",
     "LOG_FORMAT": "color or json",
     "API_TOKEN": "at least 16 characters (empty: generated at first start)",
     "SECRET_KEY": "at least 32 characters (empty: generated at first start)",
@@ -45,6 +46,7 @@ ACCEPTED: Final = {
     "FLOWER_PASSWORD": "at least 8 characters (empty: generated at first start)",
     "PUBLIC_READ": "true or false",
     "ALLOWED_HOSTS": "host names, separated by commas",
+    "CONTROLS_PER_MINUTE": "a number, 1 to 100000",
 }
 
 _CLASS_PATH: Final = r"[A-Za-z_][\w.]*:[A-Za-z_]\w*"
@@ -78,6 +80,7 @@ class Environment(BaseModel):
     job_types_extra: Annotated[str, Field(pattern=rf"^{_CLASS_PATH}(\s*,\s*{_CLASS_PATH})*$")] = ""
     generator_config: Annotated[str, Field(min_length=1)] = "demo"
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    retention_days: Annotated[float, Field(gt=0, le=36_500, allow_inf_nan=False)] = 30.0
     log_format: LogFormat = LogFormat.COLOR
     api_token: Annotated[str, Field(min_length=16)] | None = None
     secret_key: Annotated[str, Field(min_length=32)] | None = None
@@ -85,6 +88,7 @@ class Environment(BaseModel):
     flower_password: Annotated[str, Field(min_length=8)] | None = None
     public_read: bool = True
     allowed_hosts: Annotated[str, Field(min_length=1)] = "localhost,127.0.0.1,[::1]"
+    controls_per_minute: Annotated[float, Field(ge=1, le=100_000, allow_inf_nan=False)] = 600.0
 
     @field_validator("gpu_backend", "log_format", mode="before")
     @classmethod

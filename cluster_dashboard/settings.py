@@ -7,6 +7,7 @@ import re
 import secrets
 import sys
 import tempfile
+from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 from urllib.parse import quote
@@ -100,6 +101,9 @@ SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_NAME = "gpu_cluster_session"
 CSRF_COOKIE_NAME = "gpu_cluster_csrf"
 
+# Ten thousand jobs in one call, with some 800 bytes of parameters each.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024 * 1024
+
 AUTH_PASSWORD_VALIDATORS = [{"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"}]
 
 # --- Database -------------------------------------------------------------------------------------
@@ -157,6 +161,9 @@ JOB_TYPES_EXTRA = [path.strip() for path in ENVIRONMENT.job_types_extra.split(",
 #: What the generator makes, and when: the name of a workload of ours, or the path of a file.
 GENERATOR_CONFIG = ENVIRONMENT.generator_config
 
+#: Jobs that ended longer ago are removed with their events.
+RETENTION = timedelta(days=ENVIRONMENT.retention_days)
+
 # --- Log ------------------------------------------------------------------------------------------
 
 LOGGING = {
@@ -179,6 +186,8 @@ LOGGING = {
         # A hint that was given back: the runner says it in one line, without Celery's traceback.
         "celery.app.trace": {"level": "ERROR"},
         "multiprocessing": {"level": "CRITICAL"},
+        # A worker that is busy for a second answers its next question.
+        "flower.inspector": {"level": "ERROR"},
         # A page that is not found is the visitor's affair.
         "django.request": {"level": "ERROR"},
         "uvicorn.access": {"level": "WARNING"},

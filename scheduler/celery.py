@@ -100,6 +100,11 @@ app.conf.update(
             # A tick that waited longer is worthless: the next one does its work.
             "options": {"expires": 5, "queue": CONTROL_QUEUE, "routing_key": CONTROL_QUEUE},
         },
+        "keep_history": {
+            "task": "scheduler.ticks.keep_history",
+            "schedule": schedule(run_every=10.0),
+            "options": {"expires": 10, "queue": CONTROL_QUEUE, "routing_key": CONTROL_QUEUE},
+        },
     },
     beat_max_loop_interval=1,
     imports=["scheduler.ticks"],

@@ -8,12 +8,23 @@ from celery import shared_task
 from redis import Redis
 
 from scheduler import generator, hints
+from scheduler.history import History
 from scheduler.redis_client import connect
 
 
 @shared_task(name="scheduler.ticks.generate")
 def generate() -> None:
     hints.send_soon(generator.tick(), _redis())
+
+
+@shared_task(name="scheduler.ticks.keep_history")
+def keep_history() -> None:
+    _history().tick()
+
+
+@cache
+def _history() -> History:
+    return History()
 
 
 @cache

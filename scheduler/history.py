@@ -1,0 +1,118 @@
+"""Retention: what ended long ago is removed in small transactions, after a checkpoint that accounts for it.
+
+Totals (Tally, Rollup) and audit events stay; a job that has not ended stays whatever its age.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Final
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F, Max, QuerySet
+from django.db.models.functions import Greatest
+
+from scheduler import rollup
+from scheduler.lifecycle import ROWS_PER_TRANSACTION, database_now
+from scheduler.logs import event_logger
+from scheduler.models import Checkpoint, ClusterEvent, Job, JobEvent
+from scheduler.states import TERMINAL_STATES, EventKind, JobState
+
+log = event_logger(__name__)
+
+#: A tick stops starting transactions after this: the generator waits behind it.
+TICK_SECONDS: Final = 0.25
+
+
+@dataclass(slots=True)
+class History:
+    """retention: None takes settings.RETENTION. clock: monotonic seconds."""
+
+    retention: timedelta | None = None
+    clock: Callable[[], float] = time.monotonic
+    _folded_to: datetime | None = None
+
+    def tick(self) -> int:
+        """Gives the number of jobs removed. What is left over when the time is up waits for the next tick."""
+        stop_at = self.clock() + TICK_SECONDS
+        now = database_now()
+        before = now - (settings.RETENTION if self.retention is None else self.retention)
+        removed = 0
+        while self.clock() < stop_at and (n := remove_jobs(before)):
+            removed += n
+        while self.clock() < stop_at and remove_cluster_events(before):
+            pass
+        while self.clock() < stop_at and (hour := rollup.oldest_to_fold(now, self._folded_to)) is not None:
+            rollup.fold(hour)
+            self._folded_to = hour
+        if removed:
+            log.info("history_removed", jobs=removed, ended_before=before.isoformat(timespec="seconds"))
+        return removed
+
+
+def remove_jobs(before: datetime) -> int:
+    """One transaction: the jobs that ended first, with their events, at most ROWS_PER_TRANSACTION rows (a job with
+    more events goes alone). Gives the number of jobs.
+
+    Two at once are safe: the second one waits for the first one's rows and then finds them gone.
+    """
+    if not _ended(before).exists():
+        return 0
+    day = database_now().date()
+    Checkpoint.objects.bulk_create([Checkpoint(day=day)], ignore_conflicts=True)
+    with transaction.atomic():
+        jobs = _take(before)
+        ids = [job.id for job in jobs]
+        if not ids:
+            return 0
+        _account_for(jobs, day, before)
+        JobEvent.objects.filter(job_id__in=ids).delete()
+        Job.objects.filter(id__in=ids).delete()
+    return len(jobs)
+
+
+def remove_cluster_events(before: datetime) -> int:
+    """One transaction. What people did stays: it is the audit."""
+    oldest = ClusterEvent.objects.filter(actor="").order_by("id").values_list("id", "at")[:ROWS_PER_TRANSACTION]
+    old = [event_id for event_id, at in oldest if at < before]
+    if old:
+        ClusterEvent.objects.filter(id__in=old).delete()
+    return len(old)
+
+
+def _ended(before: datetime) -> QuerySet[Job]:
+    return Job.objects.filter(state__in=TERMINAL_STATES, finished_at__lt=before)
+
+
+def _take(before: datetime) -> Sequence[Job]:
+    # A finished job never changes again, so what is read here is what is removed.
+    oldest = _ended(before).order_by("finished_at", "id").only("id", "state", "event_count").select_for_update()
+    taken: list[Job] = []
+    rows = 0
+    for job in oldest[:ROWS_PER_TRANSACTION]:
+        rows += 1 + job.event_count
+        if taken and rows > ROWS_PER_TRANSACTION:
+            break
+        taken.append(job)
+    return taken
+
+
+def _account_for(jobs: Sequence[Job], day: date, before: datetime) -> None:
+    events = JobEvent.objects.filter(job_id__in=[job.id for job in jobs])
+    states = Counter(job.state for job in jobs)
+    Checkpoint.objects.filter(day=day).update(
+        at=database_now(),
+        older_than=before,
+        job=Greatest(F("job"), max(job.id for job in jobs)),
+        event=Greatest(F("event"), events.aggregate(last=Max("id"))["last"] or 0),
+        succeeded=F("succeeded") + states[JobState.SUCCEEDED],
+        failed=F("failed") + states[JobState.FAILED],
+        cancelled=F("cancelled") + states[JobState.CANCELLED],
+        events=F("events") + events.count(),
+        starts=F("starts") + events.filter(kind=EventKind.STARTED).count(),
+    )
