@@ -16,6 +16,7 @@ from scheduler.states import Priority, Source
 
 #: Jobs in one call.
 COUNT_MAXIMUM: Final = 10_000
+TIME_LIMIT_SECONDS: Final = 300
 TIME_LIMIT_MAXIMUM_SECONDS: Final = 3000
 FAILURES_MAXIMUM: Final = 100
 
@@ -27,7 +28,7 @@ def job_request(
     params: Mapping[str, Any] | None = None,
     source: Source,
     name: str | None = None,
-    time_limit_seconds: int = 300,
+    time_limit_seconds: int | None = TIME_LIMIT_SECONDS,
     max_failures: int = 3,
     accepts_faults: bool = False,
     largest_gpu_mib: int | None = None,
@@ -36,6 +37,7 @@ def job_request(
 
     largest_gpu_mib: memory of the cluster's largest GPU; None: not known, and not checked.
     accepts_faults: whether random faults may hit it; they may as well if its type says so.
+    time_limit_seconds: None: by how long its type expects it to run, with room to spare.
     """
     job_type = catalogue()[type]
     values = parse_params(job_type, params or {})
@@ -49,7 +51,7 @@ def job_request(
         gpu_memory_mib=memory_mib,
         load=job_type.load(values),
         name=None if name is None else check_name(name),
-        time_limit_seconds=_whole("time_limit_seconds", time_limit_seconds, TIME_LIMIT_MAXIMUM_SECONDS),
+        time_limit_seconds=_time_limit_seconds(time_limit_seconds, job_type.duration_seconds(values)),
         max_failures=_whole("max_failures", max_failures, FAILURES_MAXIMUM),
         accepts_faults=accepts_faults or job_type.accepts_random_faults,
     )
@@ -70,6 +72,13 @@ def parse_priority(value: str) -> Priority:
         return Priority(value)
     except ValueError:
         raise ParamsInvalid("priority", f"{value!r} is not one of {', '.join(Priority)}") from None
+
+
+def _time_limit_seconds(wanted: int | None, expected_seconds: float) -> int:
+    if wanted is not None:
+        return _whole("time_limit_seconds", wanted, TIME_LIMIT_MAXIMUM_SECONDS)
+    generous = min(1.5 * expected_seconds + 60, TIME_LIMIT_MAXIMUM_SECONDS)
+    return max(TIME_LIMIT_SECONDS, round(generous))
 
 
 def _whole(field: str, value: int, maximum: int) -> int:

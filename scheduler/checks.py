@@ -6,11 +6,11 @@ from typing import Any
 
 from django.core.checks import CheckMessage, register
 
-from scheduler.catalogue import catalogue
+from scheduler.generator import workload
 
 
 @register()
 def check_configuration(**_: Any) -> list[CheckMessage]:
     """Raises EnvironmentInvalid, which manage.py prints as its one line, like any other wrong setting."""
-    catalogue()
+    workload()  # which checks itself against the catalogue, and so loads that too
     return []

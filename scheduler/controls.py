@@ -70,9 +70,8 @@ def change_control(
         after = _shown(control)
         if after == before:
             return control
-        # The next arrival is drawn anew, so that the change acts within a second, from 0.1 a minute too.
-        control.next_arrival_at = None
-        control.save(update_fields=[*CONTROL_SWITCHES, "preset", "next_arrival_at"])
+        # The generator's next tick, within a second, sees a new rate or a pause: its position is its own affair.
+        control.save(update_fields=[*CONTROL_SWITCHES, "preset"])
         ClusterEvent.objects.create(
             kind="control", actor=actor, message=f"{_sentence(before, after)}, by {actor}", before=before, after=after
         )

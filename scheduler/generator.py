@@ -3,15 +3,38 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import cache
+from typing import Final
 
+from django.conf import settings
 from django.db import transaction
 
 from scheduler.admission import job_request
-from scheduler.arrivals import Arrival, arrivals_until
-from scheduler.jobmix import DEMO_MIX, draw_job
+from scheduler.arrivals.shape import Position
+from scheduler.catalogue import catalogue
 from scheduler.lifecycle import ROWS_PER_TRANSACTION, JobRequest, SubmittedJob, database_now, submit_chunk
-from scheduler.models import Control
+from scheduler.models import ClusterEvent, Control
 from scheduler.states import Source
+from scheduler.workloads.jobmix import DrawnJob
+from scheduler.workloads.read import read_workload
+from scheduler.workloads.workload import Workload, check_types
+
+#: Where the position stands in the row of controls.
+POSITION_FIELDS: Final = {
+    "draws": "arrivals",
+    "next_at": "next_arrival_at",
+    "rate_per_minute": "next_arrival_rate",
+    "row": "trace_row",
+    "wait": "trace_wait",
+}
+
+
+@cache
+def workload() -> Workload:
+    """From settings.GENERATOR_CONFIG, loaded once for each process; WorkloadInvalid says what is wrong with it."""
+    found = read_workload(settings.GENERATOR_CONFIG, settings.BASE_DIR)
+    check_types(found, catalogue())
+    return found
 
 
 def tick(now: datetime | None = None) -> list[SubmittedJob]:
@@ -24,32 +47,56 @@ def tick(now: datetime | None = None) -> list[SubmittedJob]:
     now = now or database_now()
     while True:
         with transaction.atomic():
-            made = _tick_once(now)
+            made = _tick_once(now, workload())
         submitted += made
         if len(made) < ROWS_PER_TRANSACTION:
             return submitted
 
 
-def _tick_once(now: datetime) -> list[SubmittedJob]:
+def _tick_once(now: datetime, load: Workload) -> list[SubmittedJob]:
     """One transaction of at most ROWS_PER_TRANSACTION jobs, and the position after them."""
-    control = Control.objects.select_for_update().filter(paused=False).first()
+    control = Control.objects.select_for_update().first()
     if control is None:
         return []
-    due = arrivals_until(
-        now,
-        seed=control.seed,
-        draws=control.arrivals,
-        next_at=control.next_arrival_at,
-        rate_per_minute=control.rate_per_minute,
-        at_most=ROWS_PER_TRANSACTION,
+    position = _position(control, load)
+    if control.paused:
+        _keep(control, load, load.shape.paused(now, position))
+        return []
+    due = load.shape.due(
+        now, position, seed=control.seed, rate_per_minute=control.rate_per_minute, at_most=ROWS_PER_TRANSACTION
     )
-    if (due.next_at, due.draws) != (control.next_arrival_at, control.arrivals):
-        control.next_arrival_at, control.arrivals = due.next_at, due.draws
-        control.save(update_fields=["next_arrival_at", "arrivals"])
-    requests = [_request(control.seed, arrival) for arrival in due.arrivals]
+    _keep(control, load, due.position)
+    if due.ended:
+        ClusterEvent.objects.create(
+            kind="generator", message=f"The trace has been played to its end: {load.name}"[:300]
+        )
+    requests = [_request(load.job(control.seed, arrival)) for arrival in due.arrivals]
     return submit_chunk(requests, name_seed=control.seed) if requests else []
 
 
-def _request(seed: int, arrival: Arrival) -> JobRequest:
-    drawn = draw_job(seed, arrival.number, DEMO_MIX)
-    return job_request(type=drawn.type, priority=drawn.priority, params=drawn.params, source=Source.GENERATOR)
+def _position(control: Control, load: Workload) -> Position:
+    """Other arrivals than those that the position belongs to begin at their own beginning."""
+    if control.workload not in {"", load.fingerprint}:
+        return Position(draws=control.arrivals)
+    return Position(**{name: getattr(control, field) for name, field in POSITION_FIELDS.items()})
+
+
+def _keep(control: Control, load: Workload, position: Position) -> None:
+    """Writes what has changed; most ticks of a slow rate change nothing."""
+    after = {field: getattr(position, name) for name, field in POSITION_FIELDS.items()}
+    after["workload"] = load.fingerprint
+    changed = [field for field, value in after.items() if getattr(control, field) != value]
+    for field in changed:
+        setattr(control, field, after[field])
+    if changed:
+        control.save(update_fields=changed)
+
+
+def _request(drawn: DrawnJob) -> JobRequest:
+    return job_request(
+        type=drawn.type,
+        priority=drawn.priority,
+        params=drawn.params,
+        source=Source.GENERATOR,
+        time_limit_seconds=None,  # by the type's cost model: a trace has jobs beyond the usual limit
+    )

@@ -16,6 +16,7 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from scheduler.celery import CONTROL_QUEUE, app, worker_main
+from scheduler.generator import workload
 from scheduler.lease import LeaseHolder
 from scheduler.logs import event_logger
 from scheduler.reaper import Reaper
@@ -92,5 +93,6 @@ class Loops(bootsteps.StartStopStep):
 
 def main() -> None:
     """Runs the scheduler role in this process until SIGTERM."""
+    workload()  # a configuration that cannot be used ends the start, not every tick
     app.steps["worker"].add(Loops)
     worker_main(hostname="scheduler", queues=[CONTROL_QUEUE], pool="solo")

@@ -177,7 +177,17 @@ class Control(models.Model):
     fault_profile = models.CharField(max_length=10, choices=_choices(FaultProfile), default=FaultProfile.DEMO)
     seed = models.BigIntegerField(default=0)
     next_arrival_at = models.DateTimeField(null=True, blank=True, editable=False)
+    next_arrival_rate = models.FloatField(
+        null=True, blank=True, editable=False, help_text="The rate for which next_arrival_at was drawn"
+    )
     arrivals = models.BigIntegerField(default=0, editable=False)
+    workload = models.CharField(
+        max_length=16, blank=True, default="", editable=False, help_text="Fingerprint of what the position belongs to"
+    )
+    trace_row = models.BigIntegerField(default=0, editable=False, help_text="The trace's row that comes next")
+    trace_wait = models.DurationField(
+        null=True, blank=True, editable=False, help_text="How long that row still has to wait, during a pause"
+    )
 
     class Meta:
         verbose_name_plural = "control"

@@ -9,20 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.arrivals import LONGEST_UNIT_GAP, Arrival, Due, arrivals_until, gap_seconds, unit_gap
+from scheduler.arrivals.dice import LONGEST_UNIT_GAP, share, unit_gap
+from scheduler.arrivals.rated import Rated
+from scheduler.arrivals.shape import Arrival, Due, Position
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
+POISSON = Rated()
 
 
 def tick(at: datetime, before: Due | None, *, rate: float = 12.0, seed: int = 5) -> Due:
     """One tick that goes on from the tick before it."""
-    return arrivals_until(
-        at,
-        seed=seed,
-        draws=before.draws if before else 0,
-        next_at=before.next_at if before else None,
-        rate_per_minute=rate,
-    )
+    return POISSON.due(at, before.position if before else Position(), seed=seed, rate_per_minute=rate)
 
 
 def run(seconds: list[float], *, rate: float, seed: int = 5) -> list[Arrival]:
@@ -67,23 +64,29 @@ def test_a_tick_that_is_repeated_at_the_same_instant_finds_nothing_new() -> None
     again = tick(START + timedelta(seconds=10), due, rate=600.0)
 
     assert due.arrivals
-    assert again == Due(arrivals=(), next_at=due.next_at, draws=due.draws)
+    assert again == Due(arrivals=(), position=due.position)
+
+
+def pending(due: Due) -> datetime:
+    assert due.position.next_at is not None
+    return due.position.next_at
 
 
 def test_an_arrival_is_due_at_its_own_instant_and_not_before() -> None:
     first = tick(START, None)
 
-    just_before = tick(first.next_at - timedelta(microseconds=1), first)
-    just_then = tick(first.next_at, first)
+    just_before = tick(pending(first) - timedelta(microseconds=1), first)
+    just_then = tick(pending(first), first)
 
     assert just_before.arrivals == ()
-    assert just_then.arrivals == (Arrival(0, first.next_at),)
+    assert just_then.arrivals == (Arrival(0, pending(first)),)
 
 
 def test_a_position_kept_as_text_with_microseconds_goes_on_exactly() -> None:
     due = tick(START, None, rate=777.7)
 
-    kept = Due(arrivals=(), next_at=datetime.fromisoformat(due.next_at.isoformat()), draws=due.draws)
+    next_at = datetime.fromisoformat(pending(due).isoformat())
+    kept = Due(arrivals=(), position=Position(draws=due.position.draws, next_at=next_at))
 
     later = START + timedelta(seconds=9)
     assert tick(later, kept, rate=777.7) == tick(later, due, rate=777.7)
@@ -127,37 +130,46 @@ def test_the_first_gaps_of_a_seed_never_change() -> None:
     assert [round(unit_gap(5, draw), 6) for draw in range(3)] == [0.020365, 2.245554, 0.146341]
 
 
-def test_a_gap_scales_with_the_rate() -> None:
-    assert gap_seconds(5, 3, 6.0) == pytest.approx(unit_gap(5, 3) * 10)
+def test_shares_are_uniform_and_unrelated_to_the_gaps() -> None:
+    shares = [share(5, draw) for draw in range(20_000)]
+
+    assert abs(sum(shares) / len(shares) - 0.5) < 4 / sqrt(12 * len(shares))
+    assert abs(sum(part < 0.1 for part in shares) - 2_000) < 4 * sqrt(1_800)
+    assert abs(correlation(shares, [unit_gap(5, draw) for draw in range(20_000)])) < 4 / sqrt(len(shares))
 
 
 def test_a_changed_rate_draws_the_next_arrival_anew_from_now() -> None:
-    slow = arrivals_until(START, seed=5, draws=0, next_at=None, rate_per_minute=0.1)
+    slow = tick(START, None, rate=0.1)
     changed_at = START + timedelta(seconds=1)
 
-    fast = arrivals_until(changed_at, seed=5, draws=slow.draws, next_at=None, rate_per_minute=6_000.0)
+    fast = tick(changed_at, slow, rate=6_000.0)
 
-    assert slow.next_at > changed_at + timedelta(seconds=10)
-    assert changed_at < fast.next_at < changed_at + timedelta(seconds=1)
-    assert fast.draws == slow.draws + 1
+    assert pending(slow) > changed_at + timedelta(seconds=10)
+    assert changed_at < pending(fast) < changed_at + timedelta(seconds=1)
+    assert fast.position.draws == slow.position.draws + 1
 
 
 def test_a_rate_changed_every_second_still_makes_jobs_at_that_rate() -> None:
-    made, draws = 0, 0
-    for second in range(2_000):
-        before = arrivals_until(
-            START + timedelta(seconds=second), seed=5, draws=draws, next_at=None, rate_per_minute=30.0
-        )
-        due = arrivals_until(
-            START + timedelta(seconds=second + 1),
-            seed=5,
-            draws=before.draws,
-            next_at=before.next_at,
-            rate_per_minute=30.0,
-        )
-        made, draws = made + len(due.arrivals), due.draws
+    made, due = 0, tick(START, None, rate=30.0)
+    for second in range(1, 2_001):
+        due = tick(START + timedelta(seconds=second), due, rate=30.0 + 1e-6 * (second % 2))
+        made += len(due.arrivals)
+        due = tick(START + timedelta(seconds=second, microseconds=999_999), due, rate=30.0 + 1e-6 * (second % 2))
+        made += len(due.arrivals)
 
     assert abs(made - 1_000) <= 4 * sqrt(1_000)
+
+
+def test_nothing_is_made_up_for_after_a_pause() -> None:
+    due = tick(START, None, rate=600.0)
+    resumed_at = START + timedelta(seconds=10)
+
+    kept = POISSON.paused(START, due.position)
+    after = POISSON.due(resumed_at, POISSON.paused(resumed_at, kept), seed=5, rate_per_minute=600.0)
+
+    assert kept.next_at is None
+    assert after.arrivals == ()
+    assert pending(after) > resumed_at
 
 
 def test_after_hours_without_a_tick_only_the_last_seconds_are_made_up_for() -> None:
@@ -168,15 +180,7 @@ def test_after_hours_without_a_tick_only_the_last_seconds_are_made_up_for() -> N
 
     assert all(back - timedelta(seconds=15) < arrival.at <= back for arrival in due.arrivals)
     assert abs(len(due.arrivals) - 150) <= 4 * sqrt(150)
-    assert due.next_at > back
-
-
-def test_the_catch_up_limit_can_be_set() -> None:
-    due = arrivals_until(
-        START, seed=5, draws=9, next_at=START - timedelta(hours=1), rate_per_minute=600.0, catch_up_seconds=0.0
-    )
-
-    assert due.arrivals == ()
+    assert pending(due) > back
 
 
 def test_a_clock_that_was_set_back_by_a_day_does_not_stop_the_arrivals() -> None:
@@ -184,10 +188,10 @@ def test_a_clock_that_was_set_back_by_a_day_does_not_stop_the_arrivals() -> None
 
     after = tick(START, due, rate=12.0)
 
-    assert START < after.next_at < START + timedelta(minutes=4)
+    assert START < pending(after) < START + timedelta(minutes=4)
 
 
 @pytest.mark.parametrize("rate", [0.0, -1.0, float("nan")])
 def test_a_rate_that_is_not_above_zero_is_refused(rate: float) -> None:
     with pytest.raises(ValueError, match="rate_per_minute"):
-        arrivals_until(START, seed=5, draws=0, next_at=None, rate_per_minute=rate)
+        tick(START, None, rate=rate)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from math import sqrt
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -15,10 +16,13 @@ from gpu_tasks.job_types.fault_injection import FaultInjection
 from gpu_tasks.job_types.matrix import HOST_SIZE_MAXIMUM, Matrix
 from gpu_tasks.job_types.sleep import Sleep
 from scheduler.job_type import Catalogue, parse_params
-from scheduler.jobmix import DEMO_MIX, Choice, DrawnJob, JobMix, LogNormal, MixInvalid, MixRow, draw_job
 from scheduler.states import Priority
+from scheduler.workloads.jobmix import DrawnJob, JobMix, MixRow, draw_job
+from scheduler.workloads.read import read_workload
+from scheduler.workloads.spreads import Choice, LogNormal, MixInvalid
 
 CATALOGUE = Catalogue([Sleep(), Compute(), Matrix(), FaultInjection()])
+DEMO_MIX = read_workload("demo", Path()).mix
 
 
 @pytest.fixture(scope="module")
