@@ -3,9 +3,10 @@
 from django.contrib import admin
 
 from scheduler.admin.cluster import ClusterEventAdmin, ControlAdmin, GpuAdmin
+from scheduler.admin.failure_rates import FailureRatesAdmin
 from scheduler.admin.jobs import JobAdmin
 
-__all__ = ["ClusterEventAdmin", "ControlAdmin", "GpuAdmin", "JobAdmin"]
+__all__ = ["ClusterEventAdmin", "ControlAdmin", "FailureRatesAdmin", "GpuAdmin", "JobAdmin"]
 
 admin.site.site_header = "GPU cluster"
 admin.site.site_title = "GPU cluster"
