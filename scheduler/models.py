@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from django.db import models
-from django.db.models import Q, QuerySet, Sum
+from django.db.models import Max, Min, Q, QuerySet, Sum
 from django.db.models.functions import Now
 
 from scheduler.faults import FaultProfile
@@ -35,6 +37,29 @@ class JobQuerySet(QuerySet["Job"]):
 
     def newest_first(self) -> JobQuerySet:
         return self.order_by("-id")
+
+    def submitted_between(self, since: datetime | None, until: datetime | None) -> JobQuerySet:
+        """since <= submitted_at < until. Ids sort by that time, so they bound the search, and no index is needed."""
+        jobs = self
+        if since is not None:
+            jobs = jobs.filter(id__gte=_first_id_since(since), submitted_at__gte=since)
+        if until is not None:
+            jobs = jobs.filter(id__lt=_first_id_since(until), submitted_at__lt=until)
+        return jobs
+
+
+def _first_id_since(moment: datetime) -> int:
+    """By bisection: the lowest job id submitted at `moment` or later, or one above the highest."""
+    ends = Job.objects.aggregate(lowest=Min("id"), highest=Max("id"))
+    low, high = ends["lowest"] or 1, (ends["highest"] or 0) + 1
+    while low < high:
+        middle = (low + high) // 2
+        found = Job.objects.filter(id__gte=middle).order_by("id").values_list("id", "submitted_at").first()
+        if found is None or found[1] >= moment:
+            high = middle
+        else:
+            low = found[0] + 1
+    return low
 
 
 class Job(models.Model):
