@@ -15,15 +15,16 @@ from django.views.decorators.http import require_safe
 from ninja import NinjaAPI
 from ninja.openapi.docs import Swagger
 
-from cluster_dashboard.access import is_api_token, may_control, may_read
+from cluster_dashboard.access import Right, bearer, may, may_read
 
 
 class OwnHostDocs(Swagger):
-    """ninja's own files (it is an installed app), and a CSRF token only for who may control."""
+    """ninja's own files (it is an installed app), and a CSRF token only for who may change something."""
 
     def render_page(self, request: HttpRequest, api: NinjaAPI, **kwargs: Any) -> HttpResponse:
         options = {**self.settings, "url": self.get_openapi_url(api, kwargs), "validatorUrl": None}
-        context = {"swagger_settings": json.dumps(options), "api": api, "add_csrf": may_control(request.user)}
+        changes = any(may(request.user, right) for right in Right if right is not Right.READ)
+        context = {"swagger_settings": json.dumps(options), "api": api, "add_csrf": changes}
         return render(request, self.template, context)
 
 
@@ -34,7 +35,7 @@ def for_readers(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse
     @wraps(view)
     def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        if (scheme.lower() == "bearer" and is_api_token(token)) or may_read(request.user):
+        if (scheme.lower() == "bearer" and bearer(token)) or may_read(request.user):
             return view(request, *args, **kwargs)
         return redirect_to_login(request.get_full_path(), reverse("login"))
 

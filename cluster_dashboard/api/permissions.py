@@ -1,4 +1,4 @@
-"""Who may call an operation, in the form that django-ninja takes: READ or CONTROL. CONTROL is the default."""
+"""Who may call an operation, in the form that django-ninja takes. CONTROL is the default."""
 
 from __future__ import annotations
 
@@ -10,32 +10,45 @@ from ninja.security import HttpBearer
 from ninja.security.base import AuthBase
 from ninja.utils import check_csrf
 
-from cluster_dashboard.access import TOKEN_ACTOR, is_api_token, may_control
+from cluster_dashboard.access import Right, bearer, may
 from cluster_dashboard.api.problems import Problem
 
 
-class ApiToken(HttpBearer):
+class BearerToken(HttpBearer):
     """`Authorization: Bearer`. A wrong token is refused even where none is needed: it is a mistake to hear of."""
 
+    def __init__(self, right: Right) -> None:
+        super().__init__()
+        self._right = right
+
     def authenticate(self, request: HttpRequest, token: str) -> str:
-        if not is_api_token(token):
-            raise Problem(401, "The API token is wrong.")
-        return TOKEN_ACTOR
+        shown = bearer(token)
+        if shown is None:
+            raise Problem(401, "The API token is wrong, or was revoked.")
+        if self._right.scope not in shown.scopes:
+            has = ", ".join(sorted(shown.scopes))
+            raise Problem(403, f"This takes a token with the scope {self._right.scope}; this one has {has}.")
+        return shown.actor
 
 
-class StaffSession(AuthBase):
-    """A staff member's session, with Django's CSRF check for whatever changes something."""
+class Session(AuthBase):
+    """The session of a user with the permission, with Django's CSRF check for whatever changes something."""
 
     openapi_type = "apiKey"
     openapi_in = "cookie"
     openapi_name = settings.SESSION_COOKIE_NAME
 
+    def __init__(self, right: Right) -> None:
+        super().__init__()
+        self._right = right
+
     def __call__(self, request: HttpRequest) -> str | None:
         user = request.user
         if not user.is_authenticated:
             return None
-        if not may_control(user):
-            raise Problem(403, "This takes a staff account.")
+        if not may(user, self._right):
+            needed = " or ".join(self._right.permissions)
+            raise Problem(403, f"Your account may not do this: it takes the permission {needed}.")
         if check_csrf(request) is not None:
             raise Problem(403, "The CSRF check failed: send the header X-CSRFToken, from a page of this site.")
         return str(user.get_username())
@@ -46,11 +59,18 @@ def anyone(request: HttpRequest) -> Any:
     return settings.ENVIRONMENT.public_read
 
 
+def _for(right: Right) -> list[Any]:
+    return [BearerToken(right), Session(right)]
+
+
 #: Each gives the actor as request.auth. `anyone` stands before the session: reading needs no database for it.
-READ: Final = [ApiToken(), anyone, StaffSession()]
-CONTROL: Final = [ApiToken(), StaffSession()]
+READ: Final = [BearerToken(Right.READ), anyone, Session(Right.READ)]
+SUBMIT: Final = _for(Right.SUBMIT)
+CANCEL: Final = _for(Right.CANCEL)
+CONTROL: Final = _for(Right.CONTROL)
+CHANGE_GPU: Final = _for(Right.CHANGE_GPU)
 
 
 def actor_of(request: HttpRequest) -> str:
-    """Who is named in the audit event: a username, or "token"."""
+    """Who is named in the audit event: a username, or "token" with the token's name."""
     return str(request.auth)  # type: ignore[attr-defined]

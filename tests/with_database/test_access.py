@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import AnonymousUser
+from django.contrib.auth.models import AnonymousUser, Permission
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.urls.resolvers import RoutePattern
 
-from cluster_dashboard.access import is_api_token, may_control, may_read
+from cluster_dashboard.access import Right, bearer, may, may_read
+from cluster_dashboard.models import ApiToken
+from cluster_dashboard.tokens import Scope, create_token, revoke_token
+from scheduler.job_type import ParamsInvalid
 from scheduler.models import ClusterEvent, Control
 
 UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
@@ -62,6 +66,7 @@ def test_every_address_refuses_a_change_by_an_unknown_visitor(strict_client: Cli
         ("PATCH", "/api/control"),
         ("POST", "/api/jobs"),
         ("POST", "/api/jobs/1/cancel"),
+        ("POST", "/api/jobs/1/run-again"),
         ("PATCH", "/api/gpus/1"),
     }
     # An operation without permission would look for job 1, and find none: 404 is no refusal below /api/.
@@ -85,24 +90,139 @@ def test_reading_is_for_everybody_unless_it_is_private(private: None, admin_user
     assert may_read(admin_user)
 
 
-def test_only_active_staff_may_control(django_user_model: Any) -> None:
-    staff = django_user_model(username="ada", is_staff=True)
-    dismissed = django_user_model(username="eve", is_staff=True, is_active=False)
-
-    assert may_control(staff)
-    assert not may_control(dismissed)
-    assert not may_control(django_user_model(username="bob"))
+def user_with(django_user_model: Any, *permissions: str, **fields: Any) -> Any:
+    user = django_user_model.objects.create_user("ada", **fields)
+    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+    return user
 
 
-def test_no_token_is_right_where_none_is_set(settings: Any) -> None:
+@pytest.mark.parametrize(
+    ("permission", "rights"),
+    [
+        ("view_job", set()),
+        ("add_job", {Right.SUBMIT}),
+        ("change_job", {Right.SUBMIT, Right.CANCEL}),
+        ("change_control", {Right.CONTROL}),
+        ("change_gpu", {Right.CHANGE_GPU}),
+    ],
+)
+def test_each_right_takes_its_permission(permission: str, rights: set[Right], db: None, django_user_model: Any) -> None:
+    user = user_with(django_user_model, permission)
+
+    assert {right for right in Right if may(user, right)} == rights | {Right.READ}
+
+
+def test_dismissed_user_may_nothing(private: None, db: None, django_user_model: Any) -> None:
+    eve = user_with(django_user_model, "change_control", "change_job", is_staff=True, is_active=False)
+
+    assert [right for right in Right if may(eve, right)] == []
+
+
+def test_nobody_may_control(db: None) -> None:
+    assert not may(None, Right.CONTROL)
+    assert not may(AnonymousUser(), Right.CONTROL)
+
+
+def test_no_token_is_right_where_none_is_set(settings: Any, db: None) -> None:
     settings.ENVIRONMENT = settings.ENVIRONMENT.model_copy(update={"api_token": None})
 
-    assert not is_api_token("")
-    assert not is_api_token("None")
+    assert bearer("") is None
+    assert bearer("None") is None
 
 
-def test_token_with_odd_characters_is_only_wrong() -> None:
-    assert not is_api_token("tökén \ud800")
+@pytest.mark.parametrize("given", ["tökén \ud800", "gct_tökén \ud800", "gct_"])
+def test_token_with_odd_characters_is_only_wrong(given: str, db: None) -> None:
+    assert bearer(given) is None
+
+
+# --- tokens with scopes ---------------------------------------------------------------------------
+
+#: What each scope is asked for: method, path, body.
+ASKED = {
+    Scope.READ: ("GET", "/api/jobs", None),
+    Scope.SUBMIT: ("POST", "/api/jobs", {"type": "sleep"}),
+    Scope.CONTROL: ("PATCH", "/api/control", {"rate_per_minute": 3}),
+}
+
+
+def with_token(secret: str, scope: Scope) -> Any:
+    method, path, body = ASKED[scope]
+    text = "" if body is None else json.dumps(body)
+    headers = {"authorization": f"Bearer {secret}"}
+    return Client().generic(method, path, text, content_type="application/json", headers=headers)
+
+
+@pytest.mark.parametrize("asked", list(Scope))
+@pytest.mark.parametrize("scope", list(Scope))
+def test_token_is_good_for_its_scope_and_for_reading(
+    scope: Scope, asked: Scope, private: None, control: Control
+) -> None:
+    _, secret = create_token("ci", [scope], actor="ada")
+
+    answer = with_token(secret, asked)
+
+    assert (answer.status_code < 300) == (asked in {scope, Scope.READ})
+    assert answer.status_code in {200, 202, 403}
+
+
+def test_revoked_token_is_refused_at_once(control: Control) -> None:
+    _, secret = create_token("ci", ["control"], actor="ada")
+    assert with_token(secret, Scope.CONTROL).status_code == 200
+
+    assert revoke_token("ci", actor="eve")
+
+    assert with_token(secret, Scope.READ).status_code == 401
+    assert not revoke_token("ci", actor="eve")
+
+
+def test_token_is_named_in_the_audit_event_of_what_it_changed(control: Control) -> None:
+    _, secret = create_token("ci", ["control"], actor="ada")
+
+    with_token(secret, Scope.CONTROL)
+
+    assert list(ClusterEvent.objects.order_by("id").values_list("kind", "actor")) == [
+        ("token", "ada"),
+        ("control", "token ci"),
+    ]
+
+
+def test_secret_is_kept_nowhere(db: None) -> None:
+    token, secret = create_token("ci", ["read"], actor="ada")
+
+    row = ApiToken.objects.filter(id=token.id).values().get()
+    assert secret.startswith(row["prefix"])
+    assert not any(secret in str(value) for value in row.values())
+    assert not any(secret in str(row) for row in ClusterEvent.objects.values())
+
+
+def test_use_of_a_token_is_noted(control: Control) -> None:
+    token, secret = create_token("ci", ["read"], actor="ada")
+
+    with_token(secret, Scope.READ)
+
+    token.refresh_from_db()
+    assert token.last_used_at is not None
+
+
+def test_name_of_a_token_is_free_again_after_it_is_revoked(db: None) -> None:
+    create_token("ci", ["read"], actor="ada")
+
+    with pytest.raises(ParamsInvalid, match="'ci' is taken"):
+        create_token("ci", ["read"], actor="ada")
+
+    revoke_token("ci", actor="ada")
+    create_token("ci", ["read"], actor="ada")
+
+
+@pytest.mark.parametrize(
+    ("name", "scopes", "words"),
+    [("ci", [], "one or more of read"), ("ci", ["all"], "one or more of"), ("a b", ["read"], "letters")],
+)
+def test_wrong_token_is_not_made(name: str, scopes: list[str], words: str, db: None) -> None:
+    with pytest.raises(ParamsInvalid, match=words):
+        create_token(name, scopes, actor="ada")
+
+    assert not ApiToken.objects.exists()
 
 
 # --- the API's answers ----------------------------------------------------------------------------
@@ -156,7 +276,7 @@ def test_staff_session_with_csrf_token_is_named_in_the_audit_event(
     assert ClusterEvent.objects.get().actor == admin_user.username
 
 
-def test_user_who_is_not_staff_may_not_control(control: Control, client: Client, django_user_model: Any) -> None:
+def test_user_without_the_permission_may_not_control(control: Control, client: Client, django_user_model: Any) -> None:
     client.force_login(django_user_model.objects.create_user("bob"))
 
     assert patch_rate(client).status_code == 403

@@ -1,0 +1,110 @@
+"""API tokens with scopes: made once, shown once, kept as a digest, revoked by name."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterable
+from datetime import timedelta
+from enum import StrEnum
+from hashlib import sha256
+from typing import Final
+
+from django.db import DatabaseError, IntegrityError, transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from cluster_dashboard.models import ApiToken
+from scheduler.job_type import ParamsInvalid
+from scheduler.logs import event_logger
+from scheduler.models import ClusterEvent
+
+log = event_logger(__name__)
+
+
+class Scope(StrEnum):
+    """What a token is good for. Reading is part of every token."""
+
+    READ = "read"
+    #: Submit and cancel jobs.
+    SUBMIT = "submit"
+    #: Rate, pause, fault profile and GPUs.
+    CONTROL = "control"
+
+
+ALL_SCOPES: Final = frozenset(Scope)
+
+#: In front of every token, so that a search for leaked secrets finds ours.
+MARK: Final = "gct_"
+PREFIX_LENGTH: Final = 10
+NAME_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}"
+
+#: `last_used_at` is written this often at most: a busy script must not write at each call.
+USE_NOTED_EVERY: Final = timedelta(minutes=1)
+
+
+def create_token(name: str, scopes: Iterable[str], *, actor: str) -> tuple[ApiToken, str]:
+    """The token's row and its secret, which nobody can tell again. ParamsInvalid names what is wrong."""
+    wanted = check_scopes(scopes)
+    check_token_name(name)
+    secret = MARK + secrets.token_urlsafe(32)
+    try:
+        with transaction.atomic():
+            token = ApiToken.objects.create(
+                name=name, prefix=secret[:PREFIX_LENGTH], digest=_digest(secret), scopes=wanted, created_by=actor
+            )
+            _audit(actor, f"API token {name} made for {', '.join(wanted)}", after={"name": name, "scopes": wanted})
+    except IntegrityError:
+        raise ParamsInvalid("name", f"{name!r} is taken; revoke that token first, or choose another name") from None
+    return token, secret
+
+
+def revoke_token(name: str, *, actor: str) -> bool:
+    """Whether a valid token of this name was there. It is refused from now on."""
+    with transaction.atomic():
+        revoked = ApiToken.objects.filter(name=name, revoked_at__isnull=True).update(revoked_at=Now())
+        if revoked:
+            _audit(actor, f"API token {name} revoked", before={"name": name})
+    return bool(revoked)
+
+
+def find_token(secret: str) -> ApiToken | None:
+    """The valid token with this secret."""
+    if not secret.startswith(MARK):
+        return None
+    token = ApiToken.objects.filter(digest=_digest(secret), revoked_at__isnull=True).first()
+    if token is not None:
+        _note_use(token)
+    return token
+
+
+def check_scopes(scopes: Iterable[str]) -> list[str]:
+    given = set(scopes)
+    if not given or not given <= set(Scope):
+        raise ParamsInvalid("scope", f"takes one or more of {', '.join(Scope)}")
+    return [scope.value for scope in Scope if scope in given]
+
+
+def check_token_name(name: str) -> None:
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise ParamsInvalid("name", "takes 1 to 60 letters, digits, dots, underscores and hyphens")
+
+
+def _digest(secret: str) -> str:
+    """A plain hash is enough: nobody guesses 256 random bits, however fast the hash is."""
+    return sha256(secret.encode(errors="replace")).hexdigest()
+
+
+def _note_use(token: ApiToken) -> None:
+    long_ago = Q(last_used_at__isnull=True) | Q(last_used_at__lt=Now() - USE_NOTED_EVERY)
+    try:
+        ApiToken.objects.filter(long_ago, id=token.id).update(last_used_at=Now())
+    except DatabaseError as error:
+        # A note only: a database that cannot write now still tells whether the token is right.
+        log.info("token_use_not_noted", token=token.name, error=f"{type(error).__name__}: {error}")
+
+
+def _audit(actor: str, sentence: str, *, before: object = None, after: object = None) -> None:
+    ClusterEvent.objects.create(
+        kind="token", actor=actor, message=f"{sentence}, by {actor}", before=before, after=after
+    )
