@@ -1,4 +1,4 @@
-"""The REST API. Reading is public where PUBLIC_READ is true; everything else takes the token or a staff session."""
+"""The REST API. Reading is public where PUBLIC_READ is true; all else takes a token or a session with permission."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ninja.errors import ValidationErrorContext
 from ninja.openapi.schema import OpenAPISchema
 from ninja.operation import Operation
 
-from cluster_dashboard.api import control, gpus, jobs, openapi
+from cluster_dashboard.api import control, gpus, jobs, one_job, openapi
 from cluster_dashboard.api.docs import OwnHostDocs, for_readers
 from cluster_dashboard.api.json_body import StrictParser
 from cluster_dashboard.api.permissions import CONTROL
@@ -42,5 +42,5 @@ api = ClusterApi(
     auth=CONTROL,
 )
 answer_with_problems(api)
-for _subject in (control, jobs, gpus):
+for _subject in (jobs, one_job, gpus, control):
     api.add_router("", _subject.router)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from django.http import HttpRequest
 from ninja import Router
 
-from cluster_dashboard.api.permissions import READ, actor_of
+from cluster_dashboard.api.permissions import CONTROL, READ, actor_of
+from cluster_dashboard.api.rate_limit import count_control
 from cluster_dashboard.api.schemas import ControlChange, ControlState, PresetInfo
 from scheduler.controls import change_control
 from scheduler.models import Control
@@ -19,9 +20,11 @@ def get_control(request: HttpRequest) -> ControlState:
     return _shown(Control.objects.get())
 
 
-@router.patch("/control", response=ControlState, summary="Change the rate, pause, or choose what breaks")
+@router.patch("/control", auth=CONTROL, response=ControlState, summary="Change the rate, pause, or choose what breaks")
 def patch_control(request: HttpRequest, change: ControlChange) -> ControlState:
-    return _shown(change_control(actor=actor_of(request), **change.model_dump()))
+    actor = actor_of(request)
+    count_control(actor)
+    return _shown(change_control(actor=actor, **change.model_dump()))
 
 
 def _shown(control: Control) -> ControlState:

@@ -1,117 +1,89 @@
-"""/api/jobs: submit, list, look at one, cancel; and the job types there are."""
+"""/api/jobs: submit, and list with filters; and the job types there are."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from itertools import batched
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
-from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
-from ninja import Path, Query, Router
+from ninja import Body, Header, Query, Router
 from ninja.responses import Status
-from pydantic import ValidationError
 
-from cluster_dashboard.api.broker import client
-from cluster_dashboard.api.json_body import check_storable, check_text
-from cluster_dashboard.api.permissions import READ, actor_of
-from cluster_dashboard.api.problems import FieldError, Problem, database_away
-from cluster_dashboard.api.schemas import (
-    BIGINT_MAXIMUM,
-    Cancelled,
-    JobDetail,
-    JobFilter,
-    JobPage,
-    JobSummary,
-    JobTypes,
-    SubmitJobs,
-    Submitted,
-)
-from cluster_dashboard.api.validation import FIELD_LENGTH, field_errors, invalid
-from scheduler import hints, lifecycle
-from scheduler.admission import job_requests
+from cluster_dashboard.api.idempotency import KEY_HEADER, hold
+from cluster_dashboard.api.json_body import check_text
+from cluster_dashboard.api.permissions import READ, SUBMIT, actor_of
+from cluster_dashboard.api.problems import FieldError
+from cluster_dashboard.api.schemas import JobFilter, JobPage, JobSummary, JobTypes, Submitted
+from cluster_dashboard.api.submission import read_submission, submit
+from cluster_dashboard.api.validation import FIELD_LENGTH, invalid
 from scheduler.catalogue import catalogue
-from scheduler.job_type import ParamsInvalid, UnknownJobType
-from scheduler.lifecycle import ROWS_PER_TRANSACTION, CancelOutcome, JobRequest, SubmittedJob
-from scheduler.models import Control, Job
-from scheduler.states import Source
+from scheduler.job_type import UnknownJobType
+from scheduler.models import Job, JobQuerySet
+from scheduler.naming import check_name
 
 router = Router(tags=["jobs"])
 
-JobId = Annotated[int, Path(ge=1, le=BIGINT_MAXIMUM)]
+#: Filters that compare a column with the value given.
+EQUAL: Final = ("state", "priority", "gpu", "source", "name")
+
+Key = Annotated[
+    str | None,
+    Header(
+        alias=KEY_HEADER,
+        min_length=1,
+        max_length=255,
+        pattern=r"^[!-~]+$",
+        description="A name of your own for this submission, such as a UUID: sent again within 24 hours with the same "
+        "body it gets the same answer, and makes no new jobs",
+    ),
+]
 
 
-@router.post("/jobs", response={202: Submitted}, summary="Submit jobs")
-def submit_jobs(request: HttpRequest, submission: SubmitJobs) -> Status[Submitted] | HttpResponse:
-    """The answer never waits for the broker: 202 means that the jobs are in the database, and will run.
+@router.post("/jobs", auth=SUBMIT, response={202: Submitted}, summary="Submit jobs")
+def submit_jobs(
+    request: HttpRequest, body: Annotated[dict[str, Any], Body()], idempotency_key: Key = None
+) -> Status[Submitted] | HttpResponse:
+    """One job, `count` equal ones, or a list of different `jobs`; at most 10,000.
 
+    The answer never waits for the broker: 202 means that the jobs are in the database, and will run.
     More than 250 jobs go in by several transactions. If one of them fails, the answer is a problem whose
-    `accepted_ids` names the jobs that are in.
+    `accepted_ids` names the jobs that are in; with an Idempotency-Key the same request again submits the rest.
     """
-    _check_params(submission)
-    requests = job_requests(source=Source.API, **submission.model_dump())
-    _refuse_taken_names(requests)
-    seed = Control.objects.values_list("seed", flat=True).get()
-    accepted: list[SubmittedJob] = []
+    requests = read_submission(body)
+    if idempotency_key is None:
+        return submit(requests, None)
+    held = hold(actor_of(request), idempotency_key, body)
+    if held.done:
+        return Status(202, Submitted(ids=held.ids))
     try:
-        for chunk in batched(requests, ROWS_PER_TRANSACTION):
-            accepted += lifecycle.submit(chunk, name_seed=seed)
-    except (OperationalError, InterfaceError) as error:
-        return database_away(error, extra=_accepted(accepted))
-    except ParamsInvalid as error:
-        # Somebody took one of the names in between.
-        raise _name_taken(error.message, extra=_accepted(accepted)) from None
+        return submit(requests[len(held.ids) :], held)
     finally:
-        hints.send_soon(accepted, client())
-    return Status(202, Submitted(ids=[job.id for job in accepted]))
-
-
-def _check_params(submission: SubmitJobs) -> None:
-    """Names every wrong parameter, where admission stops at the first."""
-    check_storable(submission.params, "params")
-    params = catalogue()[submission.type].Params
-    try:
-        # As JSON, since there strict means that "3" is no number, but a word of an enum is one.
-        params.model_validate_json(json.dumps(submission.params), strict=True)
-    except ValidationError as error:
-        raise invalid(field_errors(params, error, within="params")) from None
-
-
-def _accepted(jobs: Sequence[SubmittedJob]) -> dict[str, list[int]]:
-    return {"accepted_ids": [job.id for job in jobs]}
-
-
-def _refuse_taken_names(requests: Sequence[JobRequest]) -> None:
-    """Before the first transaction: a refused call should leave nothing behind."""
-    names = {request.name for request in requests if request.name}
-    for some in batched(names, ROWS_PER_TRANSACTION):
-        taken = Job.objects.filter(name__in=some).values_list("name", flat=True).first()
-        if taken is not None:
-            raise _name_taken(f"{taken!r} is taken; names are unique")
-
-
-def _name_taken(message: str, *, extra: dict[str, Any] | None = None) -> Problem:
-    return Problem(409, f"name: {message}", errors=[FieldError(field="name", message=message)], extra=extra)
+        if not held.done:
+            held.let_go()
 
 
 @router.get("/jobs", auth=READ, response=JobPage, summary="List jobs, newest first")
 def list_jobs(request: HttpRequest, wanted: Query[JobFilter]) -> JobPage:
     _refuse_unknown_query(request)
-    jobs = Job.objects.newest_first().defer("params", "result", "error")
-    if wanted.type is not None:
-        jobs = jobs.filter(type=_known_type(wanted.type))
-    if wanted.state is not None:
-        jobs = jobs.filter(state=wanted.state)
-    if wanted.priority is not None:
-        jobs = jobs.filter(priority=wanted.priority)
-    if wanted.before is not None:
-        jobs = jobs.filter(id__lt=wanted.before)
+    jobs = _matching(wanted).newest_first().defer("params", "result", "error")
     # One more than asked for tells whether there is another page.
     found = list(jobs[: wanted.limit + 1])
     page = found[: wanted.limit]
     next_before = page[-1].id if len(found) > len(page) else None
     return JobPage(jobs=[JobSummary.from_orm(job) for job in page], next_before=next_before)
+
+
+def _matching(wanted: JobFilter) -> JobQuerySet:
+    jobs = Job.objects.filter(**{name: value for name in EQUAL if (value := getattr(wanted, name)) is not None})
+    if wanted.name is not None:
+        check_name(wanted.name)
+    if wanted.type is not None:
+        jobs = jobs.filter(type=_known_type(wanted.type))
+    if wanted.reason is not None:
+        # The second term says nothing new, but lets SQLite use the index of jobs with a reason.
+        jobs = jobs.filter(reason=wanted.reason).exclude(reason="")
+    if wanted.before is not None:
+        jobs = jobs.filter(id__lt=wanted.before)
+    return jobs.submitted_between(wanted.since, wanted.until)
 
 
 def _refuse_unknown_query(request: HttpRequest) -> None:
@@ -127,30 +99,6 @@ def _known_type(name: str) -> str:
     if name not in catalogue() and not Job.objects.filter(type=name).exists():
         raise UnknownJobType(name, catalogue())
     return name
-
-
-@router.get("/jobs/{job_id}", auth=READ, response=JobDetail, summary="One job with its story")
-def get_job(request: HttpRequest, job_id: JobId) -> Job:
-    job = Job.objects.prefetch_related("events").filter(id=job_id).first()
-    if job is None:
-        raise _no_such_job(job_id)
-    return job
-
-
-@router.post("/jobs/{job_id}/cancel", response=Cancelled, summary="Cancel a job")
-def cancel_job(request: HttpRequest, job_id: JobId) -> Cancelled:
-    """A waiting job ends at once; a running one is stopped by its worker, unless it ends first."""
-    try:
-        outcome = lifecycle.cancel(job_id, actor=actor_of(request))
-    except Job.DoesNotExist:
-        raise _no_such_job(job_id) from None
-    if outcome is CancelOutcome.ALREADY_ENDED:
-        raise Problem(409, f"Job {job_id} has already ended.")
-    return Cancelled(outcome=outcome)
-
-
-def _no_such_job(job_id: int) -> Problem:
-    return Problem(404, f"There is no job {job_id}.")
 
 
 @router.get("/job-types", auth=READ, response=JobTypes, summary="The job types and their parameters")

@@ -7,7 +7,9 @@ from typing import Any, Final
 from django.conf import settings
 
 from cluster_dashboard.api.problems import CONTENT_TYPE, ProblemDetails
+from cluster_dashboard.api.schemas import SubmitJob, SubmitJobs, SubmitMany
 from scheduler.catalogue import catalogue
+from scheduler.job_type import JobType
 
 REF: Final = "#/components/schemas/"
 
@@ -15,20 +17,34 @@ REF: Final = "#/components/schemas/"
 ALWAYS: Final = {503: "The database is away or locked"}
 WITH_INPUT: Final = {422: "A field is wrong; `errors` says which one and what it takes"}
 WITH_BODY: Final = {400: "The body is not JSON", 413: "The body is too large"}
-PROTECTED: Final = {401: "No token, or a wrong one", 403: "Not a staff account, or no CSRF token"}
+PROTECTED: Final = {401: "No token, or a wrong one", 403: "Not allowed with this token or account, or no CSRF token"}
 NOT_FOUND: Final = {404: "There is no such thing"}
-CONFLICT: Final = {"cancel_job": {409: "The job has already ended"}, "submit_jobs": {409: "The name is taken"}}
+TOO_OFTEN: Final = {429: "Too many changes by this user or token; Retry-After says when to come back"}
+OF_OPERATION: Final = {
+    "submit_jobs": {409: "A name is taken, or a request with the same Idempotency-Key is being worked on"},
+    "cancel_job": {409: "The job has already ended"},
+    "run_again": {422: "Its type is gone, or no GPU is large enough now"},
+    "patch_control": TOO_OFTEN,
+    "patch_gpu": TOO_OFTEN,
+}
 
 
 def complete(schema: dict[str, Any]) -> None:
     schemas = schema["components"].setdefault("schemas", {})
-    problem = ProblemDetails.model_json_schema(ref_template=REF + "{model}")
-    schemas.update(problem.pop("$defs"))
-    schemas["ProblemDetails"] = problem
-    _offer_job_types(schemas)
-    _offer_filter_by_type(schema["paths"]["/api/jobs"]["get"]["parameters"])
-    for path, operations in schema["paths"].items():
+    for model in (ProblemDetails, SubmitJob, SubmitJobs):
+        found = model.model_json_schema(ref_template=REF + "{model}")
+        schemas.update(found.pop("$defs", {}))
+        schemas[model.__name__] = found
+    _offer_submissions(schemas)
+    paths = schema["paths"]
+    paths["/api/jobs"]["post"]["requestBody"]["content"]["application/json"]["schema"] = {
+        "oneOf": [{"$ref": f"{REF}SubmitJobs"}, {"$ref": f"{REF}SubmitMany"}]
+    }
+    _offer_filter_by_type(paths["/api/jobs"]["get"]["parameters"])
+    _describe_stream(paths["/api/jobs/{job_id}/events"]["get"]["responses"])
+    for path, operations in paths.items():
         for method, operation in operations.items():
+            _drop_null(operation["parameters"])
             if method == "get" and settings.ENVIRONMENT.public_read:
                 operation["security"].append({})
             for status, meaning in _problems(path, operation).items():
@@ -46,30 +62,43 @@ def _problems(path: str, operation: dict[str, Any]) -> dict[int, str]:
         **(WITH_BODY if has_body else {}),
         **(WITH_INPUT if has_body or operation["parameters"] else {}),
         **(NOT_FOUND if in_path else {}),
-        **CONFLICT.get(operation["operationId"], {}),
+        **OF_OPERATION.get(operation["operationId"], {}),
     }
 
 
-def _offer_job_types(schemas: dict[str, Any]) -> None:
-    """One form of a submission for each job type, with that type's parameters."""
-    base = schemas["SubmitJobs"]
-    forms = []
+def _offer_submissions(schemas: dict[str, Any]) -> None:
+    """One form of a submission for each job type, with that type's parameters: alone, and as one of many."""
+    alone, one_of_many = schemas["SubmitJobs"], schemas["SubmitJob"]
     for job_type in catalogue().values():
         params = job_type.Params.model_json_schema(ref_template=REF + "{model}")
         schemas.update(params.pop("$defs", {}))
-        schemas[job_type.Params.__name__] = params
-        form = {
-            **base,
-            "title": f"Submit {job_type.name}",
-            "properties": {
-                **base["properties"],
-                "type": {"const": job_type.name, "type": "string", "description": job_type.summary},
-                "params": {"$ref": f"{REF}{job_type.Params.__name__}"},
-            },
-        }
-        schemas[f"SubmitJobs_{job_type.name}"] = form
-        forms.append({"$ref": f"{REF}SubmitJobs_{job_type.name}"})
-    schemas["SubmitJobs"] = {"description": base.get("description", ""), "oneOf": forms}
+        schemas[f"Params_{job_type.name}"] = params
+        schemas[f"SubmitJobs_{job_type.name}"] = _form(alone, job_type)
+        schemas[f"SubmitJob_{job_type.name}"] = _form(one_of_many, job_type)
+    schemas["SubmitJobs"] = _any_of_the_forms(alone, "SubmitJobs")
+    schemas["SubmitJob"] = _any_of_the_forms(one_of_many, "SubmitJob")
+    many = SubmitMany.model_json_schema(ref_template=REF + "{model}")
+    many.pop("$defs")
+    schemas["SubmitMany"] = many
+
+
+def _form(base: dict[str, Any], job_type: JobType[Any]) -> dict[str, Any]:
+    return {
+        **base,
+        "title": f"Submit {job_type.name}",
+        "properties": {
+            **base["properties"],
+            "type": {"const": job_type.name, "type": "string", "description": job_type.summary},
+            "params": {"$ref": f"{REF}Params_{job_type.name}"},
+        },
+    }
+
+
+def _any_of_the_forms(base: dict[str, Any], name: str) -> dict[str, Any]:
+    return {
+        "description": base.get("description", ""),
+        "oneOf": [{"$ref": f"{REF}{name}_{job_type}"} for job_type in catalogue()],
+    }
 
 
 def _offer_filter_by_type(parameters: list[dict[str, Any]]) -> None:
@@ -77,3 +106,22 @@ def _offer_filter_by_type(parameters: list[dict[str, Any]]) -> None:
         if parameter["name"] == "type":
             parameter["schema"] = {"type": "string", "enum": list(catalogue())}
             parameter["description"] = "Types that jobs of the past had are known too"
+
+
+def _drop_null(parameters: list[dict[str, Any]]) -> None:
+    """In a query or a header there is no null: what is not wanted is left out."""
+    for parameter in parameters:
+        options = parameter["schema"].pop("anyOf", [])
+        given = [option for option in options if option.get("type") != "null"]
+        if len(given) == 1:
+            parameter["schema"].update(given[0])
+        elif options:
+            parameter["schema"]["anyOf"] = options
+
+
+def _describe_stream(responses: dict[int, Any]) -> None:
+    responses[200] = {
+        "description": "Events `job` (JSON as GET /api/jobs/{job_id} gives it) and `progress`, until the job has ended",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
+    responses[204] = {"description": "The job has ended, and its last event was seen (Last-Event-ID)"}

@@ -47,10 +47,17 @@ class Problem(Exception):
     """Raised by an operation to answer with problem details. `extra`: members beside the standard ones."""
 
     def __init__(
-        self, status: int, detail: str, *, errors: Sequence[FieldError] = (), extra: dict[str, Any] | None = None
+        self,
+        status: int,
+        detail: str,
+        *,
+        errors: Sequence[FieldError] = (),
+        extra: dict[str, Any] | None = None,
+        retry_after: int | None = None,
     ) -> None:
         super().__init__(detail)
         self.status, self.detail, self.errors, self.extra = status, detail, errors, extra or {}
+        self.retry_after = retry_after
 
 
 def problem_response(
@@ -93,7 +100,9 @@ def answer_with_problems(api: NinjaAPI) -> None:
 
 
 def _problem(_: HttpRequest, problem: Problem) -> HttpResponse:
-    return problem_response(problem.status, problem.detail, errors=problem.errors, extra=problem.extra)
+    return problem_response(
+        problem.status, problem.detail, errors=problem.errors, extra=problem.extra, retry_after=problem.retry_after
+    )
 
 
 def _params_invalid(_: HttpRequest, error: ParamsInvalid) -> HttpResponse:
@@ -102,7 +111,7 @@ def _params_invalid(_: HttpRequest, error: ParamsInvalid) -> HttpResponse:
 
 
 def _unauthenticated(_: HttpRequest, __: AuthenticationError) -> HttpResponse:
-    detail = "This takes the header Authorization: Bearer API_TOKEN, or a staff member's session."
+    detail = "This takes the header Authorization: Bearer with API_TOKEN or a token with scopes, or a user's session."
     return problem_response(401, detail)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 from ninja import Schema
@@ -14,7 +14,7 @@ from scheduler.faults import FaultProfile
 from scheduler.gpu import GpuState
 from scheduler.lifecycle import CancelOutcome
 from scheduler.naming import NAME_MAXIMUM_LENGTH
-from scheduler.states import RATE_MAXIMUM, RATE_MINIMUM, EventKind, JobState, Preset, Priority
+from scheduler.states import RATE_MAXIMUM, RATE_MINIMUM, EventKind, JobState, Preset, Priority, Reason, Source
 
 BIGINT_MAXIMUM: Final = 2**63 - 1
 SMALLINT_MAXIMUM: Final = 2**15 - 1
@@ -45,29 +45,59 @@ class Input(BaseModel):
 # --- jobs -----------------------------------------------------------------------------------------
 
 
-class SubmitJobs(Input):
-    """One job, or `count` equal ones. What `params` takes depends on the type: see GET /api/job-types."""
+class SubmitJob(Input):
+    """What `params` takes depends on the type: see GET /api/job-types."""
 
     type: Annotated[str, Field(min_length=1, max_length=60, description="One of GET /api/job-types")]
     priority: Priority = Priority.NORMAL
     params: dict[str, Any] = Field(default_factory=dict, description="Parameters of the type; each has a default")
-    count: Annotated[int, Field(ge=1, le=COUNT_MAXIMUM), NUMBER] = 1
-    name: Annotated[str, NAME] | None = Field(
-        default=None, description="Unique; with a count above 1 the jobs are called NAME-1, NAME-2, ..."
-    )
+    name: Annotated[str, NAME] | None = Field(default=None, description="Unique; made up where none is given")
     time_limit_seconds: Annotated[int, Field(ge=1, le=TIME_LIMIT_MAXIMUM_SECONDS), NUMBER] = 300
     max_failures: Annotated[int, Field(ge=1, le=FAILURES_MAXIMUM), NUMBER] = 3
     accepts_faults: StrictBool = Field(default=False, description="Whether random faults may hit it")
 
 
+class SubmitJobs(SubmitJob):
+    """One job, or `count` equal ones; with a name and a count above 1 they are called NAME-1, NAME-2, ..."""
+
+    count: Annotated[int, Field(ge=1, le=COUNT_MAXIMUM), NUMBER] = 1
+
+
+class SubmitMany(Input):
+    """Different jobs in one call."""
+
+    jobs: Annotated[list[SubmitJob], Field(min_length=1, max_length=COUNT_MAXIMUM)]
+
+
 class Submitted(Schema):
-    ids: list[int]
+    ids: list[int] = Field(description="In the order of the submission")
+
+
+def _a_moment(value: Any) -> Any:
+    """pydantic would take 3 for three seconds after 1970, and a time without a zone for any zone."""
+    try:
+        moment = datetime.fromisoformat(value)
+        return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
+        words = "takes a time such as 2026-01-31T12:00:00Z (UTC where no zone is given)"
+        raise PydanticCustomError("moment", words) from None
+
+
+Moment = Annotated[datetime, BeforeValidator(_a_moment)]
 
 
 class JobFilter(Input):
+    """A job is listed if it fits all that is given."""
+
     state: JobState | None = None
     type: Annotated[str, Field(min_length=1, max_length=60)] | None = None
     priority: Priority | None = None
+    gpu: int | None = Field(default=None, ge=0, le=SMALLINT_MAXIMUM, description="Where it runs, or ran last")
+    reason: Reason | None = Field(default=None, description="Why it left the state it was in last")
+    source: Source | None = Field(default=None, description="Who submitted it")
+    name: Annotated[str, NAME] | None = Field(default=None, description="Its whole name")
+    since: Moment | None = Field(default=None, description="Submitted then or later")
+    until: Moment | None = Field(default=None, description="Submitted before that")
     limit: int = Field(default=50, ge=1, le=LIMIT_MAXIMUM)
     before: int | None = Field(
         default=None, ge=1, le=BIGINT_MAXIMUM, description="Only jobs with a smaller id: `next_before` of the last page"
@@ -84,7 +114,7 @@ class JobSummary(Schema):
     failures: int = Field(description="Failures charged so far")
     gpu: int | None = Field(description="Where it runs, or ran last")
     reason: str = Field(description="Why it left the state it was in last; may be empty")
-    source: str
+    source: Source
     cancel_requested: bool
     submitted_at: datetime
     queued_at: datetime
@@ -119,6 +149,7 @@ class JobDetail(JobSummary):
     accepts_faults: bool
     gpu_memory_mib: int
     not_before: datetime
+    progress: float | None = Field(description="0 to 1 while it runs, as far as its type tells; null where unknown")
     events: list[JobStep]
 
 

@@ -71,6 +71,8 @@ def takes(schema: dict[str, Any]) -> str:
             accepted = f"a number{_range(schema)}"
         case {"type": "string", "minLength": low, "maxLength": high}:
             accepted = f"text of {low} to {high} characters"
+        case {"type": "array", "minItems": low, "maxItems": high}:
+            accepted = f"a list of {low} to {high} items"
         case {"type": "object"}:
             accepted = "a JSON object"
         case _:
@@ -88,8 +90,8 @@ def _range(schema: dict[str, Any]) -> str:
 
 
 def _property(schema: dict[str, Any], name: str, root: dict[str, Any]) -> dict[str, Any]:
-    """The schema of a property, without the null of an optional one; empty where there is none of that name."""
-    found = schema.get("properties", {}).get(name, {})
+    """The schema of a property or item, without the null of an optional one; empty where there is none of that name."""
+    found = schema.get("items", {}) if name.isdigit() else schema.get("properties", {}).get(name, {})
     options = [each for each in found.get("anyOf", [found]) if each.get("type") != "null"]
     found = options[0] if len(options) == 1 else {}
     if "$ref" in found:

@@ -74,35 +74,42 @@ def point_of(snapshot: dict[str, Any]) -> dict[str, Any]:
 
 
 def _gpu(gpu: Gpu, database: DatabaseView, redis: RedisView, spans: list[Span]) -> dict[str, Any]:
+    job = database.running.get(gpu.index)
+    return {
+        "index": gpu.index,
+        "worker": f"gpu-{gpu.index}",
+        "job": None if job is None else _running(job, redis.samples.get(gpu.index, {})),
+        "memory_total_mib": gpu.memory_total_mib,
+        "power_limit_w": gpu.power_limit_w,
+        "failure_rate": gpu.failure_rate,
+        "spans": spans,
+        **gpu_now(gpu, redis, busy=job is not None),
+    }
+
+
+def gpu_now(gpu: Gpu, redis: RedisView, *, busy: bool) -> dict[str, Any]:
+    """What its worker says of a GPU now, and the state that follows; None is unknown. The API shows the same."""
     beat, sample = redis.beats.get(gpu.index), redis.samples.get(gpu.index, {})
     if redis.now - sample.get("at", 0) > SAMPLE_AGE_MAXIMUM_SECONDS:
         sample = {}
-    job = database.running.get(gpu.index)
     temperature = sample.get("temperature_c")
     age = None if beat is None else max(0.0, redis.now - beat.at)
     alive = age is not None and age < SILENCE_SECONDS
     return {
-        "index": gpu.index,
         "state": shown_state(
             health=GpuHealth(sample.get("health", GpuHealth.UNKNOWN)),
             drained=gpu.drained,
             quarantined=gpu.quarantined,
             hot=temperature is not None and temperature > TEMPERATURE_LIMIT_C,
-            busy=job is not None,
+            busy=busy,
             alive=alive,
         ),
-        "worker": f"gpu-{gpu.index}",
-        "job": None if job is None else _running(job, sample),
+        "note": beat.note if beat is not None and alive else "",
+        "heartbeat_age_s": None if age is None else round(age, 1),
         "utilization_percent": sample.get("utilization_percent"),
         "memory_used_mib": sample.get("memory_used_mib"),
-        "memory_total_mib": gpu.memory_total_mib,
         "temperature_c": temperature,
         "power_w": sample.get("power_w"),
-        "power_limit_w": gpu.power_limit_w,
-        "heartbeat_age_s": None if age is None else round(age, 1),
-        "note": beat.note if beat is not None and alive else "",
-        "failure_rate": gpu.failure_rate,
-        "spans": spans,
     }
 
 

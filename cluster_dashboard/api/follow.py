@@ -1,0 +1,197 @@
+"""Jobs as streams of server-sent events. One task for all of them looks twice a second, however many follow."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from dataclasses import dataclass
+from itertools import batched
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+from django.db import DatabaseError, close_old_connections, connection
+from django.http import StreamingHttpResponse
+from redis.exceptions import RedisError
+
+from cluster_dashboard.api.broker import client
+from cluster_dashboard.api.job_detail import progress_in, read_job
+from gpu_tasks.pulse import samples_key
+from scheduler.logs import event_logger
+from scheduler.models import Job
+from scheduler.states import TERMINAL_STATES, JobState
+
+log = event_logger(__name__)
+
+PERIOD_SECONDS: Final = 0.5
+#: A comment goes out where nothing else does, so that no proxy takes the stream for dead.
+BEAT_SECONDS: Final = 15.0
+#: A stream ends after this; browsers come back by themselves.
+LENGTH_MAXIMUM_SECONDS: Final = 3600.0
+IDS_IN_ONE_QUERY: Final = 500
+
+
+def story_of(job_id: int) -> StreamingHttpResponse:
+    response = StreamingHttpResponse(_events(job_id), content_type="text/event-stream")
+    response["Cache-Control"] = "no-store"
+    response["X-Accel-Buffering"] = "no"  # or nginx would keep the events until its buffer is full
+    return response
+
+
+async def _events(job_id: int) -> AsyncGenerator[bytes]:
+    sent = -1
+    async with aclosing(_watch().changes(job_id)) as changes:
+        async for seen in changes:
+            if seen is None:
+                yield b": waiting\n\n"
+            elif seen.event_count == sent:
+                yield _event("progress", json.dumps({"progress": seen.progress}))
+            else:
+                job = await _watch().detail(job_id)
+                if job is None:
+                    return
+                sent = seen.event_count
+                yield _event("job", job, number=sent)
+                if seen.state in TERMINAL_STATES:
+                    return
+
+
+def _event(name: str, data: str, *, number: int | None = None) -> bytes:
+    line = "" if number is None else f"id: {number}\n"
+    return f"{line}event: {name}\ndata: {data}\n\n".encode()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    event_count: int
+    state: str
+    progress: float | None
+
+
+class Watch:
+    """Lives in one event loop. Looks at all jobs that somebody follows, and rests while nobody does."""
+
+    def __init__(self) -> None:
+        self._followers: Counter[int] = Counter()
+        self._seen: dict[int, Seen] = {}
+        self._changed = asyncio.Condition()
+        self._wanted = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        # One thread, so that the database connection is always the same one.
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="follow")
+
+    async def changes(self, job_id: int) -> AsyncGenerator[Seen | None]:
+        """What is known of the job, at once and whenever it changes; None where nothing did for a while."""
+        ends_at = asyncio.get_running_loop().time() + LENGTH_MAXIMUM_SECONDS
+        last: Seen | None = None
+        self._enter(job_id)
+        try:
+            while (left := ends_at - asyncio.get_running_loop().time()) > 0:
+                try:
+                    last = await asyncio.wait_for(self._next(job_id, last), min(left, BEAT_SECONDS))
+                except TimeoutError:
+                    yield None
+                else:
+                    yield last
+        finally:
+            self._leave(job_id)
+
+    async def detail(self, job_id: int) -> str | None:
+        """The job as JSON; None where it cannot be read: a client comes back, and finds out more."""
+        return await self._in_thread(_read_detail, job_id)
+
+    async def _next(self, job_id: int, last: Seen | None) -> Seen:
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._seen.get(job_id, last) != last)
+            return self._seen[job_id]
+
+    def _enter(self, job_id: int) -> None:
+        self._followers[job_id] += 1
+        self._wanted.set()
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run())
+
+    def _leave(self, job_id: int) -> None:
+        self._followers[job_id] -= 1
+        if self._followers[job_id] <= 0:
+            del self._followers[job_id]
+            self._seen.pop(job_id, None)
+        if not self._followers:
+            self._wanted.set()  # the task ends at once
+
+    async def _run(self) -> None:
+        while self._followers:
+            self._wanted.clear()
+            await self._look()
+            try:
+                # Whoever comes new is looked after at once.
+                await asyncio.wait_for(self._wanted.wait(), PERIOD_SECONDS)
+            except TimeoutError:
+                continue
+        await self._in_thread(_close_connection)
+
+    async def _look(self) -> None:
+        try:
+            found = await self._in_thread(_read, list(self._followers))
+        except DatabaseError as error:
+            # The streams stay: they go on when it is back.
+            log.warning("follow_waits", error=f"{type(error).__name__}: {error}")
+            return
+        async with self._changed:
+            self._seen = {job_id: seen for job_id, seen in found.items() if job_id in self._followers}
+            self._changed.notify_all()
+
+    async def _in_thread(self, function: Any, *args: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
+
+
+_watches: WeakKeyDictionary[asyncio.AbstractEventLoop, Watch] = WeakKeyDictionary()
+
+
+def _watch() -> Watch:
+    """This event loop's: a web process has one loop, a test run many."""
+    loop = asyncio.get_running_loop()
+    if loop not in _watches:
+        _watches[loop] = Watch()
+    return _watches[loop]
+
+
+def _read(job_ids: list[int]) -> dict[int, Seen]:
+    close_old_connections()
+    rows: list[tuple[int, int, str, int, int | None]] = []
+    for some in batched(job_ids, IDS_IN_ONE_QUERY):
+        rows += Job.objects.filter(id__in=some).values_list("id", "event_count", "state", "attempt", "gpu")
+    samples = _samples() if any(row[2] == JobState.RUNNING for row in rows) else {}
+    return {
+        job_id: Seen(
+            event_count=event_count,
+            state=state,
+            progress=progress_in(samples.get(gpu, {}), job_id, attempt) if state == JobState.RUNNING else None,
+        )
+        for job_id, event_count, state, attempt, gpu in rows
+    }
+
+
+def _samples() -> dict[int | None, dict[str, Any]]:
+    """By GPU; nothing while Redis is away: progress is a bonus."""
+    try:
+        return {int(gpu): json.loads(sample) for gpu, sample in client().hgetall(samples_key()).items()}
+    except (RedisError, OSError):
+        return {}
+
+
+def _read_detail(job_id: int) -> str | None:
+    try:
+        job = read_job(job_id)
+    except DatabaseError as error:
+        log.warning("follow_ends", job=job_id, error=f"{type(error).__name__}: {error}")
+        return None
+    return None if job is None else job.model_dump_json()
+
+
+def _close_connection() -> None:
+    """A function, since each thread has a connection of its own."""
+    connection.close()

@@ -1,0 +1,44 @@
+"""One job as the API shows it: the row, its story, and how far it has come."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from cluster_dashboard.api.broker import client
+from cluster_dashboard.api.schemas import JobDetail
+from gpu_tasks.pulse import samples_key
+from scheduler.logs import event_logger
+from scheduler.models import Job
+from scheduler.states import JobState
+
+log = event_logger(__name__)
+
+
+def read_job(job_id: int) -> JobDetail | None:
+    """None: there is no such job."""
+    job = Job.objects.prefetch_related("events").filter(id=job_id).first()
+    if job is None:
+        return None
+    job.progress = _progress(job)
+    return JobDetail.from_orm(job)
+
+
+def _progress(job: Job) -> float | None:
+    if job.state != JobState.RUNNING:
+        return None
+    try:
+        sample = client().hget(samples_key(), str(job.gpu))
+    except (RedisError, OSError) as error:
+        log.info("progress_not_read", job=job.id, error=f"{type(error).__name__}: {error}")
+        return None
+    return None if sample is None else progress_in(json.loads(sample), job.id, job.attempt)
+
+
+def progress_in(sample: dict[str, Any], job_id: int, attempt: int) -> float | None:
+    """The progress in a GPU's sample, if it is this job's."""
+    progress = sample.get("progress")
+    is_its = sample.get("held") == [job_id, attempt]
+    return float(progress) if is_its and progress is not None else None

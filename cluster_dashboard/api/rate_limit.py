@@ -1,0 +1,67 @@
+"""How often one actor may turn the controls: a bucket of tokens for each, kept in this process."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Final
+
+from django.conf import settings
+
+from cluster_dashboard.api.problems import Problem
+
+#: Changes that may come at once, before the rate counts.
+BURST: Final = 30
+#: Actors remembered; beyond that those whose bucket is full again are forgotten.
+ACTORS_MAXIMUM: Final = 1000
+
+
+@dataclass(slots=True)
+class Limiter:
+    """`clock`: monotonic seconds. Safe to use from several threads."""
+
+    per_minute: float
+    burst: int = BURST
+    clock: Callable[[], float] = time.monotonic
+    #: actor -> (tokens left, when that was)
+    _buckets: dict[str, tuple[float, float]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def wait_seconds(self, actor: str) -> float:
+        """0 if the actor may act now (and this counts as an act), else for how long it has to wait."""
+        with self._lock:
+            now = self.clock()
+            left = self._left(actor, now)
+            if left < 1:
+                return (1 - left) * 60 / self.per_minute
+            self._buckets[actor] = (left - 1, now)
+            self._forget(now)
+            return 0.0
+
+    def _left(self, actor: str, now: float) -> float:
+        left, at = self._buckets.get(actor, (float(self.burst), now))
+        return min(self.burst, left + (now - at) * self.per_minute / 60)
+
+    def _forget(self, now: float) -> None:
+        if len(self._buckets) > ACTORS_MAXIMUM:
+            full = [actor for actor in self._buckets if self._left(actor, now) >= self.burst]
+            for actor in full:
+                del self._buckets[actor]
+
+
+@cache
+def _limiter() -> Limiter:
+    return Limiter(per_minute=settings.ENVIRONMENT.controls_per_minute)
+
+
+def count_control(actor: str) -> None:
+    """Raises Problem 429 with Retry-After if this actor changes things too often."""
+    wait = _limiter().wait_seconds(actor)
+    if wait > 0:
+        per_minute = settings.ENVIRONMENT.controls_per_minute
+        detail = f"Too many changes by {actor}: {per_minute:g} a minute are taken (CONTROLS_PER_MINUTE)."
+        raise Problem(429, detail, retry_after=math.ceil(wait))
