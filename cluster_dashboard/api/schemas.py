@@ -204,6 +204,17 @@ class ControlChange(Input):
     fault_profile: FaultProfile | None = None
 
 
+class GeneratorState(Schema):
+    workload: str = Field(description="The profile or file that says what arrives")
+    shape: str = Field(description="How arrivals are spread over time, such as poisson or replay")
+    types: list[str] = Field(description="Job types that it makes")
+    seed: int = Field(description="The same seed makes the same jobs")
+    rate_per_minute: float
+    paused: bool
+    arrivals: int = Field(description="Jobs drawn so far")
+    next_arrival_at: datetime | None = Field(description="Null until it is drawn, and during a pause")
+
+
 # --- GPUs -----------------------------------------------------------------------------------------
 
 

@@ -487,3 +487,15 @@ def test_slider_in_a_restless_hand_is_never_refused(settings: Any) -> None:
         waits.append(limiter.wait_seconds("ada"))
 
     assert set(waits) == {0}
+
+
+# --- the generator --------------------------------------------------------------------------------
+
+
+def test_generator_tells_its_workload_and_position(api: Api) -> None:
+    found = api.get("/generator").json()
+
+    assert (found["rate_per_minute"], found["paused"], found["seed"], found["arrivals"]) == (12, False, 7, 0)
+    assert "sleep" in found["types"]
+    assert found["workload"]
+    assert found["shape"]

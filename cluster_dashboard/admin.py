@@ -1,0 +1,84 @@
+"""API tokens in the admin: made, shown once, revoked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+
+from cluster_dashboard.models import ApiToken
+from cluster_dashboard.tokens import NAME_PATTERN, Scope, create_token, revoke_token
+from scheduler.admin.lists import ListAdmin, moment
+from scheduler.job_type import ParamsInvalid
+
+CREATED, USED, REVOKED = (
+    moment("created_at", "created (UTC)"),
+    moment("last_used_at", "last used (UTC)"),
+    moment("revoked_at", "revoked (UTC)"),
+)
+
+
+class TokenForm(forms.Form):
+    name = forms.RegexField(
+        f"^{NAME_PATTERN}$",
+        help_text="Who or what uses it",
+        error_messages={"invalid": "Takes 1 to 60 letters, digits, dots, underscores and hyphens."},
+    )
+    scopes = forms.MultipleChoiceField(
+        choices=[
+            (Scope.READ, "read"),
+            (Scope.SUBMIT, "submit: submit and cancel jobs"),
+            (Scope.CONTROL, "control: rate, pause, faults, GPUs"),
+        ],
+        widget=forms.CheckboxSelectMultiple,
+        initial=[Scope.READ],
+        help_text="Reading is part of every token.",
+    )
+
+
+@admin.display(description="scopes")
+def scopes(token: ApiToken) -> str:
+    return ", ".join(token.scopes)
+
+
+@admin.register(ApiToken)
+class ApiTokenAdmin(ListAdmin):
+    list_display = ("name", "prefix", scopes, "created_by", CREATED, USED, REVOKED)
+    sortable_by = ()
+    ordering = ("-id",)
+    actions = ("revoke",)
+    fields = ("name", "prefix", scopes, "created_by", CREATED, USED, REVOKED)
+    readonly_fields = fields
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        # Past our base, which refuses it for lists of history.
+        return admin.ModelAdmin.has_add_permission(self, request)
+
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
+        """A form of our own: the secret is shown on the answer, and stored nowhere, not even in a message."""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        form = TokenForm(request.POST or None)
+        context = {**self.admin_site.each_context(request), "opts": self.opts, "title": "Add API token", "form": form}
+        if form.is_valid():
+            try:
+                context["token"], context["secret"] = create_token(
+                    form.cleaned_data["name"], form.cleaned_data["scopes"], actor=request.user.get_username()
+                )
+            except ParamsInvalid as error:
+                form.add_error("name", error.message)
+        return TemplateResponse(request, "admin/cluster_dashboard/apitoken/add.html", context)
+
+    @admin.action(description="Revoke selected tokens: they are refused from now on", permissions=["change"])
+    def revoke(self, request: HttpRequest, queryset: QuerySet[ApiToken]) -> HttpResponse:
+        actor = request.user.get_username()
+        names = queryset.filter(revoked_at__isnull=True).values_list("name", flat=True)
+        revoked = [name for name in list(names) if revoke_token(name, actor=actor)]
+        self.message_user(request, f"Revoked: {', '.join(revoked) or 'none, they were already'}.", messages.SUCCESS)
+        return redirect(request.get_full_path())

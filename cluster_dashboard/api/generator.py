@@ -1,0 +1,29 @@
+"""/api/generator: which load arrives by itself, and how far it has come. Its rate is turned at /api/control."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest
+from ninja import Router
+
+from cluster_dashboard.api.permissions import READ
+from cluster_dashboard.api.schemas import GeneratorState
+from scheduler.generator import workload
+from scheduler.models import Control
+
+router = Router(tags=["control"])
+
+
+@router.get("/generator", auth=READ, response=GeneratorState, summary="What the generator makes")
+def get_generator(request: HttpRequest) -> GeneratorState:
+    """The workload comes from the file or profile that GENERATOR_CONFIG names; the same seed makes the same jobs."""
+    control, load = Control.objects.get(), workload()
+    return GeneratorState(
+        workload=load.name,
+        shape=type(load.shape).__name__.lower(),
+        types=sorted({row.type for row in load.mix.rows}),
+        seed=control.seed,
+        rate_per_minute=control.rate_per_minute,
+        paused=control.paused,
+        arrivals=control.arrivals,
+        next_arrival_at=control.next_arrival_at,
+    )
