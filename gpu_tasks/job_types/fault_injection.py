@@ -74,8 +74,9 @@ def _run_out_of_memory() -> NoReturn:
     told = "this system enforces no limit"
     resource.setrlimit(resource.RLIMIT_AS, (min([wanted, *(n for n in before if n >= 0)]), before[1]))
     try:
-        # Bounded, for systems that do not enforce the limit.
-        while len(hoard) * STEP_BYTES <= ALLOWANCE_BYTES:
+        # Beyond the allowance, since memory that the process gave back before counts already; bounded, for systems
+        # that do not enforce the limit.
+        while len(hoard) * STEP_BYTES <= 4 * ALLOWANCE_BYTES:
             hoard.append(bytearray(STEP_BYTES))
     except MemoryError:
         told = "no more could be had under the limit"  # raised below: with the limit lifted, that cannot fail
