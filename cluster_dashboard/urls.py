@@ -2,10 +2,15 @@
 
 from django.contrib import admin
 from django.urls import include, path
+from django.views.generic import RedirectView
 
 from cluster_dashboard import health
 
 urlpatterns = [
+    path(
+        "admin/failure-rates/",
+        RedirectView.as_view(pattern_name="admin:scheduler_rollup_changelist", query_string=True),
+    ),
     path("admin/", admin.site.urls),
     path("api/", include("cluster_dashboard.api.urls")),
     path("healthz", health.healthz),

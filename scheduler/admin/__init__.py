@@ -2,11 +2,20 @@
 
 from django.contrib import admin
 
-from scheduler.admin.cluster import ClusterEventAdmin, ControlAdmin, GpuAdmin
+from scheduler.admin.cluster import CheckpointAdmin, ClusterEventAdmin, ControlAdmin, GpuAdmin
 from scheduler.admin.failure_rates import FailureRatesAdmin
 from scheduler.admin.jobs import JobAdmin
+from scheduler.admin.users import ClusterUserAdmin
 
-__all__ = ["ClusterEventAdmin", "ControlAdmin", "FailureRatesAdmin", "GpuAdmin", "JobAdmin"]
+__all__ = [
+    "CheckpointAdmin",
+    "ClusterEventAdmin",
+    "ClusterUserAdmin",
+    "ControlAdmin",
+    "FailureRatesAdmin",
+    "GpuAdmin",
+    "JobAdmin",
+]
 
 admin.site.site_header = "GPU cluster"
 admin.site.site_title = "GPU cluster"

@@ -10,10 +10,10 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
-from scheduler.admin.lists import GpuFilter, ListAdmin, ReadOnlyAdmin, moment, pretty
+from scheduler.admin.lists import NOTHING, GpuFilter, ListAdmin, ReadOnlyAdmin, moment, pretty
 from scheduler.controls import CONTROL_SWITCHES, GPU_SWITCHES, change_control, change_gpu
 from scheduler.faults import FaultProfile
-from scheduler.models import ClusterEvent, Control, Gpu
+from scheduler.models import Checkpoint, ClusterEvent, Control, Gpu
 from scheduler.states import RATE_MAXIMUM, RATE_MINIMUM
 
 BOOTED, HAPPENED = moment("booted_at", "booted (UTC)"), moment("at", "at (UTC)")
@@ -96,11 +96,39 @@ def _changed(form: Any, switches: tuple[str, ...]) -> dict[str, Any]:
     return {name: form.cleaned_data[name] for name in switches if name in form.changed_data}
 
 
+class ByPeople(admin.SimpleListFilter):
+    """The audit: what somebody did."""
+
+    title = "who"
+    parameter_name = "who"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("people", "People: the audit"), ("cluster", "The cluster itself")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[ClusterEvent]) -> QuerySet[ClusterEvent]:
+        match self.value():
+            case "people":
+                return queryset.exclude(actor="")
+            case "cluster":
+                return queryset.filter(actor="")
+            case _:
+                return queryset
+
+
+@admin.display(description="change")
+def change(event: ClusterEvent) -> str:
+    """What is different after it: "drained: False to True"."""
+    before, after = event.before or {}, event.after or {}
+    changed = [name for name in after if name in before and before[name] != after[name]]
+    shown = [f"{name}: {before[name]} \N{RIGHTWARDS ARROW} {after[name]}" for name in changed[:3]]
+    return "; ".join([*shown, *([f"and {len(changed) - 3} more"] if len(changed) > 3 else [])]) or NOTHING
+
+
 @admin.register(ClusterEvent)
 class ClusterEventAdmin(ReadOnlyAdmin):
-    list_display = (HAPPENED, "kind", "gpu", "actor", "message")
+    list_display = (HAPPENED, "kind", "gpu", "actor", "message", change)
     list_display_links = (HAPPENED,)
-    list_filter = (GpuFilter,)
+    list_filter = (ByPeople, GpuFilter)
     sortable_by = ()
     ordering = ("-id",)
     search_fields = ("kind", "actor")
@@ -115,3 +143,12 @@ class ClusterEventAdmin(ReadOnlyAdmin):
         if "\0" in term:
             return queryset.none(), False
         return (queryset.filter(Q(kind=term) | Q(actor=term)) if term else queryset), False
+
+
+@admin.register(Checkpoint)
+class CheckpointAdmin(ReadOnlyAdmin):
+    """What retention removed, day by day."""
+
+    list_display = ("day", "older_than", "succeeded", "failed", "cancelled", "events", "starts", "job")
+    sortable_by = ()
+    ordering = ("-day",)

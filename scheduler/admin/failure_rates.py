@@ -71,18 +71,17 @@ class FailureRatesAdmin(ListAdmin):
 def _context(window: Window, now: datetime) -> dict[str, Any]:
     start = window.start(now)
     summary = summarise(_counted(window, start), no_gpu=NO_GPU)
-    points = _points(window, start, now)
+    points, gpus = _points(window, start, now), _gpus(summary)
     return {
         "title": "Failure rates",
         "windows": WINDOWS,
         "window": window,
         "start": start,
         "total": summary.total,
-        "attempts": sum((summary.total.ended, summary.total.cancelled)),
         "points": [point for point in points if point.share is not None],
         "plot_over_time": _over_time(window, points),
-        "gpus": _gpus(summary),
-        "plot_gpus": _plot("gpu", "GPU", _gpus(summary), expected=True),
+        "gpus": gpus,
+        "plot_gpus": _plot("gpu", "GPU", gpus, expected=True),
         "types": list(summary.by_type.items()),
         "plot_types": _plot("type", "type", list(summary.by_type.items())),
         "priorities": _priorities(summary),

@@ -15,12 +15,13 @@ from django.http import HttpRequest
 from redis import Redis
 
 from scheduler import lifecycle
+from scheduler.admin.exporting import ExportAdmin
 from scheduler.admin.lists import NOTHING, ROWS_MAXIMUM, GpuFilter, ReadOnlyAdmin, moment, pretty
 from scheduler.admission import job_request, largest_gpu_mib
 from scheduler.catalogue import catalogue
 from scheduler.job_type import ParamsInvalid
 from scheduler.lifecycle import CancelOutcome, JobRequest, SubmittedJob
-from scheduler.models import Control, Job, JobEvent
+from scheduler.models import ClusterEvent, Control, Job, JobEvent
 from scheduler.redis_client import connect
 from scheduler.states import JobState, Priority, Reason, Source
 
@@ -45,6 +46,19 @@ class TypeFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Job]) -> QuerySet[Job]:
         return queryset.filter(type=self.value()) if self.value() in catalogue() else queryset
+
+
+class RareWordFilter(admin.ChoicesFieldListFilter):
+    """A word that most jobs do not have: saying so lets the database use the index that leaves them out."""
+
+    COMMON: Final = {"reason": "", "source": Source.GENERATOR.value}
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Job]) -> QuerySet[Job]:
+        found: Any = super().queryset(request, queryset)
+        common = self.COMMON[str(self.field_path)]
+        if not self.lookup_val or common in self.lookup_val:
+            return found  # type: ignore[no-any-return]
+        return found.exclude(**{str(self.field_path): common})  # type: ignore[no-any-return]
 
 
 class Story(admin.TabularInline):  # type: ignore[type-arg]
@@ -87,10 +101,10 @@ PARAMS, RESULT, ERROR = pretty("params", "parameters"), pretty("result", "result
 
 
 @admin.register(Job)
-class JobAdmin(ReadOnlyAdmin):
+class JobAdmin(ExportAdmin, ReadOnlyAdmin):
     list_display = ("id", "name", "type", "priority", "state", "attempt", "gpu", TIMES[0], ran, "reason")
     list_display_links = ("id", "name")
-    list_filter = ("state", "priority", TypeFilter, GpuFilter, "reason", "source")
+    list_filter = ("state", "priority", TypeFilter, GpuFilter, ("reason", RareWordFilter), ("source", RareWordFilter))
     sortable_by = ("id",)
     ordering = ("-id",)
     search_fields = ("id", "name")
@@ -131,7 +145,8 @@ class JobAdmin(ReadOnlyAdmin):
     def cancel(self, request: HttpRequest, queryset: QuerySet[Job]) -> None:
         actor = request.user.get_username()
         jobs = self._chosen(request, queryset)
-        self._report(request, Counter(CANCEL_WORDS[lifecycle.cancel(job.id, actor=actor)] for job in jobs))
+        found = {job: CANCEL_WORDS[lifecycle.cancel(job.id, actor=actor)] for job in jobs}
+        self._report(request, "cancel", found)
 
     @admin.action(
         description="Requeue this job: it waits again, and no failure is charged",
@@ -141,11 +156,11 @@ class JobAdmin(ReadOnlyAdmin):
     )
     def requeue(self, request: HttpRequest, queryset: QuerySet[Job]) -> None:
         detail = f"by {request.user.get_username()}"
-        found: Counter[str] = Counter()
-        for job in self._chosen(request, queryset):
-            state = lifecycle.requeue(job.id, job.attempt, Reason.OPERATOR, detail=detail)
-            found[_requeue_word(state)] += 1
-        self._report(request, found)
+        found = {
+            job: _requeue_word(lifecycle.requeue(job.id, job.attempt, Reason.OPERATOR, detail=detail))
+            for job in self._chosen(request, queryset)
+        }
+        self._report(request, "requeue", found)
 
     @admin.action(
         description="Run this job again, as a new one",
@@ -164,6 +179,7 @@ class JobAdmin(ReadOnlyAdmin):
         submitted = lifecycle.submit(requests, name_seed=Control.objects.values_list("seed", flat=True).get())
         transaction.on_commit(lambda: _send_hints(submitted))
         if submitted:
+            _audit(request, f"{_jobs(len(submitted))} submitted again", after={"jobs": [job.id for job in submitted]})
             ids = ", ".join(str(job.id) for job in submitted[:10])
             more = f" and {len(submitted) - 10} more" if len(submitted) > 10 else ""
             self.message_user(request, f"Submitted as {ids}{more}.", messages.SUCCESS)
@@ -176,10 +192,26 @@ class JobAdmin(ReadOnlyAdmin):
             return []
         return jobs
 
-    def _report(self, request: HttpRequest, found: Counter[str]) -> None:
+    def _report(self, request: HttpRequest, action: str, found: dict[Job, str]) -> None:
         if found:
-            words = "; ".join(f"{n} {'job' if n == 1 else 'jobs'} {word}" for word, n in found.items())
+            counts = Counter(found.values())
+            words = "; ".join(f"{_jobs(n)} {word}" for word, n in counts.items())
             self.message_user(request, f"{words}.", messages.INFO)
+            _audit(
+                request,
+                f"{action.capitalize()}: {words}",
+                before={str(job.id): job.state for job in found},
+                after={str(job.id): word for job, word in found.items()},
+            )
+
+
+def _audit(request: HttpRequest, what: str, **values: Any) -> None:
+    actor = request.user.get_username()
+    ClusterEvent.objects.create(kind="jobs", actor=actor, message=f"{what}, by {actor}", **values)
+
+
+def _jobs(n: int) -> str:
+    return f"{n} {'job' if n == 1 else 'jobs'}"
 
 
 def _requeue_word(state: JobState | None) -> str:

@@ -1,0 +1,40 @@
+"""Users in the admin. Who may change users must not be able to become more than they are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.auth.admin import UserAdmin
+from django.contrib.auth.models import User
+from django.http import HttpRequest
+
+#: What makes a user more than the groups do.
+POWERS = ("is_superuser", "user_permissions")
+
+admin.site.unregister(User)
+
+
+@admin.register(User)
+class ClusterUserAdmin(UserAdmin):  # type: ignore[type-arg]
+    """A superuser is changed, and made, by superusers alone."""
+
+    list_display = ("username", "is_active", "is_staff", "is_superuser", "last_login")
+    show_facets = admin.ShowFacets.NEVER
+
+    class Media:
+        css = {"all": ("scheduler/admin.css",)}
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        fields = tuple(super().get_readonly_fields(request, obj))
+        return fields if request.user.is_superuser else (*fields, *POWERS)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return super().has_change_permission(request, obj) and _may_touch(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return super().has_delete_permission(request, obj) and _may_touch(request, obj)
+
+
+def _may_touch(request: HttpRequest, obj: Any) -> bool:
+    return obj is None or request.user.is_superuser or not obj.is_superuser
