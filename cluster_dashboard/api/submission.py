@@ -48,11 +48,7 @@ def _different(jobs: Sequence[SubmitJob]) -> list[JobRequest]:
     largest_mib = largest_gpu_mib()
     requests: list[JobRequest] = []
     errors: list[FieldError] = []
-    names: set[str] = set()
     for i, job in enumerate(jobs):
-        if job.name is not None and job.name in names:
-            errors.append(FieldError(field=f"jobs.{i}.name", message=f"{job.name!r} is given to two jobs"))
-        names.add(job.name or "")
         try:
             errors += _params_errors(job, f"jobs.{i}.params")
             requests.append(job_request(source=Source.API, largest_gpu_mib=largest_mib, **job.model_dump()))
@@ -64,7 +60,17 @@ def _different(jobs: Sequence[SubmitJob]) -> list[JobRequest]:
             break
     if errors:
         raise invalid(errors)
+    _refuse_names_given_twice(jobs)
     return requests
+
+
+def _refuse_names_given_twice(jobs: Sequence[SubmitJob]) -> None:
+    names: set[str] = set()
+    for i, job in enumerate(jobs):
+        if job.name in names:
+            raise _name_taken(f"{job.name!r} is given to two jobs; names are unique", field=f"jobs.{i}.name")
+        if job.name is not None:
+            names.add(job.name)
 
 
 def _params_errors(job: SubmitJob, field: str) -> list[FieldError]:
@@ -124,5 +130,5 @@ def _refuse_taken_names(requests: Sequence[JobRequest]) -> None:
             raise _name_taken(f"{taken!r} is taken; names are unique")
 
 
-def _name_taken(message: str, *, extra: dict[str, Any] | None = None) -> Problem:
-    return Problem(409, f"name: {message}", errors=[FieldError(field="name", message=message)], extra=extra)
+def _name_taken(message: str, *, field: str = "name", extra: dict[str, Any] | None = None) -> Problem:
+    return Problem(409, f"{field}: {message}", errors=[FieldError(field=field, message=message)], extra=extra)
