@@ -1,0 +1,1 @@
+"""What the commands for people share: submit, status, jobs, job, cancel and rate."""

@@ -1,0 +1,119 @@
+"""What people type, parsed: numbers with their range, words of ours, job ids, and k=v parameters."""
+
+from __future__ import annotations
+
+import json
+import math
+from argparse import ArgumentTypeError
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from typing import Any, Final, NoReturn
+
+from pydantic import BaseModel, ValidationError
+
+from cluster_dashboard.api.json_body import check_storable
+from cluster_dashboard.api.schemas import BIGINT_MAXIMUM
+from cluster_dashboard.api.validation import field_errors
+from scheduler.admission import COUNT_MAXIMUM
+from scheduler.job_type import ParamsInvalid
+
+
+def whole_number(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = low - 1
+        if not low <= value <= high:
+            raise ArgumentTypeError(f"{text!r} is not a whole number from {low} to {high}")
+        return value
+
+    return parse
+
+
+def word_of[W: StrEnum](words: type[W]) -> Callable[[str], W]:
+    def parse(text: str) -> W:
+        try:
+            return words(text.lower())
+        except ValueError:
+            raise ArgumentTypeError(f"{text!r} is not one of {', '.join(words)}") from None
+
+    return parse
+
+
+_job_id: Final = whole_number(1, BIGINT_MAXIMUM)
+
+
+def job_ids(text: str) -> range:
+    """17, or 17-116 as `submit` prints it."""
+    first, dash, last = text.partition("-")
+    try:
+        found = range(_job_id(first), _job_id(last if dash else first) + 1)
+    except ArgumentTypeError:
+        found = range(0)
+    if not 1 <= len(found) <= COUNT_MAXIMUM:
+        raise ArgumentTypeError(f"{text!r} is not a job's id, such as 17, or up to {COUNT_MAXIMUM} ids, such as 17-20")
+    return found
+
+
+# --- parameters -----------------------------------------------------------------------------------
+
+
+def parse_params(model: type[BaseModel], pairs: Sequence[str]) -> dict[str, Any]:
+    """The values that `model` takes. ParamsInvalid names the first wrong ones, as `params.NAME`.
+
+    A value is JSON if it parses, else text; a parameter that is text takes what was typed as it stands.
+    """
+    typed = _split(pairs)
+    values = {name: _value(text) for name, text in typed.items()}
+    check_storable(values, "params")
+    error = _invalid(model, values)
+    if error is not None:
+        wanted_text = {each["loc"][0] for each in error.errors() if each["type"] == "string_type"}
+        values |= {name: text for name, text in typed.items() if name in wanted_text}
+        error = _invalid(model, values)
+    if error is not None:
+        first, *rest = field_errors(model, error, within="params")
+        more = "".join(f"; {each.field.removeprefix('params.')}: {each.message}" for each in rest[:2])
+        raise ParamsInvalid(first.field, f"{first.message}{more}")
+    return values
+
+
+def _split(pairs: Sequence[str]) -> dict[str, str]:
+    typed: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not name or not equals:
+            raise ParamsInvalid("params", f"{pair!r} is not NAME=VALUE, such as seconds=2")
+        if name in typed:
+            raise ParamsInvalid(f"params.{name}", "is given twice")
+        typed[name] = text
+    return typed
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=_not_json, parse_float=_number)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _not_json(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _number(text: str) -> float | int:
+    """1e6 is a whole number as good as 1000000."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is too large")
+    return int(value) if value.is_integer() and abs(value) < 2**53 else value
+
+
+def _invalid(model: type[BaseModel], values: dict[str, Any]) -> ValidationError | None:
+    try:
+        # As JSON, since there strict means that true is no number, but a word of an enum is one.
+        model.model_validate_json(json.dumps(values), strict=True)
+    except ValidationError as error:
+        return error
+    return None

@@ -1,0 +1,153 @@
+"""The base of the commands for people: errors in one line with an exit code each, --json, help with examples."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import pwd
+import sys
+from argparse import RawDescriptionHelpFormatter
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, ClassVar, Final, NoReturn
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import InterfaceError, OperationalError, ProgrammingError, connection
+
+from cluster_dashboard.console.text import one_line
+from scheduler.job_type import ParamsInvalid
+from scheduler.models import Control
+
+#: A job failed or was cancelled; a job is not there.
+EXIT_FAILED: Final = 1
+#: What was typed is wrong; nothing was changed.
+EXIT_BAD_INPUT: Final = 2
+#: The database does not answer, or there is none.
+EXIT_AWAY: Final = 3
+#: Ctrl-C, in the shells' words: 128 + SIGINT.
+EXIT_INTERRUPTED: Final = 130
+
+#: Errors of the database that are no bug of ours.
+DATABASE_AWAY: Final = (OperationalError, InterfaceError)
+
+START_FIRST: Final = "start the cluster first (make run), or set STATE_DIR or DATABASE_URL as it has them"
+
+
+class ConsoleCommand(BaseCommand):
+    """A subclass says `help`, `examples`, its arguments, and `answer`, which gives the exit code."""
+
+    requires_system_checks = []
+    #: Django's own options work, but help is about ours.
+    suppressed_base_arguments = {
+        "--version",
+        "--verbosity",
+        "--settings",
+        "--pythonpath",
+        "--traceback",
+        "--no-color",
+        "--force-color",
+    }
+    examples: ClassVar[str] = ""
+    #: What a field of scheduler.admission or scheduler.controls is called here.
+    option_names: ClassVar[dict[str, str]] = {}
+
+    def answer(self, **options: Any) -> int:
+        raise NotImplementedError
+
+    def epilog(self) -> str:
+        return f"examples:\n{self.examples}"
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        kwargs = {"formatter_class": RawDescriptionHelpFormatter, "epilog": self.epilog(), **kwargs}
+        parser = super().create_parser(prog_name, subcommand, **kwargs)
+        # Django leaves no other way to choose the parser's class.
+        parser.__class__ = OneLineParser
+        return parser
+
+    def handle(self, *_args: Any, **options: Any) -> None:
+        # A record of the log is for the cluster's files: here it would stand between the lines of the answer.
+        logging.getLogger().setLevel(logging.WARNING)
+        _write_what_the_terminal_cannot_show()
+        try:
+            check_database_is_there()
+            code = self.answer(**options)
+            self.stdout.flush()
+        except CommandError as error:
+            if options["traceback"]:
+                raise
+            self._end(str(error), error.returncode)
+        except ParamsInvalid as error:
+            self._end(f"{self._option_name(error.field)}: {error.message}", EXIT_BAD_INPUT)
+        except (*DATABASE_AWAY, ProgrammingError, Control.DoesNotExist) as error:
+            self._end(database_words(error), EXIT_AWAY)
+        except KeyboardInterrupt:
+            self._end("interrupted", EXIT_INTERRUPTED)
+        except BrokenPipeError:
+            # The reader, such as `head`, has enough. Python would complain when it flushes at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(EXIT_FAILED)
+        if code:
+            sys.exit(code)
+
+    def say(self, text: str) -> None:
+        self.stdout.write(f"{text}\n")
+
+    def say_json(self, values: Any) -> None:
+        """In ASCII: what is not stands escaped, and cannot act on a terminal either."""
+        self.say(json.dumps(values, indent=2, allow_nan=False))
+
+    def note(self, text: str) -> None:
+        """Beside the answer: on standard error."""
+        self.stderr.write(f"{one_line(text)}\n", lambda line: line)
+
+    def _option_name(self, field: str) -> str:
+        first, _, rest = field.partition(".")
+        name = self.option_names.get(first, first)
+        return f"{name} {rest}" if rest else name
+
+    def _end(self, words: str, code: int) -> NoReturn:
+        self.stderr.write(f"{one_line(f'manage.py {type(self).__module__.rpartition(".")[2]}: {words}')}\n")
+        sys.exit(code)
+
+
+class OneLineParser(CommandParser):
+    """Says what is wrong without repeating the whole usage."""
+
+    def error(self, message: str) -> NoReturn:
+        if not self.called_from_command_line:
+            super().error(message)
+        self.exit(EXIT_BAD_INPUT, f"{one_line(f'{self.prog}: {message}; see {self.prog} --help')}\n")
+
+
+def check_database_is_there() -> None:
+    """SQLite would make an empty file where there is none, and then miss its tables."""
+    name = connection.settings_dict["NAME"]
+    if connection.vendor == "sqlite" and not Path(name).exists():
+        raise CommandError(f"there is no database at {name}: {START_FIRST}", returncode=EXIT_AWAY)
+
+
+def database_words(error: Exception) -> str:
+    words = str(error)
+    if "column" in words and ("no such" in words or isinstance(error, ProgrammingError)):
+        return "the tables are of another version: stop the cluster, and start it again (make run)"
+    if "no such table" in words or isinstance(error, ProgrammingError | Control.DoesNotExist):
+        return f"the database holds no cluster yet: {START_FIRST}"
+    reason = next(iter(words.strip().splitlines()), "") or type(error).__name__
+    return f"the database does not answer: {reason}"
+
+
+def actor() -> str:
+    """Who is named in events: the unix user, by the kernel's word and not the environment's."""
+    try:
+        name = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        name = str(os.getuid())  # a container's user that has no name
+    return f"cli ({name})"
+
+
+def _write_what_the_terminal_cannot_show() -> None:
+    """A terminal or pipe of another encoding than UTF-8 gets escapes, not an exception."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError):  # a stream of the tests' own
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]

@@ -1,0 +1,65 @@
+"""`manage.py status`: GPUs, queues and jobs now; on a terminal for as long as one looks."""
+
+from __future__ import annotations
+
+import time
+from argparse import ArgumentParser
+from typing import Any, Final
+
+from rich.console import Console, RenderableType
+from rich.live import Live
+
+from cluster_dashboard.console.cluster_view import Viewer, draw
+from cluster_dashboard.console.command import DATABASE_AWAY, EXIT_AWAY, ConsoleCommand, database_words
+from cluster_dashboard.console.screen import console, data
+from scheduler.redis_client import connect
+
+#: Between two looks of the live view.
+LOOK_SECONDS: Final = 1.0
+
+BROKER_TIMEOUT_SECONDS: Final = 1.0
+
+
+class Command(ConsoleCommand):
+    help = """\
+Shows the GPUs, the queues, the counts of jobs and the rate. On a terminal it is live until Ctrl-C;
+with --once or --json, and where the output is no terminal, it prints once."""
+    examples = """\
+  manage.py status
+  manage.py status --once
+  manage.py status --json | jq '.gpus[] | {index, state, utilization_percent}'
+
+exit status: 0 shown; 3 broker or database does not answer (what the other one knows is shown)"""
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--once", action="store_true", help="print once, on a terminal too")
+        parser.add_argument("--json", action="store_true", help="print JSON only, once: the fields of the live page")
+
+    def answer(self, **options: Any) -> int:
+        viewer = Viewer(connect(timeout_seconds=BROKER_TIMEOUT_SECONDS))
+        screen = console(self.stdout, no_color=options["no_color"])
+        if screen.is_terminal and not options["once"] and not options["json"]:
+            return live(viewer, screen)
+        view = viewer.look()
+        if options["json"]:
+            self.say_json(view)
+        else:
+            screen.print(draw(view))
+        return EXIT_AWAY if view["broker"] else 0
+
+
+def live(viewer: Viewer, screen: Console) -> int:
+    """Until Ctrl-C, whatever is away meanwhile; what was last seen stays on the terminal."""
+    seen: RenderableType = data("")
+    try:
+        with Live(console=screen, screen=True, auto_refresh=False) as shown:
+            while True:
+                try:
+                    seen = draw(viewer.look())
+                except DATABASE_AWAY as error:
+                    seen = data(database_words(error), "bold red")
+                shown.update(seen, refresh=True)
+                time.sleep(LOOK_SECONDS)
+    except KeyboardInterrupt:
+        screen.print(seen)
+    return 0

@@ -1,0 +1,190 @@
+"""`manage.py submit`: jobs into the queue, and the wait for their end."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from collections import Counter
+from itertools import batched
+from typing import Any, Final
+
+from pydantic.fields import FieldInfo
+from redis import Redis
+
+from cluster_dashboard.console.arguments import parse_params, whole_number, word_of
+from cluster_dashboard.console.command import EXIT_FAILED, EXIT_INTERRUPTED, ConsoleCommand
+from cluster_dashboard.console.screen import console
+from cluster_dashboard.console.text import counted, ranges
+from cluster_dashboard.console.waiting import ProgressBar, States, follow
+from scheduler import hints, lifecycle
+from scheduler.admission import COUNT_MAXIMUM, FAILURES_MAXIMUM, TIME_LIMIT_MAXIMUM_SECONDS, job_requests
+from scheduler.catalogue import catalogue
+from scheduler.job_type import ParamsInvalid
+from scheduler.lifecycle import ROWS_PER_TRANSACTION, JobRequest, SubmittedJob
+from scheduler.models import Control, Job
+from scheduler.redis_client import connect
+from scheduler.states import JobState, Priority, Source
+
+#: What is asked of the broker is a bonus, and keeps nobody waiting.
+BROKER_TIMEOUT_SECONDS: Final = 0.5
+
+#: Jobs that did not succeed, named one by one.
+FAILURES_SHOWN: Final = 10
+
+
+class Command(ConsoleCommand):
+    help = "Submits jobs of a type; with --wait, until each has ended."
+    examples = """\
+  manage.py submit sleep
+  manage.py submit sleep --param seconds=2 --priority high --name my-job
+  manage.py submit compute --count 20 --param kernel=prime_sieve --param size=1e6 --wait
+  manage.py submit matrix --wait --json | jq '.jobs[0].result'
+
+A parameter's value is read as JSON, and as text where it is none. Ctrl-C during the wait leaves the jobs alone.
+
+exit status: 0 submitted, and with --wait all succeeded; 1 a job failed or was cancelled; 2 bad input, nothing
+             was submitted; 3 the database does not answer; 130 Ctrl-C"""
+    option_names = {
+        "type": "TYPE",
+        "params": "--param",
+        "priority": "--priority",
+        "count": "--count",
+        "name": "--name",
+        "time_limit_seconds": "--time-limit",
+        "max_failures": "--max-failures",
+    }
+
+    def epilog(self) -> str:
+        return f"job types and their parameters:\n{described_types()}\n\n{super().epilog()}"
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("type", metavar="TYPE", help=", ".join(catalogue()))
+        parser.add_argument(
+            "--priority",
+            metavar="P",
+            type=word_of(Priority),
+            default=Priority.NORMAL,
+            help=f"{', '.join(Priority)} (default: normal)",
+        )
+        self._add_number(parser, "--count", "N", COUNT_MAXIMUM, 1, "so many equal jobs")
+        limit = "seconds after which it is killed while it runs"
+        self._add_number(parser, "--time-limit", "S", TIME_LIMIT_MAXIMUM_SECONDS, 300, limit)
+        failures = "fails for good when its process or GPU has failed so often"
+        self._add_number(parser, "--max-failures", "N", FAILURES_MAXIMUM, 3, failures)
+        parser.add_argument(
+            "--param", metavar="K=V", action="append", default=[], help="a parameter of the type; may be repeated"
+        )
+        parser.add_argument("--name", metavar="N", help="unique; several jobs are called N-1, N-2, ...")
+        parser.add_argument("--wait", action="store_true", help="until each job has ended, with a progress bar")
+        parser.add_argument("--json", action="store_true", help="print JSON only, at the end")
+
+    def _add_number(
+        self, parser: ArgumentParser, name: str, metavar: str, maximum: int, default: int, words: str
+    ) -> None:
+        parser.add_argument(
+            name,
+            metavar=metavar,
+            type=whole_number(1, maximum),
+            default=default,
+            help=f"{words}, 1 to {maximum} (default: {default})",
+        )
+
+    def answer(self, **options: Any) -> int:
+        requests = job_requests(
+            type=options["type"],
+            params=parse_params(catalogue()[options["type"]].Params, options["param"]),
+            source=Source.CLI,
+            priority=options["priority"],
+            count=options["count"],
+            name=options["name"],
+            time_limit_seconds=options["time_limit"],
+            max_failures=options["max_failures"],
+        )
+        refuse_taken_names(requests)
+        client = connect(timeout_seconds=BROKER_TIMEOUT_SECONDS)
+        ids = self._submit(requests, client, as_json=options["json"])
+        if not options["json"]:
+            self.say(f"submitted {counted(len(ids), f'{options["type"]} job')}: {ranges(ids)}")
+        elif not options["wait"]:
+            self.say_json({"ids": ids})
+        return self._wait(ids, client, **options) if options["wait"] else 0
+
+    def _submit(self, requests: list[JobRequest], client: Redis, *, as_json: bool) -> list[int]:
+        """The ids. If it ends on the way, those of the jobs that are in are said all the same."""
+        seed = Control.objects.values_list("seed", flat=True).get()
+        accepted: list[SubmittedJob] = []
+        try:
+            for chunk in batched(requests, ROWS_PER_TRANSACTION):
+                accepted += lifecycle.submit(chunk, name_seed=seed)
+        finally:
+            hints.send_soon(accepted, client)
+            ids = [job.id for job in accepted]
+            if 0 < len(ids) < len(requests):
+                self.note(f"only {len(ids)} of {len(requests)} jobs are in: {ranges(ids)}")
+                if as_json:
+                    self.say_json({"ids": ids})
+        return ids
+
+    def _wait(self, ids: list[int], client: Redis, **options: Any) -> int:
+        states: States = {}
+        interrupted = False
+        screen = console(self.stderr, no_color=options["no_color"] or options["json"])
+        try:
+            with ProgressBar(screen, client, len(ids), shown=not options["json"]) as bar:
+                for now in follow(ids, states):
+                    bar.show(now)
+        except KeyboardInterrupt:
+            interrupted = True
+        if options["json"]:
+            self.say_json({"ids": ids, "jobs": outcomes(ids)})
+        if interrupted:
+            left = [job_id for job_id in ids if states.get(job_id) in (None, JobState.QUEUED, JobState.RUNNING)]
+            self.note(f"stopped waiting; the jobs go on. To end them: manage.py cancel {ranges(left)}")
+            return EXIT_INTERRUPTED
+        if not options["json"]:
+            self._say_outcome(states)
+        return 0 if set(states.values()) == {JobState.SUCCEEDED} else EXIT_FAILED
+
+    def _say_outcome(self, states: States) -> None:
+        counts = Counter(states.values())
+        self.say(", ".join(f"{n} {state}" for state, n in counts.most_common()))
+        others = [job_id for job_id, state in states.items() if state != JobState.SUCCEEDED]
+        for job in Job.objects.filter(id__in=others[:FAILURES_SHOWN]).order_by("id"):
+            reason = f" ({job.reason})" if job.reason else ""
+            self.note(f"job {job.id} {job.state}{reason}{f': {job.error}' if job.error else ''}")
+        if len(others) > FAILURES_SHOWN:
+            self.note(f"and {len(others) - FAILURES_SHOWN} more: manage.py jobs --state failed")
+
+
+def described_types() -> str:
+    """Each type with its parameters and their defaults."""
+    lines = []
+    for job_type in catalogue().values():
+        lines.append(f"  {job_type.name:<16} {job_type.summary}")
+        fields = [_described(name, field) for name, field in job_type.Params.model_fields.items()]
+        if fields:
+            lines.append(f"  {'':<16} {'  '.join(fields)}")
+    return "\n".join(lines)
+
+
+def _described(name: str, field: FieldInfo) -> str:
+    """NAME=DEFAULT as one would type it; only NAME where it must be given."""
+    return name if field.is_required() else f"{name}={field.get_default(call_default_factory=True)}"
+
+
+def refuse_taken_names(requests: list[JobRequest]) -> None:
+    """Before the first transaction: a refused call leaves nothing behind."""
+    names = [request.name for request in requests if request.name]
+    for some in batched(names, ROWS_PER_TRANSACTION):
+        taken = Job.objects.filter(name__in=some).values_list("name", flat=True).first()
+        if taken is not None:
+            raise ParamsInvalid("name", f"{taken!r} is taken; names are unique")
+
+
+def outcomes(ids: list[int]) -> list[dict[str, Any]]:
+    """What each job came to; one that was removed meanwhile is missing."""
+    fields = ("id", "name", "state", "reason", "gpu", "attempt", "result", "error")
+    return [
+        job
+        for some in batched(ids, ROWS_PER_TRANSACTION)
+        for job in Job.objects.filter(id__in=some).order_by("id").values(*fields)
+    ]
