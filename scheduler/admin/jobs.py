@@ -12,11 +12,13 @@ from django.contrib.admin.options import ActionLocation
 from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from redis import Redis
 
 from scheduler import lifecycle
 from scheduler.admin.exporting import ExportAdmin
-from scheduler.admin.lists import NOTHING, ROWS_MAXIMUM, GpuFilter, ReadOnlyAdmin, moment, pretty
+from scheduler.admin.lists import NOTHING, ROWS_MAXIMUM, GpuFilter, ReadOnlyAdmin, moment, pretty, yes
 from scheduler.admission import job_request, largest_gpu_mib
 from scheduler.catalogue import catalogue
 from scheduler.job_type import ParamsInvalid
@@ -67,8 +69,8 @@ class Story(admin.TabularInline):  # type: ignore[type-arg]
     model = JobEvent
     verbose_name_plural = "story"
     ordering = ("n",)
-    fields = ("n", moment("at", "at"), "kind", "attempt", "gpu", "reason", "charged", "detail")
-    readonly_fields = (fields[1],)
+    fields = ("n", moment("at", "at"), "kind", "attempt", "gpu", "reason", yes("charged", "charged"), "detail")
+    readonly_fields = (fields[1], fields[6])
     extra = 0
     can_delete = False
 
@@ -80,6 +82,11 @@ class Story(admin.TabularInline):  # type: ignore[type-arg]
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+
+@admin.display(description="state")
+def state(job: Job) -> SafeString:
+    return format_html('<span class="state {}">{}</span>', job.state, job.state)
 
 
 @admin.display(description="ran")
@@ -97,12 +104,13 @@ TIMES: Final[tuple[Any, ...]] = (
     moment("finished_at", "finished"),
     ran,
 )
+ASKED_TO_STOP, ACCEPTS_FAULTS = yes("cancel_requested", "cancel requested"), yes("accepts_faults", "accepts faults")
 PARAMS, RESULT, ERROR = pretty("params", "parameters"), pretty("result", "result"), pretty("error", "error")
 
 
 @admin.register(Job)
 class JobAdmin(ExportAdmin, ReadOnlyAdmin):
-    list_display = ("id", "name", "type", "priority", "state", "attempt", "gpu", TIMES[0], ran, "reason")
+    list_display = ("id", "name", "type", "priority", state, "attempt", "gpu", TIMES[0], ran, "reason")
     list_display_links = ("id", "name")
     list_filter = ("state", "priority", TypeFilter, GpuFilter, ("reason", RareWordFilter), ("source", RareWordFilter))
     sortable_by = ("id",)
@@ -112,15 +120,15 @@ class JobAdmin(ExportAdmin, ReadOnlyAdmin):
     actions = ("cancel", "requeue", "run_again")
 
     inlines = (Story,)
-    readonly_fields = (*TIMES, PARAMS, RESULT, ERROR)
+    readonly_fields = (*TIMES, PARAMS, RESULT, ERROR, ASKED_TO_STOP, ACCEPTS_FAULTS)
     fieldsets = (
         (None, {"fields": (("id", "type", "priority", "source"),)}),
         (
             "State",
-            {"fields": (("state", "reason", "gpu", "cancel_requested"), ("attempt", "failures", "max_failures"))},
+            {"fields": (("state", "reason", "gpu", ASKED_TO_STOP), ("attempt", "failures", "max_failures"))},
         ),
         ("Outcome", {"fields": (RESULT, ERROR)}),
-        ("What it asks for", {"fields": (PARAMS, ("gpu_memory_mib", "time_limit_seconds", "accepts_faults"))}),
+        ("What it asks for", {"fields": (PARAMS, ("gpu_memory_mib", "time_limit_seconds", ACCEPTS_FAULTS))}),
         ("Times (UTC)", {"fields": (TIMES[:3], TIMES[3:])}),
     )
 

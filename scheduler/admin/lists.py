@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final
 from django.contrib import admin
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -45,6 +45,10 @@ class ListAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     class Media:
         css: ClassVar = {"all": ("scheduler/admin.css",)}
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        title = str(self.opts.verbose_name_plural)
+        return super().changelist_view(request, {"title": title[:1].upper() + title[1:], **(extra_context or {})})
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -81,6 +85,17 @@ def moment(field: str, label: str) -> Any:
     def shown(row: Any) -> str:
         at: datetime | None = getattr(row, field)
         return NOTHING if at is None else f"{at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03}"
+
+    shown.__name__ = field
+    return shown
+
+
+def yes(field: str, label: str) -> Any:
+    """A word where it is true: Django's red cross for false reads as an error."""
+
+    @admin.display(description=label)
+    def shown(row: Any) -> str:
+        return "yes" if getattr(row, field) else NOTHING
 
     shown.__name__ = field
     return shown
