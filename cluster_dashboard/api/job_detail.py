@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from django.utils import timezone
 from redis.exceptions import RedisError
 
 from cluster_dashboard.api.broker import client
@@ -22,7 +23,7 @@ def read_job(job_id: int) -> JobDetail | None:
     job = Job.objects.prefetch_related("events").filter(id=job_id).first()
     if job is None:
         return None
-    job.progress = _progress(job)
+    job.at, job.progress = timezone.now(), _progress(job)
     return JobDetail.from_orm(job)
 
 

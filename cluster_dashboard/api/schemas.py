@@ -149,6 +149,7 @@ class JobDetail(JobSummary):
     accepts_faults: bool
     gpu_memory_mib: int
     not_before: datetime
+    at: datetime = Field(description="When this was read, by the server's clock")
     progress: float | None = Field(description="0 to 1 while it runs, as far as its type tells; null where unknown")
     events: list[JobStep]
 

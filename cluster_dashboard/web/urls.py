@@ -6,6 +6,8 @@ from cluster_dashboard.web import views
 
 urlpatterns = [
     path("", views.live, name="live"),
+    path("jobs", views.jobs, name="jobs"),
+    path("jobs/<int:job_id>", views.job, name="job"),
     path("login", views.SignIn.as_view(), name="login"),
     path("logout", views.SignOut.as_view(), name="logout"),
 ]

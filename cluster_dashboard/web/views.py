@@ -1,48 +1,103 @@
-"""The pages that people open: the live page, sign in and sign out."""
+"""The pages that people open: live, jobs, one job, sign in and sign out."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.contrib.auth.views import LoginView, LogoutView, redirect_to_login
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.middleware.csrf import get_token
 from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from cluster_dashboard.access import may_control, may_read
+from cluster_dashboard.access import Right, may, may_control, may_read
+from cluster_dashboard.api.schemas import BIGINT_MAXIMUM
+from scheduler.catalogue import catalogue
 from scheduler.gpu import TEMPERATURE_LIMIT_C
-from scheduler.states import PRESETS, PRIORITY_ORDER
+from scheduler.models import Gpu, Job
+from scheduler.states import PRESETS, PRIORITY_ORDER, JobState, Reason, Source
+
+#: Jobs on one page of the list.
+JOBS_SHOWN: Final = 50
 
 
-@never_cache
-@require_safe
-def live(request: HttpRequest) -> HttpResponse:
-    """The live page: for everybody, or for staff alone where PUBLIC_READ is false."""
-    if not may_read(request.user):
+def for_readers(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """For everybody, or for staff alone where PUBLIC_READ is false. What is shown is never kept by a cache."""
+
+    @never_cache
+    @require_safe
+    @wraps(view)
+    def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if may_read(request.user):
+            return view(request, *args, **kwargs)
         if request.user.is_authenticated:
             raise PermissionDenied
         return redirect_to_login(request.get_full_path(), reverse("login"))
-    return render(request, "live.html", live_context(request))
+
+    return checked
 
 
-def live_context(request: HttpRequest) -> dict[str, Any]:
+@for_readers
+def live(request: HttpRequest) -> HttpResponse:
     controls = may_control(request.user)
-    return {
-        "section": "live",
-        "flower_url": flower_url(request),
+    context = {
+        **_page(request, "live", changes=controls),
         "may_control": controls,
-        # A visitor gets no token: the page stays free of cookies for whoever only looks.
-        "csrf": get_token(request) if controls else "",
-        "csrf_cookie": settings.CSRF_COOKIE_NAME,
         "presets": PRESETS.items(),
         "priorities": PRIORITY_ORDER,
         "temperature_limit_c": TEMPERATURE_LIMIT_C,
+    }
+    return render(request, "live.html", context)
+
+
+@for_readers
+def jobs(request: HttpRequest) -> HttpResponse:
+    """The list; its filters stand in the address, in the words of GET /api/jobs."""
+    context = {
+        **_page(request, "jobs", changes=False),
+        "limit": JOBS_SHOWN,
+        "filters": [
+            ("state", "State", "any state", list(JobState)),
+            ("type", "Type", "any type", list(catalogue())),
+            ("priority", "Priority", "any priority", list(PRIORITY_ORDER)),
+            ("gpu", "GPU", "any GPU", list(Gpu.objects.values_list("index", flat=True))),
+            ("reason", "Reason", "any reason", list(Reason)),
+            ("source", "Source", "any source", list(Source)),
+        ],
+    }
+    return render(request, "jobs.html", context)
+
+
+@for_readers
+def job(request: HttpRequest, job_id: int) -> HttpResponse:
+    name = Job.objects.filter(id=job_id).values_list("name", flat=True).first() if job_id <= BIGINT_MAXIMUM else None
+    if name is None:
+        raise Http404
+    cancels, submits = may(request.user, Right.CANCEL), may(request.user, Right.SUBMIT)
+    context = {
+        **_page(request, "jobs", changes=cancels or submits),
+        "job_id": job_id,
+        "name": name,
+        "may_cancel": cancels,
+        "may_submit": submits,
+    }
+    return render(request, "job.html", context)
+
+
+def _page(request: HttpRequest, section: str, *, changes: bool) -> dict[str, Any]:
+    return {
+        "section": section,
+        "flower_url": flower_url(request),
+        # Who changes nothing gets no token: the page stays free of cookies for whoever only looks.
+        "csrf": get_token(request) if changes else "",
+        "csrf_cookie": settings.CSRF_COOKIE_NAME,
     }
 
 

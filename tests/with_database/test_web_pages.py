@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from django.conf import settings
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Permission
 from django.test import Client
 
 from scheduler.states import PRESETS
+from tests.build import queued
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
 def staff():
-    return get_user_model().objects.create_user("ada", password="a-long-password", is_staff=True)
+    return get_user_model().objects.create_superuser("ada", password="a-long-password")
 
 
 @pytest.fixture
@@ -49,10 +53,39 @@ def test_every_preset_is_offered(client: Client) -> None:
         assert f'value="{preset}"><span>{of.label}</span>' in page
 
 
-def test_private_page_sends_a_visitor_to_sign_in(client: Client, private) -> None:
-    answer = client.get("/")
+@pytest.mark.parametrize("path", ["/", "/jobs", "/jobs/1"])
+def test_private_page_sends_a_visitor_to_sign_in(client: Client, private, path: str) -> None:
+    answer = client.get(path)
 
-    assert (answer.status_code, answer["Location"]) == (302, "/login?next=/")
+    assert (answer.status_code, answer["Location"]) == (302, f"/login?next={path}")
+
+
+def test_job_page_offers_only_what_its_reader_may_do(client: Client, django_user_model) -> None:
+    job = queued()
+    reader = django_user_model.objects.create_user("bob")
+    reader.user_permissions.set(Permission.objects.filter(codename="add_job"))
+
+    visitor = client.get(f"/jobs/{job.id}")
+    client.force_login(reader)
+    submitter = client.get(f"/jobs/{job.id}").content.decode()
+
+    assert not visitor.cookies
+    assert 'id="run-again"' not in visitor.content.decode()
+    assert ('id="run-again"' in submitter, 'id="cancel"' in submitter) == (True, False)
+
+
+@pytest.mark.parametrize("job_id", ["77", "9" * 30, "x", "-1", "9" * 5000])
+def test_job_that_is_not_there_is_not_found(client: Client, job_id: str) -> None:
+    assert client.get(f"/jobs/{job_id}").status_code == 404
+
+
+def test_list_offers_the_words_of_the_cluster_as_filters(client: Client) -> None:
+    page = client.get("/jobs?state=%3Cscript%3E").content.decode()
+
+    assert {'<option value="failed">', '<option value="out_of_memory">', '<option value="matrix">'} <= {
+        found.group() for found in re.finditer(r'<option value="\w+">', page)
+    }
+    assert "<script>" not in page
 
 
 def test_private_page_is_forbidden_to_users_who_are_not_staff(client: Client, private) -> None:

@@ -1,4 +1,5 @@
 // Sends changes of the load to PATCH /api/control: one request at a time, the newest wish wins.
+import { ask } from "./api_client.js";
 
 export class ControlClient {
   #wish = null;
@@ -30,7 +31,7 @@ export class ControlClient {
     while (this.#wish) {
       const patch = this.#wish;
       this.#wish = null;
-      const [answer, refusal] = await request(patch);
+      const [answer, refusal] = await ask("PATCH", document.body.dataset.control, patch);
       // A wish that came meanwhile overrides what this answer says.
       if (this.#wish) continue;
       this.#sending = false;
@@ -39,32 +40,4 @@ export class ControlClient {
     }
     this.#sending = false;
   }
-}
-
-async function request(patch) {
-  try {
-    const response = await fetch(document.body.dataset.control, {
-      method: "PATCH",
-      headers: { "Content-Type": "application/json", Accept: "application/json", "X-CSRFToken": csrfToken() },
-      credentials: "same-origin",
-      body: JSON.stringify(patch),
-    });
-    return response.ok ? [await response.json(), null] : [null, await refusalText(response)];
-  } catch {
-    return [null, "The server was not reached: the change may not have been made."];
-  }
-}
-
-/** The cookie first: signing in again in another tab makes the token in this page worthless. */
-function csrfToken() {
-  const name = `${document.body.dataset.csrfCookie}=`;
-  const cookie = document.cookie.split("; ").find((each) => each.startsWith(name));
-  return cookie ? cookie.slice(name.length) : document.body.dataset.csrf;
-}
-
-async function refusalText(response) {
-  if (response.status === 401 || response.status === 403) return "You are no longer signed in as staff. Reload the page and sign in.";
-  const problem = await response.json().catch(() => ({}));
-  const fields = (problem.errors ?? []).map(({ field, message }) => `${field}: ${message}`);
-  return fields.join("; ") || problem.detail || problem.title || `The server refused the change (${response.status}).`;
 }

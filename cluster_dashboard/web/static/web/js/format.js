@@ -44,11 +44,37 @@ export function duration(seconds) {
   return value === null ? null : unit ? `${value} ${unit}` : value;
 }
 
+/** The same with milliseconds where the time is short: a claim takes a few of them. */
+export function fineDuration(seconds) {
+  return known(seconds) && seconds < 0.95 ? `${Math.max(0, Math.round(seconds * 1000))} ms` : duration(seconds);
+}
+
 const clockFormat = new Intl.DateTimeFormat("en", { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
 
 /** The reader's local time, 12:04:31. */
 export function clock(seconds) {
   return known(seconds) ? clockFormat.format(seconds * 1000) : null;
+}
+
+const preciseFormat = new Intl.DateTimeFormat("en", { hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3, hourCycle: "h23" });
+
+/** The same to the millisecond, 12:04:31.250. */
+export function preciseClock(seconds) {
+  return known(seconds) ? preciseFormat.format(seconds * 1000) : null;
+}
+
+const dayFormat = new Intl.DateTimeFormat("en", { day: "numeric", month: "short" });
+
+/** The clock alone for today, else with the day before it: 3 Mar 12:04:31. */
+export function moment(seconds) {
+  if (!known(seconds)) return null;
+  const day = dayFormat.format(seconds * 1000);
+  return day === dayFormat.format(Date.now()) ? clock(seconds) : `${day} ${clock(seconds)}`;
+}
+
+/** Seconds since the epoch from the API's text; null stays null. */
+export function parseTime(text) {
+  return text === null ? null : Date.parse(text) / 1000;
 }
 
 /** out_of_memory -> out of memory. */

@@ -2,6 +2,7 @@
 import { typeEntry } from "./colors.js";
 import { element, keepRows, setAttribute, setText, setValue } from "./dom.js";
 import { duration, fixed } from "./format.js";
+import { jobLink } from "./job_words.js";
 
 const total = document.getElementById("queue-total");
 const share = document.getElementById("share");
@@ -36,7 +37,7 @@ function updatePriority(row, queue) {
 
 function createJob(job) {
   const kind = element("div", { className: "kind" }, typeEntry(job.type), job.priority);
-  const name = element("div", { className: "mono name", title: job.name, textContent: job.name });
+  const name = element("div", { className: "mono name", title: job.name }, jobLink(job));
   return element("tr", {}, element("td", {}, name, kind), element("td", { className: "n" }));
 }
 

@@ -2,6 +2,7 @@
 import { typeEntry } from "./colors.js";
 import { element, keepRows, setText, setValue } from "./dom.js";
 import { clock, duration, words } from "./format.js";
+import { jobLink } from "./job_words.js";
 
 const finished = document.getElementById("finished");
 const finishedTable = finished.closest("table");
@@ -18,7 +19,7 @@ export function renderFinished({ recent, counts }) {
 }
 
 function createJob(job) {
-  const name = element("td", { className: "mono name", title: job.name }, job.name);
+  const name = element("td", { className: "mono name", title: job.name }, jobLink(job));
   if (job.attempt > 1) name.append(element("span", { className: "attempt", textContent: `attempt ${job.attempt}` }));
   return element(
     "tr",

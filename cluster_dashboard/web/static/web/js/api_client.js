@@ -1,0 +1,28 @@
+// Asks the API: JSON in, JSON out, and a text for people where it refuses.
+
+/** [answer, null] or [null, text]. */
+export async function ask(method, path, body) {
+  const headers = { Accept: "application/json" };
+  if (method !== "GET") headers["X-CSRFToken"] = csrfToken();
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  try {
+    const response = await fetch(path, { method, headers, credentials: "same-origin", body: body === undefined ? undefined : JSON.stringify(body) });
+    return response.ok ? [await response.json(), null] : [null, await refusalText(response)];
+  } catch {
+    return [null, method === "GET" ? "The server was not reached." : "The server was not reached: the change may not have been made."];
+  }
+}
+
+/** The cookie first: signing in again in another tab makes the token in this page worthless. */
+function csrfToken() {
+  const name = `${document.body.dataset.csrfCookie}=`;
+  const cookie = document.cookie.split("; ").find((each) => each.startsWith(name));
+  return cookie ? cookie.slice(name.length) : document.body.dataset.csrf;
+}
+
+async function refusalText(response) {
+  if (response.status === 401 || response.status === 403) return "You are no longer signed in, or may not do this. Reload the page and sign in.";
+  const problem = await response.json().catch(() => ({}));
+  const fields = (problem.errors ?? []).map(({ field, message }) => `${field}: ${message}`);
+  return fields.join("; ") || problem.detail || problem.title || `The server refused (${response.status}).`;
+}

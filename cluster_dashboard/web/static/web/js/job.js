@@ -1,0 +1,74 @@
+// The page of one job: follows it, draws it, and sends cancel and run again.
+import { ask } from "./api_client.js";
+import { element, setAttribute, setText } from "./dom.js";
+import { clock, parseTime } from "./format.js";
+import { JobStream } from "./job_stream.js";
+import { renderJob, renderProgress } from "./job_view.js";
+import { TERMINAL, stateWord } from "./job_words.js";
+import "./theme.js";
+
+const STALE_MS = 3_000;
+const TITLES = { connecting: "Connecting", live: "Live", stale: "Stale", ended: "Ended" };
+const byId = (id) => document.getElementById(id);
+const url = document.body.dataset.job;
+const name = byId("job-name").textContent;
+const cancel = byId("cancel");
+const again = byId("run-again");
+let job = null;
+let readAt = 0;
+let staleTimer = 0;
+
+new JobStream(`${url}/events`, { job: heardJob, progress: heardProgress, state: showConnection });
+setInterval(() => job && !TERMINAL.has(job.state) && !document.hidden && draw(), 1000);
+
+function heardJob(detail) {
+  job = detail;
+  readAt = performance.now();
+  document.title = `${stateWord(job)} · ${name} · GPU cluster`;
+  if (cancel) cancel.hidden = TERMINAL.has(job.state) || job.cancel_requested;
+  draw();
+}
+
+function heardProgress(progress) {
+  job.progress = progress;
+  renderProgress(job);
+}
+
+/** The server's clock: the reader's own may be wrong. */
+function now() {
+  return parseTime(job.at) + (performance.now() - readAt) / 1000;
+}
+
+function draw() {
+  renderJob(job, now());
+}
+
+function showConnection(state) {
+  setAttribute(byId("connection"), "data-state", state === "ended" ? "idle" : state);
+  setText(byId("connection-state"), TITLES[state]);
+  clearTimeout(staleTimer);
+  if (state === "stale") staleTimer = setTimeout(() => showStale(true), STALE_MS);
+  else showStale(false);
+}
+
+/** After a moment only: most breaks are over before anybody would read of them. */
+function showStale(stale) {
+  document.body.classList.toggle("stale", stale);
+  const since = job === null ? "" : ` What is shown is from ${clock(now())}.`;
+  setText(byId("banner-text"), stale ? `The server does not answer.${since} Trying again…` : "");
+}
+
+cancel?.addEventListener("click", () => send(cancel, "cancel", () => "Asked for; the page shows when it has ended."));
+again?.addEventListener("click", () =>
+  send(again, "run-again", ({ ids: [id] }) => element("span", {}, "Submitted as ", element("a", { className: "link", href: `/jobs/${Number(id)}`, textContent: `job ${id}` }), ".")),
+);
+
+async function send(button, action, words) {
+  button.disabled = true;
+  setText(byId("job-error"), "");
+  byId("job-note").replaceChildren();
+  const [answer, refusal] = await ask("POST", `${url}/${action}`);
+  button.disabled = false;
+  if (refusal) setText(byId("job-error"), refusal);
+  else byId("job-note").replaceChildren(words(answer));
+}

@@ -1,0 +1,78 @@
+// The filters of the list: they stand in the address, in the words of the API, and in the form.
+import { words } from "./format.js";
+
+const TIMES = ["since", "until"];
+const form = document.getElementById("filters");
+for (const option of form.querySelectorAll("option:not([value=''])")) option.textContent = option.parentElement.name === "gpu" ? `GPU ${option.value}` : words(option.value);
+
+// On a small screen they are folded, unless the address brings some.
+const fold = document.getElementById("fold");
+const small = matchMedia("(max-width: 640px)");
+const unfold = () => (fold.open = !small.matches || [...wanted().keys()].some((name) => name !== "before"));
+small.addEventListener("change", unfold);
+unfold();
+
+/** The filters in the address, as URLSearchParams. */
+export function wanted() {
+  return new URLSearchParams([...new URLSearchParams(location.search)].filter(([, value]) => value !== ""));
+}
+
+/** Fills the form from the address; a value that it does not offer (a type of the past) is added. */
+export function showInForm() {
+  const filters = wanted();
+  for (const field of form.elements) {
+    if (!field.name) continue;
+    const value = filters.get(field.name) ?? "";
+    if (field.tagName === "SELECT" && value && ![...field.options].some((option) => option.value === value)) field.add(new Option(value, value));
+    field.value = TIMES.includes(field.name) ? localTime(value) : value;
+    field.classList.toggle("set", value !== "");
+  }
+}
+
+/** listener: called when other filters are wanted, after the address says so. */
+export function whenChanged(listener) {
+  const change = (filters) => {
+    history.pushState(null, "", filters.size > 0 ? `?${filters}` : location.pathname);
+    showInForm();
+    listener();
+  };
+  form.addEventListener("change", (event) => event.target.name !== "name" && change(fromForm()));
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const text = form.elements.name.value.trim();
+    if (/^[1-9]\d{0,18}$/.test(text)) location.assign(`/jobs/${text}`);
+    else change(fromForm());
+  });
+  form.addEventListener("reset", (event) => {
+    event.preventDefault();
+    change(new URLSearchParams());
+  });
+  for (const id of ["older", "newest"]) {
+    document.getElementById(id).addEventListener("click", (event) => {
+      if (event.ctrlKey || event.metaKey || event.shiftKey || event.button !== 0) return;
+      event.preventDefault();
+      change(new URLSearchParams(new URL(event.currentTarget.href).search));
+      scrollTo(0, 0);
+    });
+  }
+  addEventListener("popstate", () => {
+    showInForm();
+    listener();
+  });
+}
+
+/** Other filters begin at the newest job: `before` is left out. */
+function fromForm() {
+  const filters = new URLSearchParams();
+  for (const { name, value } of form.elements) {
+    if (!name || !value.trim()) continue;
+    filters.set(name, TIMES.includes(name) ? new Date(value).toISOString() : value.trim());
+  }
+  return filters;
+}
+
+function localTime(iso) {
+  const at = new Date(iso);
+  if (!iso || Number.isNaN(at.getTime())) return "";
+  return new Date(at.getTime() - at.getTimezoneOffset() * 60_000).toISOString().slice(0, 19);
+}
