@@ -38,7 +38,7 @@ class Viewer:
         self._after = 0
 
     def look(self) -> dict[str, Any]:
-        """The live page's snapshot without its lanes, and `broker`: an error's words, or an empty string.
+        """The live page's snapshot without its lanes, and `broker_error`: why the broker is away, or null.
 
         What only the broker knows is null while it is away.
         """
@@ -70,25 +70,25 @@ class Viewer:
         window.add(events)
         return window
 
-    def _ask_broker(self, now: float) -> tuple[RedisView, str]:
+    def _ask_broker(self, now: float) -> tuple[RedisView, str | None]:
         try:
-            return read_redis(self._client), ""
+            return read_redis(self._client), None
         except (RedisError, OSError) as error:
             self._client.close()
             nothing = RedisView(now=now, beats={}, samples={}, in_redis=dict.fromkeys(PRIORITY_ORDER, 0))
             return nothing, str(error) or type(error).__name__
 
 
-def _without_lanes(snapshot: dict[str, Any], broker: str) -> dict[str, Any]:
+def _without_lanes(snapshot: dict[str, Any], broker_error: str | None) -> dict[str, Any]:
     for gpu in snapshot["gpus"]:
         del gpu["spans"]
-        if broker:
+        if broker_error is not None:
             gpu["state"] = None
-    if broker:
+    if broker_error is not None:
         for queue in snapshot["queues"].values():
             queue["in_redis"] = None
     wanted = ("version", "at", "gpus", "queues", "counts", "control", "kpi", "next", "recent", "events")
-    return {"broker": broker, **{name: snapshot[name] for name in wanted}}
+    return {"broker_error": broker_error, **{name: snapshot[name] for name in wanted}}
 
 
 # --- drawing --------------------------------------------------------------------------------------
@@ -96,8 +96,8 @@ def _without_lanes(snapshot: dict[str, Any], broker: str) -> dict[str, Any]:
 
 def draw(view: dict[str, Any]) -> RenderableType:
     parts: list[RenderableType] = [_header(view), Text(), _gpus(view), Text(), _queues(view), Text(), _counts(view)]
-    if view["broker"]:
-        words = f"the broker does not answer, so what the GPUs do is not known: {view['broker']}"
+    if view["broker_error"] is not None:
+        words = f"the broker does not answer, so what the GPUs do is not known: {view['broker_error']}"
         parts += [Text(), data(words, "bold red")]
     return Group(*parts)
 

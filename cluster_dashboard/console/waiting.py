@@ -84,6 +84,8 @@ class ProgressBar:
             StatesColumn(),
             TimeElapsedColumn(),
             console=console,
+            # Drawn after each look: a thread of its own would draw the same again.
+            auto_refresh=False,
             disable=not (shown and console.is_terminal),
         )
         self._task = self._progress.add_task("", total=total, ended=0, states=Counter())
@@ -101,7 +103,9 @@ class ProgressBar:
         counts = Counter(states.values())
         ended = sum(n for state, n in counts.items() if state in ENDED)
         running = {job_id for job_id, state in states.items() if state == JobState.RUNNING}
-        self._progress.update(self._task, completed=ended + self._shares(running), ended=ended, states=counts)
+        self._progress.update(
+            self._task, completed=ended + self._shares(running), ended=ended, states=counts, refresh=True
+        )
 
     def _shares(self, running: set[int]) -> float:
         """How much of them is done, in jobs."""

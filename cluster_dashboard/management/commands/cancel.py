@@ -60,5 +60,9 @@ def refuse_unknown(wanted: list[int]) -> None:
         known.update(Job.objects.filter(id__in=some).values_list("id", flat=True))
     unknown = [job_id for job_id in wanted if job_id not in known]
     if unknown:
-        others = f"; {counted(len(known), 'other job')} left as they are" if known else ""
+        others = (
+            f"; {counted(len(known), 'other job')} left as {'it is' if len(known) == 1 else 'they are'}"
+            if known
+            else ""
+        )
         raise CommandError(f"there is no job {ranges(unknown)}{others}", returncode=EXIT_FAILED)

@@ -45,7 +45,7 @@ exit status: 0 shown; 3 broker or database does not answer (what the other one k
             self.say_json(view)
         else:
             screen.print(draw(view))
-        return EXIT_AWAY if view["broker"] else 0
+        return 0 if view["broker_error"] is None else EXIT_AWAY
 
 
 def live(viewer: Viewer, screen: Console) -> int:
