@@ -111,6 +111,8 @@ class Job(models.Model):
             models.Index(fields=("finished_at",), name="job_finished", condition=Q(finished_at__isnull=False)),
             models.Index(fields=("state", "-id"), name="job_by_state"),
             models.Index(fields=("type", "-id"), name="job_by_type"),
+            # A GPU and a priority together leave too few of the newest jobs to be found by going down the list.
+            models.Index(fields=("gpu", "priority", "-id"), name="job_by_gpu", condition=Q(gpu__isnull=False)),
             # What people filter by and most jobs do not have: nearly free, and a rare one is found at once.
             models.Index(fields=("reason", "-id"), name="job_by_reason", condition=~Q(reason="")),
             models.Index(fields=("source", "-id"), name="job_by_source", condition=~Q(source=Source.GENERATOR)),

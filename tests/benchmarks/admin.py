@@ -38,6 +38,8 @@ PAGES = {
     "list, a common reason": (150, f"{JOBS}?reason__exact=injected_error"),
     "list, a rare source": (150, f"{JOBS}?source__exact=admin"),
     "list, failed on one GPU, critical": (150, f"{JOBS}?state__exact=failed&gpu=3&priority__exact=critical"),
+    "list, succeeded on one GPU, critical": (150, f"{JOBS}?state__exact=succeeded&gpu=3&priority__exact=critical"),
+    "list, one GPU, critical, a type": (150, f"{JOBS}?gpu=3&priority__exact=critical&type=sleep"),
     "list, cancelled, of a rare type and source": (
         150,
         f"{JOBS}?state__exact=cancelled&type=fault_injection&source__exact=api",
