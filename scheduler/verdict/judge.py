@@ -155,7 +155,11 @@ def _by_job(verdict: Verdict, events: Iterable[Event], seen: Attempts, now: floa
         for breach in _against_witness(verdict, story, seen, now):
             verdict.add(breach)
         _recoveries(verdict, story)
+    last_removed = log.last_removed_job()
     for (job, attempt, gpu), told in seen.items():
+        if job <= last_removed and not log.is_there(job):
+            # Removed with its events; that it was no other hand, the counts tell.
+            continue
         if (told.started or told.ended) and told.last_at < now - NEWS_SECONDS:
             what = "saw it end" if told.ended else "saw it start"
             verdict.add(Breach("witness_agrees", job, f"GPU {gpu} {what} at attempt {attempt}; the log does not"))
@@ -236,11 +240,14 @@ def _by_time(verdict: Verdict, events: Iterable[Event]) -> None:
 
 
 def _counts(verdict: Verdict) -> None:
-    counted, kept = log.row_counts(), log.live_counts()
-    verdict.counts = Counter(counted)
+    there, removed, kept = log.row_counts(), log.removed_counts(), log.live_counts()
+    verdict.counts = Counter(there)
+    counted = Counter(there) + Counter(removed)
     for state in _STATES:
         if counted.get(state, 0) != kept.get(state, 0):
-            words = f"{counted.get(state, 0)} jobs are {state}; the live count says {kept.get(state, 0)}"
+            words = (
+                f"{counted.get(state, 0)} jobs are {state} or removed as such; the live count says {kept.get(state, 0)}"
+            )
             verdict.add(Breach("counts_add_up", 0, words))
     if kept.get("submitted", 0) != sum(counted.values()):
         words = f"{kept.get('submitted', 0)} were submitted; there are {sum(counted.values())}"

@@ -114,6 +114,25 @@ def live_counts() -> dict[str, int]:
     return {word: int(n) for word, n in _rows("SELECT word, SUM(n) FROM scheduler_tally GROUP BY word")}
 
 
+def removed_counts() -> dict[str, int]:
+    """What retention removed, by the state in which each job had ended, from its checkpoints."""
+    (row,) = _rows(
+        "SELECT COALESCE(SUM(succeeded), 0), COALESCE(SUM(failed), 0), COALESCE(SUM(cancelled), 0)"
+        " FROM scheduler_checkpoint"
+    )
+    return dict(zip(("succeeded", "failed", "cancelled"), map(int, row), strict=True))
+
+
+def last_removed_job() -> int:
+    """The highest id that retention removed; 0 if it removed none."""
+    ((last,),) = _rows("SELECT COALESCE(MAX(job), 0) FROM scheduler_checkpoint")
+    return int(last)
+
+
+def is_there(job: int) -> bool:
+    return any(_rows("SELECT 1 FROM scheduler_job WHERE id = %s", job))
+
+
 def first_job_since(at: datetime) -> int:
     """The lowest id of the jobs submitted at or after `at`; beyond every id if there is none."""
     (found,) = next(iter(_rows("SELECT MIN(id) FROM scheduler_job WHERE submitted_at >= %s", at)))
