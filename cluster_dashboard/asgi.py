@@ -12,19 +12,9 @@ http = get_asgi_application()
 from channels.auth import AuthMiddlewareStack  # noqa: E402 (needs Django's apps loaded)
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E402
-from django.core.signals import request_finished  # noqa: E402
-from django.db import connections  # noqa: E402
 from django.urls import path  # noqa: E402
 
 from cluster_dashboard.live.consumers import LiveConsumer  # noqa: E402
-
-
-def _close_connections(**_: object) -> None:
-    """Each request runs in a thread of its own here: a connection kept for the next one would be kept for nobody."""
-    connections.close_all()
-
-
-request_finished.connect(_close_connections)
 
 application = ProtocolTypeRouter(
     {

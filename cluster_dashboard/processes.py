@@ -11,6 +11,8 @@ from enum import StrEnum
 from typing import Final
 
 from django.conf import settings
+from django.core.signals import request_finished
+from django.db import connections
 from setproctitle import setproctitle
 
 from cluster_dashboard import broker
@@ -164,6 +166,8 @@ def _gpu(process: Process) -> None:
 def _web(_process: Process) -> None:
     import uvicorn  # noqa: PLC0415
 
+    # Each request runs in a thread of its own here: a connection kept for the next one would be kept for nobody.
+    request_finished.connect(_close_connections)
     # uvicorn raises the signal that stopped it once more when it is done: that must end in a clean exit.
     signal.signal(signal.SIGTERM, lambda *_: exit_cleanly())
     config = uvicorn.Config(
@@ -177,6 +181,10 @@ def _web(_process: Process) -> None:
         server_header=False,
     )
     uvicorn.Server(config).run()
+
+
+def _close_connections(**_: object) -> None:
+    connections.close_all()
 
 
 def exit_cleanly() -> None:

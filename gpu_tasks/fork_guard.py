@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from threading import Lock
 
 from django.db import connection
@@ -17,8 +18,10 @@ from django.db import connection
 _in_use = Lock()
 
 
+@cache
 def install() -> None:
-    """Once for each process that forks and has a thread with a database connection."""
+    """For a process that forks and has a thread with a database connection. A second call changes nothing: a lock
+    that every fork takes twice is never free."""
     os.register_at_fork(before=_in_use.acquire, after_in_parent=_in_use.release, after_in_child=_in_use.release)
 
 
