@@ -65,7 +65,7 @@ class Cluster:
         self._terminal: int | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._sessions: list[int] = []
-        self.api: Api
+        self._api: Api | None = None
 
     # --- start and stop
 
@@ -73,11 +73,16 @@ class Cluster:
     def url(self) -> str:
         return f"http://localhost:{self.web_port}"
 
+    @property
+    def api(self) -> Api:
+        assert self._api is not None, "it is not ready yet, or stopped"
+        return self._api
+
     def start(self) -> None:
         """Until everything is ready."""
         self.launch()
         self.wait_for_output("cluster is ready", READY_SECONDS)
-        self.api = Api(self.url, self.secret("API_TOKEN"))
+        self._api = Api(self.url, self.secret("API_TOKEN"))
 
     def launch(self) -> None:
         """In front of a terminal, of which only the keyboard is used: the output goes to a file."""
@@ -108,14 +113,14 @@ class Cluster:
     def stop(self, how: signal.Signals = signal.SIGTERM, *, seconds: float = STOP_SECONDS) -> int:
         """Gives the exit code."""
         assert self._process is not None
-        self.api.close()
+        self._close_api()
         self._process.send_signal(how)
         return self.wait_for_end(seconds)
 
     def press_ctrl_c(self) -> int:
         """As the keyboard does it: the terminal sends SIGINT to whatever runs in front. Gives the exit code."""
         assert self._terminal is not None
-        self.api.close()
+        self._close_api()
         os.write(self._terminal, b"\x03")
         return self.wait_for_end(STOP_SECONDS)
 
@@ -127,6 +132,11 @@ class Cluster:
         )
         self._close_terminal()
         return process.returncode
+
+    def _close_api(self) -> None:
+        if self._api is not None:
+            self._api.close()
+            self._api = None
 
     def _close_terminal(self) -> None:
         if self._terminal is not None:
@@ -170,8 +180,7 @@ class Cluster:
         if process is not None:
             process.wait(5)
         self._close_terminal()
-        if hasattr(self, "api"):
-            self.api.close()
+        self._close_api()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     # --- looking at it
@@ -235,7 +244,7 @@ class Cluster:
     def kill_everything(self) -> None:
         """As a machine that loses its power: guardian and supervisor first, so that nobody brings anything back."""
         assert self._process is not None
-        self.api.close()
+        self._close_api()
         for pid in (self._process.pid, self.pid("up")):
             os.kill(pid, signal.SIGKILL)
         self._process.wait(5)

@@ -18,7 +18,7 @@ def generated(cluster: Cluster) -> int:
 
 @pytest.mark.parametrize("role", ["scheduler", "beat", "web", "flower", "broker"])
 def test_jobs_go_on_when_a_process_is_killed(cluster: Cluster, role: str) -> None:
-    running = cluster.api.submit_one(params={"seconds": 4})
+    running = cluster.api.submit_one(params={"seconds": 2.5})
     cluster.api.wait_for_job(running, "running")
     waiting = cluster.api.submit(count=10, params={"seconds": 0.1})
 

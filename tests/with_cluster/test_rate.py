@@ -30,14 +30,14 @@ def test_raised_rate_acts_at_once_even_from_the_lowest(cluster: Cluster) -> None
 
 
 def test_arrivals_fit_the_rate(cluster: Cluster) -> None:
-    cluster.api.change_control(rate_per_minute=3000, paused=False)
+    cluster.api.change_control(rate_per_minute=6000, paused=False)
     begin = datetime.now(UTC)
     before = arrivals(cluster)
 
     wait_until(lambda: arrivals(cluster) >= before + 400, 20, lambda: f"{arrivals(cluster) - before}\n{cluster.tail()}")
 
     newest = datetime.fromisoformat(f"{cluster.query('SELECT MAX(submitted_at) FROM scheduler_job')[0][0]}+00:00")
-    expected = (newest - begin).total_seconds() * 3000 / 60
+    expected = (newest - begin).total_seconds() * 6000 / 60
     # Five standard deviations of a Poisson process.
     assert arrivals(cluster) - before == pytest.approx(expected, abs=5 * expected**0.5)
 

@@ -26,7 +26,7 @@ def cluster() -> Iterator[Cluster]:
 @pytest.mark.parametrize("stop", STOPS.values(), ids=STOPS.keys())
 def test_jobs_go_back_at_a_stop_and_end_after_the_next_start(cluster: Cluster, stop: Callable[[Cluster], int]) -> None:
     ended_before = cluster.api.wait_for_job(cluster.api.submit_one())
-    running = cluster.api.submit(count=2, params={"seconds": 6})
+    running = cluster.api.submit(count=2, params={"seconds": 5})
     for job_id in running:
         cluster.api.wait_for_job(job_id, "running")
     waiting = [cluster.api.submit_one(priority=priority) for priority in ("low", "critical")]
@@ -80,15 +80,18 @@ def test_controls_and_secrets_outlive_a_restart(cluster: Cluster) -> None:
     assert cluster.secret("API_TOKEN") == token
 
 
-def test_stop_while_it_starts_leaves_nothing(cluster: Cluster) -> None:
-    cluster.stop()
-    cluster.launch()
-    cluster.wait_for_output("ready role=broker")
+def test_stop_while_it_starts_leaves_nothing() -> None:
+    starting = Cluster()
+    try:
+        starting.launch()
+        starting.wait_for_output("ready role=broker")
 
-    exit_code = cluster.stop()
+        exit_code = starting.stop()
 
-    assert exit_code == 0, cluster.tail()
-    assert cluster.processes() == []
+        assert exit_code == 0, starting.tail()
+        assert starting.processes() == []
+    finally:
+        starting.clean_up()
 
 
 @pytest.mark.parametrize(
