@@ -92,6 +92,7 @@ class ConsoleCommand(BaseCommand):
 
     def say(self, text: str) -> None:
         self.stdout.write(f"{text}\n")
+        self.stdout.flush()  # ids are seen before the wait, in a pipe too
 
     def say_json(self, values: Any) -> None:
         """In ASCII: what is not stands escaped, and cannot act on a terminal either."""
