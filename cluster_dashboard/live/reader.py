@@ -82,7 +82,7 @@ class Reader:
             events = read_events(before)
             now = database_now().timestamp()
             samples = read_samples(self._redis, list({event.gpu for event in events if event.gpu is not None}), 0)
-            window = Window(newest_event=before)
+            window = Window(newest_event=before, before=before)
             for minute, state, reason, n in outcomes_by_minute(before=events[0].at if events else now):
                 window.count_outcome(minute, state, reason, n)
             replay(window, events, samples, now)

@@ -32,6 +32,8 @@ class Window:
     """Seen events are kept by id, since every read goes over the newest ones again."""
 
     newest_event: int = 0
+    #: Events up to this one were counted before the window opened; going over them again must not count them twice.
+    before: int = 0
     _seen: set[int] = field(default_factory=set)
     _seen_order: deque[int] = field(default_factory=deque)
     _spans: dict[tuple[int, int], Span] = field(default_factory=dict)
@@ -44,7 +46,7 @@ class Window:
 
     def add(self, events: list[Happened]) -> None:
         for event in events:
-            if event.id not in self._seen:
+            if event.id > self.before and event.id not in self._seen:
                 self._seen.add(event.id)
                 self._seen_order.append(event.id)
                 self._add(event)

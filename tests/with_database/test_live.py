@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 
 import pytest
+from django.db.models import F
 
 from cluster_dashboard.live.reader import Reader
 from cluster_dashboard.live.window import SPANS_MAXIMUM
 from gpu_tasks.pulse import samples_key
 from scheduler import lifecycle
 from scheduler.liveness import Beat, write_beat
-from scheduler.models import ClusterEvent, Gpu
+from scheduler.models import ClusterEvent, Gpu, Job, JobEvent
 from scheduler.states import JobState, Reason
 from tests.build import ended, queued, running, submit
 
@@ -187,6 +189,20 @@ def test_a_new_web_process_shows_the_last_minutes(redis):
     assert snapshot(reader)["kpi"]["ended_last_hour"] == 1
     lengths = {len(values) for values in history["series"].values()}
     assert len(lengths) == 1
+
+
+def test_what_a_new_web_process_found_already_counted_is_not_counted_again(redis):
+    for _ in range(3):
+        ended(JobState.SUCCEEDED)
+    long_ago = timedelta(minutes=20)
+    JobEvent.objects.update(at=F("at") - long_ago)
+    Job.objects.update(finished_at=F("finished_at") - long_ago)
+
+    reader = Reader(redis)
+
+    assert snapshot(reader)["kpi"]["ended_last_hour"] == 3
+    ended(JobState.SUCCEEDED)
+    assert snapshot(reader)["kpi"]["ended_last_hour"] == 4
 
 
 def test_what_waits_is_shown_in_the_order_of_its_start(reader):
