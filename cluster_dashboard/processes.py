@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from types import FrameType
 from typing import Final
 
 from django.conf import settings
@@ -166,6 +167,8 @@ def _gpu(process: Process) -> None:
 def _web(_process: Process) -> None:
     import uvicorn  # noqa: PLC0415
 
+    from cluster_dashboard.api.follow import end_streams  # noqa: PLC0415
+
     # Each request runs in a thread of its own here: a connection kept for the next one would be kept for nobody.
     request_finished.connect(_close_connections)
     # uvicorn raises the signal that stopped it once more when it is done: that must end in a clean exit.
@@ -180,7 +183,13 @@ def _web(_process: Process) -> None:
         timeout_graceful_shutdown=3,
         server_header=False,
     )
-    uvicorn.Server(config).run()
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            end_streams()
+            super().handle_exit(sig, frame)
+
+    Server(config).run()
 
 
 def _close_connections(**_: object) -> None:

@@ -80,6 +80,7 @@ class Watch:
         self._changed = asyncio.Condition()
         self._wanted = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._ending = False
         # One thread, so that the database connection is always the same one.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="follow")
 
@@ -91,11 +92,14 @@ class Watch:
         try:
             while (left := ends_at - asyncio.get_running_loop().time()) > 0:
                 try:
-                    last = await asyncio.wait_for(self._next(job_id, last), min(left, BEAT_SECONDS))
+                    found = await asyncio.wait_for(self._next(job_id, last), min(left, BEAT_SECONDS))
                 except TimeoutError:
                     yield None
-                else:
-                    yield last
+                    continue
+                if found is None:
+                    return
+                last = found
+                yield found
         finally:
             self._leave(job_id)
 
@@ -103,10 +107,16 @@ class Watch:
         """The job as JSON; None where it cannot be read: a client comes back, and finds out more."""
         return await self._in_thread(_read_detail, job_id)
 
-    async def _next(self, job_id: int, last: Seen | None) -> Seen:
+    async def end(self) -> None:
+        """Ends every stream."""
         async with self._changed:
-            await self._changed.wait_for(lambda: self._seen.get(job_id, last) != last)
-            return self._seen[job_id]
+            self._ending = True
+            self._changed.notify_all()
+
+    async def _next(self, job_id: int, last: Seen | None) -> Seen | None:
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._ending or self._seen.get(job_id, last) != last)
+            return None if self._ending else self._seen[job_id]
 
     def _enter(self, job_id: int) -> None:
         self._followers[job_id] += 1
@@ -157,6 +167,13 @@ def _watch() -> Watch:
     if loop not in _watches:
         _watches[loop] = Watch()
     return _watches[loop]
+
+
+def end_streams() -> None:
+    """The process is to stop: without this its streams hold it up until they are cut off. Safe in a signal handler."""
+    for loop, watch in list(_watches.items()):
+        if loop.is_running():
+            asyncio.run_coroutine_threadsafe(watch.end(), loop)
 
 
 def _read(job_ids: list[int]) -> dict[int, Seen]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
 from asgiref.testing import ApplicationCommunicator
-from django.db import OperationalError, connection
+from django.core.signals import request_finished
+from django.db import OperationalError, connection, connections
 from django.utils.http import urlencode
 from redis import Redis
 
@@ -314,6 +316,18 @@ def test_progress_is_that_of_this_attempt(api: Api, redis: Redis, valkey_server:
 # --- following ------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def web_process() -> Iterator[None]:
+    """As there: each request has a thread of its own, whose connections end with it."""
+
+    def close(**_: object) -> None:
+        connections.close_all()
+
+    request_finished.connect(close)
+    yield
+    request_finished.disconnect(close)
+
+
 class Stream(ApplicationCommunicator):
     """GET /api/jobs/ID/events as a browser opens it, in the words of ASGI."""
 
@@ -360,6 +374,7 @@ async def in_thread(function: Any, *args: Any, **options: Any) -> Any:
     return await asyncio.get_running_loop().run_in_executor(None, call)
 
 
+@pytest.mark.usefixtures("web_process")
 def test_follower_sees_each_move_and_the_stream_ends_with_the_job() -> None:
     job = running()
 
@@ -385,6 +400,7 @@ def test_follower_sees_each_move_and_the_stream_ends_with_the_job() -> None:
     assert end is None
 
 
+@pytest.mark.usefixtures("web_process")
 def test_follower_sees_progress(redis: Redis, valkey_server: Any, settings: Any) -> None:
     settings.REDIS_URL = valkey_server.url
     job = running(gpu=1)
@@ -405,6 +421,7 @@ def test_follower_sees_progress(redis: Redis, valkey_server: Any, settings: Any)
     assert (first[1]["progress"], second) == (None, ("progress", {"progress": 0.5}))
 
 
+@pytest.mark.usefixtures("web_process")
 def test_streams_last_while_the_database_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     job = running()
     read, calls = follow._read, []
@@ -432,6 +449,23 @@ def test_streams_last_while_the_database_is_away(monkeypatch: pytest.MonkeyPatch
     assert len(calls) > 2
 
 
+@pytest.mark.usefixtures("web_process")
+def test_streams_end_with_the_process() -> None:
+    job = running()
+
+    async def watch() -> Any:
+        stream = Stream(job.id)
+        await stream.open()
+        await stream.event()
+        follow.end_streams()
+        last = await stream.event()
+        await stream.end()
+        return last
+
+    assert async_to_sync(watch)() is None
+
+
+@pytest.mark.usefixtures("web_process")
 def test_browser_that_comes_back_to_an_ended_job_is_told_to_stay_away() -> None:
     job = ended(JobState.SUCCEEDED)
 

@@ -13,8 +13,7 @@ from django.test import Client
 from scheduler.states import PRESETS
 from tests.build import queued
 
-# As in the running process, the connection is closed after each request: that would end a test in one transaction.
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
