@@ -1,6 +1,6 @@
 # Everything a newcomer types. Each target sets up what it needs.
 .DEFAULT_GOAL := help
-.PHONY: help run test lint gpu requirements
+.PHONY: help run test lint bench gpu requirements
 SHELL := /bin/sh
 
 # The first Python that really runs and can read requirements/bootstrap.py: a shim on PATH may do neither.
@@ -27,6 +27,10 @@ lint: ## Style, types and the direction of imports
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+
+bench: ## Speed beside bare Celery, as ratios in one run; writes tests/benchmarks/results
+	@($(call BOOTSTRAP,base test))
+	@exec .venv/bin/python -m tests.benchmarks.protocol
 
 gpu: ## What a GPU host needs on top (CuPy): before `GPU_BACKEND=nvml make run`
 	@($(call BOOTSTRAP,base gpu))

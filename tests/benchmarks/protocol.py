@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,8 @@ def _bare_worker(number: int, state: Path) -> subprocess.Popen[bytes]:
             *flags,
         ],
         cwd=ROOT,
-        env={**os.environ, "C_FORCE_ROOT": "1"},
+        # Without Django: bare Celery is what it says, and our guard does not stand before it.
+        env={**{k: v for k, v in os.environ.items() if k != "DJANGO_SETTINGS_MODULE"}, "C_FORCE_ROOT": "1"},
         stdout=(state / f"bare-{number}.txt").open("w"),
         stderr=subprocess.STDOUT,
     )
@@ -132,15 +134,21 @@ def _our_drain() -> float:
     return DRAIN_JOBS / (finished - started).total_seconds()
 
 
+@cache
+def _client() -> Any:
+    from scheduler.redis_client import connect
+
+    return connect()
+
+
 def _submit(count: int) -> list[int]:
     from scheduler import hints, lifecycle
     from scheduler.admission import job_requests
-    from scheduler.redis_client import connect
     from scheduler.states import Source
 
     requests = job_requests(type="sleep", params={"seconds": 0}, source=Source.API, count=count)
     jobs = lifecycle.submit(requests)
-    hints.send_soon(jobs, connect())
+    hints.send_soon(jobs, _client())
     return [job.id for job in jobs]
 
 
