@@ -125,9 +125,9 @@ def up(settled: Up) -> Iterator[Up]:
     settled.stop_by_force()
 
 
-def refused(up: Up, **changes: object) -> subprocess.CompletedProcess[str]:
+def refused(up: Up, *options: str, **changes: object) -> subprocess.CompletedProcess[str]:
     environ = up.environ | {name: str(value) for name, value in changes.items()}
-    command = [sys.executable, "manage.py", "up"]
+    command = [sys.executable, "manage.py", "up", *options]
     return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=30, check=False)
 
 
@@ -232,3 +232,11 @@ def test_a_value_that_does_not_work_is_named_and_its_password_is_not(settled, va
     assert first.stderr.startswith(f"{variable}: ")
     assert "secret" not in first.stderr
     assert "Traceback" not in first.stderr
+
+
+def test_a_workload_that_is_not_there_is_named(settled):
+    ended = refused(settled, "--config", "/no/such/workload.toml")
+
+    assert ended.returncode != 0
+    assert "/no/such/workload.toml" in ended.stderr
+    assert "Traceback" not in ended.stderr
