@@ -38,5 +38,5 @@ gpu: ## What a GPU host needs on top (CuPy): before `GPU_BACKEND=nvml make run`
 requirements: ## Pin again what requirements/*.in ask for
 	@($(call BOOTSTRAP,base test))
 	@cd requirements && for name in base test gpu uv; do \
-		../.venv/bin/pip-compile -q --generate-hashes --strip-extras --no-emit-index-url --no-emit-find-links \
-			--no-emit-trusted-host --no-header --allow-unsafe "$$name.in" -o "$$name.txt" || exit 1; done
+		../.venv/bin/pip-compile -q --generate-hashes --strip-extras --no-emit-options \
+			--no-header --allow-unsafe "$$name.in" -o "$$name.txt" || exit 1; done
