@@ -31,9 +31,10 @@ def quiet_cluster(running_cluster: Cluster) -> Cluster:
     return running_cluster
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def ended_job(quiet_cluster: Cluster) -> Job:
-    job_id = quiet_cluster.api.submit_one(params={"seconds": 1}, name="an-ended-job")
+    """The newest of all: tests in any order find it on the first page of the list, and on the live page."""
+    job_id = quiet_cluster.api.submit_one(params={"seconds": 0.1})
     return quiet_cluster.api.wait_for_job(job_id)
 
 
@@ -100,10 +101,10 @@ def test_navigation_leads_to_the_list(cluster_page: Page, ended_job: Job) -> Non
 
 
 def test_name_on_the_live_page_leads_to_the_job(cluster_page: Page, ended_job: Job) -> None:
-    cluster_page.locator("#finished").get_by_role("link", name="an-ended-job").click()
+    cluster_page.locator("#finished").get_by_role("link", name=ended_job["name"]).click()
 
     expect(cluster_page).to_have_url(re.compile(f"/jobs/{ended_job['id']}$"))
-    expect(cluster_page.locator("#job-name")).to_have_text("an-ended-job")
+    expect(cluster_page.locator("#job-name")).to_have_text(ended_job["name"])
 
 
 # --- the list -------------------------------------------------------------------------------------
@@ -117,14 +118,14 @@ def test_filter_stands_in_the_address_and_survives_reload_and_back(
     page.get_by_label("State").select_option("failed")
 
     expect(page).to_have_url(re.compile(r"/jobs\?state=failed$"))
-    expect(page.get_by_role("link", name="an-ended-job")).to_have_count(0)
+    expect(page.get_by_role("link", name=ended_job["name"])).to_have_count(0)
     expect(page.get_by_role("link", name="a-poison")).to_be_visible()
     page.reload()
     expect(page.get_by_label("State")).to_have_value("failed")
     expect(page.get_by_role("link", name="a-poison")).to_be_visible()
     page.go_back()
     expect(page.get_by_label("State")).to_have_value("")
-    expect(page.get_by_role("link", name="an-ended-job")).to_be_visible()
+    expect(page.get_by_role("link", name=ended_job["name"])).to_be_visible()
 
 
 def test_time_is_chosen_in_the_readers_zone_and_asked_for_in_utc(page: Page, ended_job: Job) -> None:
@@ -135,20 +136,20 @@ def test_time_is_chosen_in_the_readers_zone_and_asked_for_in_utc(page: Page, end
     expect(page).to_have_url(re.compile(r"since=2099-01-3\dT\d\d%3A\d\d%3A00.000Z"))
     expect(page.locator("#jobs-empty")).to_have_text("No job fits these filters.")
     page.get_by_role("button", name="Clear").click()
-    expect(page.get_by_role("link", name="an-ended-job")).to_be_visible()
+    expect(page.get_by_role("link", name=ended_job["name"])).to_be_visible()
 
 
 def test_number_leads_to_the_job_and_a_name_filters(page: Page, ended_job: Job) -> None:
     open_page(page, "/jobs")
     find = page.get_by_label("Number or whole name")
 
-    find.fill("an-ended-job")
+    find.fill(ended_job["name"])
     find.press("Enter")
     expect(page.locator("#jobs tr")).to_have_count(1)
     find.fill(str(ended_job["id"]))
     find.press("Enter")
 
-    expect(page.locator("#job-name")).to_have_text("an-ended-job")
+    expect(page.locator("#job-name")).to_have_text(ended_job["name"])
 
 
 def test_wrong_filter_in_the_address_is_said(page: Page) -> None:
@@ -241,7 +242,7 @@ def test_staff_runs_a_job_again(staff_page: Page, ended_job: Job) -> None:
     staff_page.get_by_role("button", name="Run again").click()
     staff_page.get_by_role("link", name=re.compile(r"^job \d+$")).click()
 
-    expect(staff_page.locator("#job-name")).not_to_have_text("an-ended-job")
+    expect(staff_page.locator("#job-name")).not_to_have_text(ended_job["name"])
     expect(staff_page.locator("#params")).to_contain_text("seconds")
     expect(staff_page.locator("#job-state")).to_have_text("succeeded", timeout=SOON_MS)
 
