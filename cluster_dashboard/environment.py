@@ -10,6 +10,7 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from scheduler.configuration import EnvironmentInvalid
+from scheduler.remedies import Remedy
 from scheduler.states import RATE_MAXIMUM, RATE_MINIMUM
 
 
@@ -47,6 +48,7 @@ ACCEPTED: Final = {
     "PUBLIC_READ": "true or false",
     "ALLOWED_HOSTS": "host names, separated by commas",
     "CONTROLS_PER_MINUTE": "a number, 1 to 100000",
+    "REMEDIES_OFF": "names of scheduler/remedies.py, separated by commas; for tests only",
 }
 
 _CLASS_PATH: Final = r"[A-Za-z_][\w.]*:[A-Za-z_]\w*"
@@ -61,6 +63,16 @@ def _scheme(*accepted: str) -> AfterValidator:
         return url
 
     return AfterValidator(check)
+
+
+def _remedies(names: str) -> str:
+    for name in split_names(names):
+        Remedy(name)
+    return names
+
+
+def split_names(value: str) -> frozenset[str]:
+    return frozenset(name.strip() for name in value.split(",") if name.strip())
 
 
 class Environment(BaseModel):
@@ -89,6 +101,7 @@ class Environment(BaseModel):
     public_read: bool = True
     allowed_hosts: Annotated[str, Field(min_length=1)] = "localhost,127.0.0.1,[::1]"
     controls_per_minute: Annotated[float, Field(ge=1, le=100_000, allow_inf_nan=False)] = 600.0
+    remedies_off: Annotated[str, AfterValidator(_remedies)] = ""
 
     @field_validator("gpu_backend", "log_format", mode="before")
     @classmethod

@@ -19,6 +19,9 @@ from setproctitle import setproctitle
 from cluster_dashboard import broker
 from cluster_dashboard.environment import EnvironmentInvalid, LogFormat
 from cluster_dashboard.run_files import LockHeld, remove_pid, take_lock, write_pid
+from scheduler.logs import event_logger
+
+log = event_logger(__name__)
 
 #: sysexits.h's "temporary failure": another one is still running, try again later.
 EXIT_LOCKED: Final = 75
@@ -105,6 +108,8 @@ def run(process: Process) -> int:
         os.set_inheritable(lock, True)  # noqa: FBT003
     setproctitle(f"gpu-cluster: {name}")
     name_json_records(name)
+    if settings.REMEDIES_OFF:
+        log.warning("remedies_off", names=", ".join(sorted(settings.REMEDIES_OFF)))
     write_pid(name, pid)
     try:
         entry.start(process)
