@@ -27,11 +27,12 @@ from gpu_tasks.task_events import LateFlush
 from gpu_tasks.warden import PERIOD_SECONDS, Warden
 from gpu_tasks.witness import Witness
 from scheduler import lifecycle
-from scheduler.celery import JOB_QUEUES, app, worker_main
+from scheduler.celery import app, worker_main
 from scheduler.faults import default_failure_rate
 from scheduler.gpu import GpuIdentity
 from scheduler.logs import event_logger
 from scheduler.models import ClusterEvent, Gpu
+from scheduler.queues import PLAIN_QUEUES
 from scheduler.redis_client import connect
 
 log = event_logger(__name__)
@@ -66,7 +67,7 @@ def main(index: int) -> None:
         redis=connect(),
     )
     app.steps["worker"].add(_watch_step(pulse, spool))
-    worker_main(hostname=f"gpu-{index}", queues=JOB_QUEUES, pool="prefork")
+    worker_main(hostname=f"gpu-{index}", queues=PLAIN_QUEUES, pool="prefork")
 
 
 def _register(index: int, boot: str, backend_name: str, identity: GpuIdentity) -> None:
@@ -116,15 +117,15 @@ class CeleryPool:
             select_queues(wanted)
         elif wanted:
             # In order: a queue that is added alone comes last in the order of reading.
-            consumer.call_soon(lambda: [consumer.add_task_queue(queue) for queue in JOB_QUEUES])
+            consumer.call_soon(lambda: [consumer.add_task_queue(queue) for queue in PLAIN_QUEUES])
         else:
-            consumer.call_soon(lambda: [consumer.cancel_task_queue(queue) for queue in JOB_QUEUES])
+            consumer.call_soon(lambda: [consumer.cancel_task_queue(queue) for queue in PLAIN_QUEUES])
 
 
 def select_queues(wanted: bool) -> None:
     """Before the consumer exists: what it will read when it starts."""
     queues = app.amqp.queues
-    for name in JOB_QUEUES:
+    for name in PLAIN_QUEUES:
         if wanted:
             queues.select_add(queues[name])
         else:

@@ -15,14 +15,11 @@ from django.conf import settings
 from kombu import Exchange, Queue
 from kombu.transport import TRANSPORT_ALIASES
 
+from scheduler.queues import PLAIN_QUEUES
 from scheduler.redis_client import KEY_PREFIX
-from scheduler.states import PRIORITY_ORDER
 
 #: The queue of the beat-driven ticks.
 CONTROL_QUEUE: Final = "control"
-
-#: In strict order.
-JOB_QUEUES: Final = tuple(priority.value for priority in PRIORITY_ORDER)
 
 _EXCHANGE: Final = Exchange("gpu-cluster", type="direct")
 
@@ -48,7 +45,9 @@ app.conf.update(
     accept_content=["json"],  # a pickle in the queue is refused, never loaded
     task_ignore_result=True,
     result_backend=None,  # the row is the result; a backend would be a second, weaker truth
-    task_queues=[Queue(name, _EXCHANGE, routing_key=name, max_priority=None) for name in (*JOB_QUEUES, CONTROL_QUEUE)],
+    task_queues=[
+        Queue(name, _EXCHANGE, routing_key=name, max_priority=None) for name in (*PLAIN_QUEUES, CONTROL_QUEUE)
+    ],
     task_default_exchange=_EXCHANGE.name,
     task_default_queue=CONTROL_QUEUE,
     task_default_routing_key=CONTROL_QUEUE,
@@ -109,6 +108,15 @@ app.conf.update(
     beat_max_loop_interval=1,
     imports=["scheduler.ticks"],
 )
+
+
+def job_queue(name: str) -> Queue:
+    """The queue for Celery, which knows only those of `task_queues` by itself: a tier's (scheduler.queues) is made
+    known where it is first sent to or read."""
+    queues = app.amqp.queues
+    if name not in queues:
+        queues.add(Queue(name, _EXCHANGE, routing_key=name))
+    return queues[name]
 
 
 @setup_logging.connect

@@ -10,19 +10,22 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
+from django.db import DatabaseError
 from kombu.exceptions import OperationalError
 from redis import Redis
 from redis.exceptions import RedisError
 
-from scheduler.celery import JOB_QUEUES, app
+from scheduler.celery import app, job_queue
 from scheduler.lifecycle import SubmittedJob
 from scheduler.logs import event_logger
+from scheduler.models import Gpu
+from scheduler.queues import PLAIN_QUEUES, Tiers, queue_name
 from scheduler.redis_client import KEY_PREFIX
-from scheduler.states import Priority
+from scheduler.states import PRIORITY_ORDER, Priority
 
 log = event_logger(__name__)
 
-#: Hints that the relay and the senders keep in one queue at most: Redis stays small under any backlog.
+#: Hints of one priority that the relay and the senders keep in Redis at most: it stays small under any backlog.
 WINDOW: Final = 500
 
 #: Commands in one pipeline to the broker.
@@ -36,7 +39,8 @@ class Hint:
     job_id: int
     attempt: int
     type: str
-    queue: Priority
+    #: A name that scheduler.queues gives.
+    queue: str
 
     @property
     def key(self) -> tuple[int, int]:
@@ -53,6 +57,16 @@ def queue_key(queue: str) -> str:
     return f"{KEY_PREFIX}{queue}"
 
 
+def tiers_key() -> str:
+    """A set: the tiers (GiB) that have queues, for those who count what lies in Redis."""
+    return f"{KEY_PREFIX}tiers"
+
+
+def window(tiers: Tiers) -> int:
+    """Hints for each queue of one priority: each has its share, so that no tier's backlog keeps another's GPUs idle."""
+    return WINDOW // (1 + len(tiers.sizes_gib))
+
+
 def send(hints: Sequence[Hint]) -> None:
     """Publishes the hints in order. Raises kombu's OperationalError or a RedisError if the broker is away."""
     with app.amqp.producer_pool.acquire(block=True, timeout=5) as producer, _batch(producer):
@@ -61,7 +75,7 @@ def send(hints: Sequence[Hint]) -> None:
                 task_name(hint.type),
                 args=[hint.job_id, hint.attempt],
                 task_id=f"{hint.job_id}-{hint.attempt}",
-                queue=hint.queue.value,
+                queue=job_queue(hint.queue).name,
                 producer=producer,
                 retry=False,
                 ignore_result=True,
@@ -86,32 +100,60 @@ def _batch(producer: Any) -> AbstractContextManager[Any]:
     return batch
 
 
-def waiting(client: Redis) -> dict[Priority, set[tuple[int, int]]]:
-    """(job, attempt) of every hint that lies in a queue now."""
+def waiting(client: Redis, queues: Sequence[str] = PLAIN_QUEUES) -> dict[str, set[tuple[int, int]]]:
+    """(job, attempt) of every hint that lies in one of the queues now."""
     pipe = client.pipeline(transaction=False)
-    for queue in JOB_QUEUES:
+    for queue in queues:
         pipe.lrange(queue_key(queue), 0, -1)
     return {
-        Priority(queue): {(int(found[1]), int(found[2])) for item in items if (found := _TASK_ID.search(item))}
-        for queue, items in zip(JOB_QUEUES, pipe.execute(), strict=True)
+        queue: {(int(found[1]), int(found[2])) for item in items if (found := _TASK_ID.search(item))}
+        for queue, items in zip(queues, pipe.execute(), strict=True)
     }
 
 
 def lengths(client: Redis) -> dict[Priority, int]:
+    """How many hints of each priority lie in Redis, over all tiers."""
+    tiers = [None, *map(int, client.smembers(tiers_key()))]
+    found = _lengths(client, [queue_name(priority, tier) for priority in PRIORITY_ORDER for tier in tiers])
+    return {priority: sum(found[queue_name(priority, tier)] for tier in tiers) for priority in PRIORITY_ORDER}
+
+
+def _lengths(client: Redis, queues: Sequence[str]) -> dict[str, int]:
     pipe = client.pipeline(transaction=False)
-    for queue in JOB_QUEUES:
+    for queue in queues:
         pipe.llen(queue_key(queue))
-    return {Priority(queue): int(length) for queue, length in zip(JOB_QUEUES, pipe.execute(), strict=True)}
+    return dict(zip(queues, map(int, pipe.execute()), strict=True))
 
 
-def send_soon(jobs: Iterable[SubmittedJob], client: Redis) -> None:
+def keep_tiers(client: Redis, tiers: Tiers) -> None:
+    """Notes the tiers. What lies in the queues of a tier that is no more is removed: nobody reads them, and the
+    relay sends the jobs' hints to where they belong now."""
+    noted, wanted = set(map(int, client.smembers(tiers_key()))), set(tiers.sizes_gib)
+    if gone := noted - wanted:
+        client.delete(*(queue_key(queue_name(priority, tier)) for priority in PRIORITY_ORDER for tier in gone))
+        client.srem(tiers_key(), *gone)
+    if new := wanted - noted:
+        client.sadd(tiers_key(), *new)
+
+
+def send_soon(jobs: Sequence[SubmittedJob], client: Redis) -> None:
     """After commit: hints for new jobs, in a thread, as far as the windows have room.
 
-    Never waits and never fails: what is not sent here the relay finds.
+    Never waits for the broker and never fails: what is not sent here the relay finds.
     """
-    hints = [Hint(job_id=job.id, attempt=1, type=job.type, queue=job.priority) for job in jobs]
-    if _sender().pending < _Sender.PENDING_MAXIMUM:
-        _sender().submit(hints[: WINDOW * len(JOB_QUEUES)], client)
+    if not jobs or _sender().pending >= _Sender.PENDING_MAXIMUM:
+        return
+    try:
+        tiers = Gpu.objects.tiers()
+    except DatabaseError as error:
+        log.info("hints_left_to_relay", hints=len(jobs), error=error)
+        return
+    _sender().submit(_first_hints(jobs[: WINDOW * len(PRIORITY_ORDER)], tiers), client, window(tiers))
+
+
+def _first_hints(jobs: Iterable[SubmittedJob], tiers: Tiers) -> list[Hint]:
+    queued = [(job, tiers.queue_of(job.priority, job.gpu_memory_mib)) for job in jobs]
+    return [Hint(job_id=job.id, attempt=1, type=job.type, queue=queue) for job, queue in queued if queue is not None]
 
 
 class _Sender:
@@ -123,16 +165,17 @@ class _Sender:
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hints")
         self.pending = 0
 
-    def submit(self, hints: list[Hint], client: Redis) -> None:
+    def submit(self, hints: list[Hint], client: Redis, window: int) -> None:
         self.pending += 1
-        self._pool.submit(self._send, hints, client).add_done_callback(self._done)
+        self._pool.submit(self._send, hints, client, window).add_done_callback(self._done)
 
     def _done(self, _: Any) -> None:
         self.pending -= 1
 
-    def _send(self, hints: list[Hint], client: Redis) -> None:
+    def _send(self, hints: list[Hint], client: Redis, window: int = WINDOW) -> None:
         try:
-            room = {queue: max(0, WINDOW - length) for queue, length in lengths(client).items()}
+            lying = _lengths(client, list({hint.queue for hint in hints}))
+            room = {queue: max(0, window - length) for queue, length in lying.items()}
             fitting = []
             for hint in hints:
                 if room[hint.queue] > 0:

@@ -68,6 +68,7 @@ class SubmittedJob:
     id: int
     type: str
     priority: Priority
+    gpu_memory_mib: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +139,10 @@ def submit_chunk(requests: Sequence[JobRequest], *, name_seed: int) -> list[Subm
         for word in (JobState.QUEUED, EventKind.SUBMITTED):
             counts[request.priority, word] = counts.get((request.priority, word), 0) + 1
     _count(SHARED_SHARD, ((priority, word, n) for (priority, word), n in counts.items()))
-    return [SubmittedJob(id=job.id, type=job.type, priority=Priority(job.priority)) for job in jobs]
+    return [
+        SubmittedJob(id=job.id, type=job.type, priority=Priority(job.priority), gpu_memory_mib=job.gpu_memory_mib)
+        for job in jobs
+    ]
 
 
 def _new_job(job_id: int, request: JobRequest, now: datetime, name_seed: int) -> Job:

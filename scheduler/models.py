@@ -9,6 +9,7 @@ from django.db.models import Max, Min, Q, QuerySet, Sum
 from django.db.models.functions import Now
 
 from scheduler.faults import FaultProfile
+from scheduler.queues import JobQueue, Tiers, tiers_of
 from scheduler.states import TERMINAL_STATES, EventKind, JobState, Preset, Priority, Reason, Source
 
 
@@ -34,6 +35,13 @@ class JobQuerySet(QuerySet["Job"]):
 
     def due(self) -> JobQuerySet:
         return self.queued().filter(not_before__lte=Now())
+
+    def of_queue(self, queue: JobQueue) -> JobQuerySet:
+        """By priority and, where GPUs differ, by the memory that they need."""
+        jobs = self.filter(priority=queue.priority)
+        if queue.above_mib is not None:
+            jobs = jobs.filter(gpu_memory_mib__gt=queue.above_mib)
+        return jobs if queue.up_to_mib is None else jobs.filter(gpu_memory_mib__lte=queue.up_to_mib)
 
     def newest_first(self) -> JobQuerySet:
         return self.order_by("-id")
@@ -165,6 +173,12 @@ class Allocation(models.Model):
     attempt = models.IntegerField()
 
 
+class GpuQuerySet(QuerySet["Gpu"]):
+    def tiers(self) -> Tiers:
+        """By the memory of every GPU that was ever registered: one that is away for a while keeps its queues."""
+        return tiers_of(self.values_list("memory_total_mib", flat=True))
+
+
 class Gpu(models.Model):
     """What is known of a GPU for longer than it runs; its worker registers it at boot."""
 
@@ -180,6 +194,8 @@ class Gpu(models.Model):
     quarantined = models.CharField(max_length=120, blank=True, default="", help_text="Why it takes no job")
     boot = models.CharField(max_length=32, blank=True, default="", help_text="Its worker's boot id")
     booted_at = models.DateTimeField(null=True)
+
+    objects = GpuQuerySet.as_manager()
 
     class Meta:
         ordering = ("index",)

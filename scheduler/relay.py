@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Final
 
 from django.db.models import Q
@@ -11,8 +12,9 @@ from django.db.models.functions import Now
 from redis import Redis
 
 from scheduler import hints
-from scheduler.hints import WINDOW, Hint
-from scheduler.models import Job, Tally
+from scheduler.hints import Hint
+from scheduler.models import Gpu, Job, Tally
+from scheduler.queues import JobQueue, Tiers, queue_name
 from scheduler.states import PRIORITY_ORDER, EventKind, Priority
 
 #: A hint that was sent so long ago, whose job still waits and which is in no queue, is lost.
@@ -43,17 +45,21 @@ class Relay:
     """One tick: read the queues, ask the database what should be in them, send what is missing."""
 
     redis: Redis
-    _sent: dict[tuple[Priority, tuple[int, int]], float] = field(default_factory=dict)
+    _sent: dict[tuple[str, tuple[int, int]], float] = field(default_factory=dict)
     _starts_seen: int | None = None
     _ageing_budget: float = 0.0
 
     def tick(self, now: float) -> int:
         """`now`: monotonic seconds. Gives the number of hints sent."""
-        lying = hints.waiting(self.redis)
+        tiers = Gpu.objects.tiers()
+        hints.keep_tiers(self.redis, tiers)
+        queues = tiers.all_queues()
+        lying = hints.waiting(self.redis, [queue.name for queue in queues])
         self._forget(now)
         self._earn_ageing_budget()
-        wanted = [hint for queue in PRIORITY_ORDER for hint in self._missing(queue, lying[queue], now)]
-        wanted += self._aged(lying, now)
+        window = hints.window(tiers)
+        wanted = [hint for queue in queues for hint in self._missing(queue, lying[queue.name], window, now)]
+        wanted += self._aged(tiers, lying, now)
         again = [hint for hint in wanted if hint.attempt > 1]
         if again:
             hints.send_in_front(again, self.redis)
@@ -62,31 +68,29 @@ class Relay:
         self._sent.update({(hint.queue, hint.key): now for hint in wanted})
         return len(wanted)
 
-    def _missing(self, queue: Priority, lying: set[tuple[int, int]], now: float) -> list[Hint]:
+    def _missing(self, queue: JobQueue, lying: set[tuple[int, int]], window: int, now: float) -> list[Hint]:
         """What should lie in this queue and does not. Jobs that ran already go in even when the window is full."""
-        room = max(0, WINDOW - len(lying))
+        room = max(0, window - len(lying))
         # A first attempt is left to the sender after commit for a moment; a later one has only us.
         first = Q(queued_at__lte=Now() - timedelta(seconds=GRACE_SECONDS)) if room else Q(pk__in=())
-        due = Job.objects.due().filter(Q(attempt__gt=1) | first, priority=queue).order_by("id")
-        rows = due.values_list("id", "attempt", "type")[: WINDOW + len(lying)]
-        found = [_hint(row, queue) for row in rows]
+        due = Job.objects.due().of_queue(queue).filter(Q(attempt__gt=1) | first).order_by("id")
+        rows = due.values_list("id", "attempt", "type")[: window + len(lying)]
+        found = [Hint(job_id=row[0], attempt=row[1], type=row[2], queue=queue.name) for row in rows]
         missing = [hint for hint in found if hint.key not in lying and not self._is_recent(hint, now)]
-        again = [hint for hint in missing if hint.attempt > 1][:WINDOW]
+        again = [hint for hint in missing if hint.attempt > 1][:window]
         return again + [hint for hint in missing if hint.attempt == 1][:room]
 
-    def _aged(self, lying: dict[Priority, set[tuple[int, int]]], now: float) -> list[Hint]:
+    def _aged(self, tiers: Tiers, lying: dict[str, set[tuple[int, int]]], now: float) -> list[Hint]:
         """A second hint, in a higher queue, for jobs that waited long; the first one becomes stale."""
         budget = int(self._ageing_budget)
         if budget < 1:
             return []
-        found: list[Hint] = []
-        for priority in PRIORITY_ORDER[2:]:
-            aged = Job.objects.due().filter(priority=priority, queued_at__lte=Now() - timedelta(seconds=AGEING_SECONDS))
-            for row in aged.order_by("queued_at").values_list("id", "attempt", "type", "queued_at", Now())[:budget]:
-                hint = _hint(row[:3], effective_priority(priority, (row[4] - row[3]).total_seconds()))
-                if hint.key not in lying[hint.queue] and not self._is_recent(hint, now):
-                    found.append(hint)
-        found = found[:budget]
+        found = [
+            hint
+            for priority in PRIORITY_ORDER[2:]
+            for hint in _aged_of(priority, tiers, budget)
+            if hint.key not in lying[hint.queue] and not self._is_recent(hint, now)
+        ][:budget]
         self._ageing_budget -= len(found)
         return found
 
@@ -104,5 +108,15 @@ class Relay:
         self._sent = {key: at for key, at in self._sent.items() if now - at < LOST_AFTER_SECONDS}
 
 
-def _hint(row: tuple[int, int, str], queue: Priority) -> Hint:
-    return Hint(job_id=row[0], attempt=row[1], type=row[2], queue=queue)
+def _aged_of(priority: Priority, tiers: Tiers, at_most: int) -> list[Hint]:
+    """Of each tier its longest waiting ones, the longest first: those of a tier whose GPUs are all busy do not
+    keep the others from rising."""
+    found: list[tuple[datetime, Hint]] = []
+    for queue in tiers.queues(priority):
+        due = Job.objects.due().of_queue(queue).filter(queued_at__lte=Now() - timedelta(seconds=AGEING_SECONDS))
+        rows = due.order_by("queued_at", "id").values_list("id", "attempt", "type", "queued_at", Now())
+        for job_id, attempt, job_type, queued_at, now in rows[:at_most]:
+            higher = effective_priority(priority, (now - queued_at).total_seconds())
+            name = queue_name(higher, queue.tier_gib)
+            found.append((queued_at, Hint(job_id=job_id, attempt=attempt, type=job_type, queue=name)))
+    return [hint for _, hint in sorted(found, key=itemgetter(0))]

@@ -9,10 +9,11 @@ from django.db.models import F
 
 from scheduler import hints, lifecycle
 from scheduler.hints import WINDOW, queue_key
-from scheduler.models import Job
+from scheduler.models import Gpu, Job
 from scheduler.relay import LOST_AFTER_SECONDS, Relay, effective_priority
 from scheduler.states import JobState, Priority
 from tests.build import queued, reread, running, submit
+from tests.services import wait_until
 
 pytestmark = pytest.mark.usefixtures("gpus")
 
@@ -212,10 +213,10 @@ def test_the_sender_after_commit_keeps_to_the_window(redis):
     assert redis.llen(queue_key("normal")) == WINDOW
 
 
-def hint_request():
+def hint_request(**params):
     from scheduler.admission import job_request
 
-    return job_request(type="sleep", params={"seconds": 0}, source=lifecycle.Source.API)
+    return job_request(type="sleep", params={"seconds": 0, **params}, source=lifecycle.Source.API)
 
 
 def test_a_hint_names_its_type_and_fits_the_row(redis):
@@ -227,3 +228,122 @@ def test_a_hint_names_its_type_and_fits_the_row(redis):
     assert b'"gpu_tasks.compute"' in message
     assert f'"{job.id}-1"'.encode() in message
     assert reread(job).state == "queued"
+
+
+# --- GPUs that differ in memory
+
+
+@pytest.fixture
+def unlike_gpus(gpus):
+    """Two of 80 GiB, one of 40."""
+    Gpu.objects.filter(index=2).update(memory_total_mib=40_960)
+
+
+def big(count=1, **fields):
+    return submit(count, params={"seconds": 0, "memory_mib": 60_000}, **fields)
+
+
+def lying_in(redis, *queues):
+    return hints.waiting(redis, queues)
+
+
+@pytest.mark.usefixtures("unlike_gpus")
+def test_a_job_that_needs_a_large_gpu_waits_in_its_tier(relay, redis):
+    [large], [small] = big(priority="high"), submit(priority="high")
+    let_wait(3)
+
+    relay.tick(0.0)
+
+    assert lying_in(redis, "high.80g", "high") == {"high.80g": {(large.id, 1)}, "high": {(small.id, 1)}}
+    assert hints.lengths(redis)[Priority.HIGH] == 2
+
+
+@pytest.mark.usefixtures("unlike_gpus")
+def test_the_sender_after_commit_knows_the_tiers(redis):
+    jobs = lifecycle.submit([hint_request(memory_mib=60_000), hint_request()])
+
+    hints.send_soon(jobs, redis)
+
+    wait_until(lambda: redis.llen(queue_key("normal.80g")) == redis.llen(queue_key("normal")) == 1, 5)
+
+
+@pytest.mark.usefixtures("unlike_gpus")
+def test_the_window_of_a_priority_is_shared_by_its_tiers(relay, redis):
+    big(WINDOW), submit(WINDOW)
+    let_wait(3)
+
+    relay.tick(0.0)
+
+    assert redis.llen(queue_key("normal.80g")) == redis.llen(queue_key("normal")) == WINDOW // 2
+
+
+@pytest.mark.usefixtures("unlike_gpus")
+def test_a_backlog_of_one_tier_keeps_no_other_waiting(relay, redis):
+    big(WINDOW + 50)
+    [small] = submit()
+    let_wait(3)
+
+    relay.tick(0.0)
+
+    assert lying(redis) == {(small.id, 1)}
+
+
+@pytest.mark.usefixtures("unlike_gpus")
+def test_jobs_move_to_the_queue_of_a_tier_that_is_new(relay, redis):
+    [job] = submit(params={"seconds": 0, "memory_mib": 30_000})
+    let_wait(3)
+    relay.tick(0.0)
+    assert lying(redis) == {(job.id, 1)}
+
+    Gpu.objects.create(index=3, backend="simulated", memory_total_mib=24_576)
+    relay.tick(0.5)
+
+    assert lying_in(redis, "normal.40g")["normal.40g"] == {(job.id, 1)}
+
+
+@pytest.mark.usefixtures("unlike_gpus")
+def test_nothing_is_left_in_the_queues_of_a_tier_that_is_gone(relay, redis):
+    [job] = big()
+    let_wait(3)
+    relay.tick(0.0)
+
+    Gpu.objects.update(memory_total_mib=81_559)
+    Relay(redis).tick(0.5)
+
+    assert lying_in(redis, "normal.80g", "normal") == {"normal.80g": set(), "normal": {(job.id, 1)}}
+    assert redis.keys(f"{hints.tiers_key()}*") == []
+
+
+@pytest.mark.usefixtures("unlike_gpus")
+def test_a_job_that_fits_no_gpu_waits_until_one_comes(relay, redis):
+    [job] = big()
+    let_wait(3)
+    Gpu.objects.update(memory_total_mib=40_960)
+    assert relay.tick(0.0) == 0
+
+    Gpu.objects.create(index=3, backend="simulated", memory_total_mib=98_304)
+
+    assert relay.tick(0.5) == 1
+    assert lying_in(redis, "normal.96g") == {"normal.96g": {(job.id, 1)}}
+
+
+@pytest.mark.usefixtures("unlike_gpus")
+def test_an_aged_job_rises_within_its_tier_and_does_not_hold_up_another_tier(relay, redis):
+    relay.tick(0.0)
+    large, [small] = big(3, priority="low"), submit(priority="low")
+    let_wait(61)
+    Job.objects.filter(id__in=[job.id for job in large]).update(queued_at=F("queued_at") - timedelta(seconds=5))
+    start_and_end(20)
+    relay.tick(1.0)
+    assert lying_in(redis, "normal.80g", "normal") == {
+        "normal.80g": {(job.id, 1) for job in large[:2]},
+        "normal": set(),
+    }
+
+    start_and_end(20)
+    relay.tick(2.0)
+
+    assert lying_in(redis, "normal.80g", "normal") == {
+        "normal.80g": {(job.id, 1) for job in large},
+        "normal": {(small.id, 1)},
+    }
