@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -21,6 +21,7 @@ from scheduler import lifecycle
 from scheduler.gpu import GpuSample, ineligible_because
 from scheduler.logs import event_logger
 from scheduler.models import Allocation, ClusterEvent, Gpu, Job
+from scheduler.queues import PLAIN_QUEUES
 from scheduler.states import JobState, Reason
 
 log = event_logger(__name__)
@@ -43,8 +44,8 @@ class Pool(Protocol):
         """Has Celery notice the child's death now and start another."""
         ...
 
-    def consume(self, wanted: bool) -> None:
-        """Opens or shuts the flow of hints."""
+    def consume(self, queues: Sequence[str]) -> None:
+        """Has hints come from these queues; from none: shut."""
         ...
 
 
@@ -64,7 +65,9 @@ class Warden:
     _claim_checked_at: float = 0.0
     _eligible_checked_at: float = float("-inf")
     _child_pid: int | None = None
-    _consuming: bool = True
+    #: What this GPU reads while it may take jobs, and what it reads now (None: not said yet).
+    _readable: tuple[str, ...] = PLAIN_QUEUES
+    _reading: tuple[str, ...] | None = None
 
     def tick(self, now: float) -> None:
         """`now`: monotonic seconds."""
@@ -82,7 +85,7 @@ class Warden:
         """Before the first hint is taken."""
         with fork_guard.database():
             self._watch_eligibility(time.monotonic())
-        return self._consuming
+        return bool(self._reading)
 
     def stop(self) -> None:
         """The running job ends within its grace, or goes back to the queue without a charge."""
@@ -173,8 +176,9 @@ class Warden:
         if self.spool.flush():
             log.info("kept_results_committed", gpu=self.gpu)
         self.standing.spooled = tuple(ending.key for ending in self.spool.waiting())
-        row = Gpu.objects.filter(index=self.gpu).values_list("drained", "quarantined").first()
-        drained, quarantined = row or (False, "")
+        row = Gpu.objects.filter(index=self.gpu).values_list("drained", "quarantined", "memory_total_mib").first()
+        drained, quarantined, memory_mib = row or (False, "", None)
+        self._readable = Gpu.objects.tiers().read_by(memory_mib)
         note = ineligible_because(self.sample(), drained=drained, quarantined=quarantined)
         if note is None and self.held.read() is None and Allocation.objects.filter(gpu=self.gpu).exists():
             note = "a job of an older worker still holds it" if self._claimed_elsewhere() else None
@@ -188,9 +192,10 @@ class Warden:
         if note != self.standing.note:
             log.info("gpu_eligible" if consume else "gpu_not_eligible", gpu=self.gpu, note=note)
         self.standing.note = note
-        if consume != self._consuming:
-            self._consuming = consume
-            self.pool.consume(consume)
+        reading = self._readable if consume else ()
+        if reading != self._reading:
+            self._reading = reading
+            self.pool.consume(reading)
 
 
 def _kill_group(pid: int) -> None:

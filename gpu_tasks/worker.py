@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -27,7 +27,7 @@ from gpu_tasks.task_events import LateFlush
 from gpu_tasks.warden import PERIOD_SECONDS, Warden
 from gpu_tasks.witness import Witness
 from scheduler import lifecycle
-from scheduler.celery import app, worker_main
+from scheduler.celery import app, job_queue, worker_main
 from scheduler.faults import default_failure_rate
 from scheduler.gpu import GpuIdentity
 from scheduler.logs import event_logger
@@ -102,6 +102,7 @@ class CeleryPool:
 
     def __init__(self, worker: Any) -> None:
         self._worker = worker
+        self._wanted: frozenset[str] = frozenset()
 
     def child_pid(self) -> int | None:
         pool = self._worker.pool and self._worker.pool._pool
@@ -111,25 +112,33 @@ class CeleryPool:
         # On the hub's thread: the parent-death signal follows the thread that forks.
         self._worker.hub.call_soon(self._worker.pool._pool.maintain_pool)
 
-    def consume(self, wanted: bool) -> None:
+    def consume(self, queues: Sequence[str]) -> None:
+        self._wanted = frozenset(queues)
         consumer = self._worker.consumer
         if consumer is None or consumer.task_consumer is None:
-            select_queues(wanted)
-        elif wanted:
-            # In order: a queue that is added alone comes last in the order of reading.
-            consumer.call_soon(lambda: [consumer.add_task_queue(queue) for queue in PLAIN_QUEUES])
+            select_queues(self._wanted)
         else:
-            consumer.call_soon(lambda: [consumer.cancel_task_queue(queue) for queue in PLAIN_QUEUES])
+            # The hub runs what is called soon in any order: so each call sets what is wanted by then.
+            consumer.call_soon(self._set_queues)
+
+    def _set_queues(self) -> None:
+        consumer, wanted = self._worker.consumer, self._wanted
+        unwanted = set(app.amqp.queues.consume_from) - wanted
+        # All at once first: a broker that goes away in the middle finds its consumer made anew from this.
+        select_queues(wanted)
+        for name in unwanted:
+            consumer.cancel_task_queue(name)
+        for name in wanted:
+            consumer.add_task_queue(name)
 
 
-def select_queues(wanted: bool) -> None:
+def select_queues(wanted: Iterable[str]) -> None:
     """Before the consumer exists: what it will read when it starts."""
     queues = app.amqp.queues
-    for name in PLAIN_QUEUES:
-        if wanted:
-            queues.select_add(queues[name])
-        else:
-            queues.deselect([name])
+    for name in set(queues.consume_from).difference(wanted):
+        queues.deselect([name])
+    for name in wanted:
+        queues.select_add(job_queue(name))
 
 
 class Ticker(Thread):
