@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -33,6 +33,13 @@ GENERATED: Final[dict[str, Callable[[], str]]] = {
     "FLOWER_PASSWORD": lambda: secrets.token_urlsafe(16),
     "SEED": lambda: str(secrets.randbelow(2**31)),
 }
+
+#: What may be made anew; the seed is no secret.
+SECRETS: Final = tuple(name for name in GENERATED if name != "SEED")
+
+
+class SecretElsewhere(ValueError):
+    """The secret is not the generated one of the state folder."""
 
 
 def secrets_path() -> Path:
@@ -75,6 +82,25 @@ def create_missing_secrets() -> bool:
     finally:
         os.close(lock)
     return True
+
+
+def rotate_secrets(names: Sequence[str]) -> None:
+    """New values in the state folder. Raises SecretElsewhere, and then changes none of them."""
+    for name in names:
+        if os.environ.get(name) or os.environ.get(f"{name}_FILE"):
+            raise SecretElsewhere(f"{name} comes from the environment of this command: change it there")
+    lock = take_lock("secrets")
+    try:
+        fresh = {name: GENERATED[name]() for name in names}
+        if "ADMIN_PASSWORD" in fresh:
+            admin = get_user_model().objects.filter(username=ADMIN_NAME).first()
+            if admin is None:
+                raise SecretElsewhere(f"there is no user {ADMIN_NAME} any more")
+            admin.set_password(fresh["ADMIN_PASSWORD"])
+            admin.save(update_fields=["password"])
+        _replace_secrets(read_state_file(secrets_path()) | fresh)
+    finally:
+        os.close(lock)
 
 
 def _replace_secrets(values: dict[str, str]) -> None:

@@ -1,0 +1,258 @@
+"""One file that holds a cluster: its tables, what its workers saw, results not yet committed, its secrets.
+
+The tables are lines of JSON, the same for SQLite and PostgreSQL: a backup of one restores into the other. It is
+made while the cluster runs, and is one moment of it.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from itertools import batched
+from pathlib import Path
+from typing import IO, Any, Final
+
+from django.apps import apps
+from django.conf import settings
+from django.core import serializers
+from django.core.management.color import no_style
+from django.core.serializers.base import DeserializationError, DeserializedObject
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import IntegrityError, connection, models, transaction
+from django.db.migrations.recorder import MigrationRecorder
+from django.db.models.functions import Now
+
+from cluster_dashboard.first_start import secrets_path
+from scheduler.lifecycle import database_now
+from scheduler.models import Job, Lease
+from scheduler.verdict.log import snapshot
+
+FORMAT: Final = 1
+ROWS_AT_ONCE: Final = 1000
+
+#: Whose tables are kept. Sessions are not: a restored cluster asks people to sign in again.
+APPS: Final = ("auth", "admin", "scheduler", "cluster_dashboard")
+#: Made by migrations, with keys that differ from database to database.
+MADE_ANEW: Final = {"auth.Permission"}
+#: True of a running cluster only.
+MOMENTARY: Final = {"scheduler.Lease"}
+
+_MANIFEST: Final = "manifest.json"
+_SECRETS: Final = "state/.env"
+_WITNESS: Final = "state/witness/"
+_SPOOL: Final = "state/spool/"
+
+
+class BackupInvalid(ValueError):
+    """The file is not a backup that can be restored here; the message says why."""
+
+
+class RestoreRefused(RuntimeError):
+    """Restoring now would hurt; the message says what to do first."""
+
+
+# --- backup ---------------------------------------------------------------------------------------
+
+
+def backup(path: Path, *, with_secrets: bool = True) -> dict[str, int]:
+    """Writes the file, for us alone; an older one of that name is replaced when the new one is whole.
+
+    Gives the number of rows of each table.
+    """
+    fresh = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with os.fdopen(os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600), "w+b") as file:
+            with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+                rows = _write(archive, with_secrets=with_secrets)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+    return rows
+
+
+def _write(archive: zipfile.ZipFile, *, with_secrets: bool) -> dict[str, int]:
+    rows: dict[str, int] = {}
+    with snapshot():
+        moment = database_now()
+        for model in kept_models():
+            rows[model._meta.label] = _write_table(archive, model)
+        migrations = sorted(f"{app}.{name}" for app, name in MigrationRecorder(connection).applied_migrations())
+    # After the tables: of each start in them its witness has told by then.
+    _write_witnesses(archive, moment.timestamp())
+    for path in sorted(Path(settings.STATE_DIR, "spool").glob("*/*.json")):
+        with suppress(FileNotFoundError):  # committed meanwhile
+            archive.writestr(f"{_SPOOL}{path.parent.name}/{path.name}", path.read_bytes())
+    if with_secrets and secrets_path().exists():
+        archive.write(secrets_path(), _SECRETS)
+    manifest = {
+        "format": FORMAT,
+        "moment": moment.isoformat(),
+        "database": connection.vendor,
+        "rows": rows,
+        "migrations": migrations,
+    }
+    archive.writestr(_MANIFEST, json.dumps(manifest, indent=2))
+    return rows
+
+
+def kept_models() -> list[type[models.Model]]:
+    """In an order in which each finds what it refers to."""
+    configs = [(apps.get_app_config(label), None) for label in APPS]
+    left_out = MADE_ANEW | MOMENTARY
+    ordered = serializers.sort_dependencies(configs, allow_cycles=True)
+    return [model for model in ordered if model._meta.label not in left_out and model._meta.managed]
+
+
+def _write_table(archive: zipfile.ZipFile, model: type[models.Model]) -> int:
+    found = model._default_manager.order_by("pk")
+    count = 0
+
+    def counted() -> Iterator[models.Model]:
+        nonlocal count
+        for row in found.iterator(chunk_size=ROWS_AT_ONCE):
+            count += 1
+            yield row
+
+    with _table_file(archive, model, "w") as file:
+        serializers.serialize("jsonl", counted(), stream=file, use_natural_foreign_keys=True, cls=ExactTimes)
+    return count
+
+
+class ExactTimes(DjangoJSONEncoder):
+    """Django's own cuts microseconds off: events would change places."""
+
+    def default(self, o: Any) -> Any:
+        return o.isoformat() if isinstance(o, datetime) else super().default(o)
+
+
+@contextmanager
+def _table_file(archive: zipfile.ZipFile, model: type[models.Model], mode: str) -> Iterator[IO[str]]:
+    name = f"tables/{model._meta.label_lower}.jsonl"
+    raw = archive.open(name, "w", force_zip64=True) if mode == "w" else archive.open(name)
+    with io.TextIOWrapper(raw, encoding="utf-8", newline="\n") as file:
+        yield file
+
+
+def _write_witnesses(archive: zipfile.ZipFile, moment: float) -> None:
+    """Only what they saw up to the moment of the tables: what came later will not have happened."""
+    for path in sorted(Path(settings.STATE_DIR, "witness").glob("*.jsonl")):
+        with path.open("rb") as told, archive.open(f"{_WITNESS}{path.name}", "w", force_zip64=True) as file:
+            for line in told:
+                if line.endswith(b"\n") and json.loads(line)["at"] <= moment:
+                    file.write(line)
+
+
+# --- restore --------------------------------------------------------------------------------------
+
+
+def restore(path: Path, *, replace: bool = False, with_secrets: bool = True) -> dict[str, int]:
+    """Puts a backup in the place of what the database holds; all of it or nothing.
+
+    replace: even if there are jobs. Raises BackupInvalid, RestoreRefused. Gives the number of rows of each table.
+    """
+    with _opened(path) as archive:
+        manifest = _manifest(archive)
+        _refuse_unless_safe(replace=replace)
+        with transaction.atomic():
+            for model in reversed(kept_models()):
+                _empty(model)
+            rows = {model._meta.label: _read_table(archive, model) for model in kept_models()}
+            if rows != manifest["rows"]:
+                raise BackupInvalid(f"{path}: has not the rows that it says it has")
+            _go_on_counting()
+        _put_files_back(archive, with_secrets=with_secrets)
+    return rows
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except OSError as error:
+        raise BackupInvalid(f"{path}: {error.strerror or error}") from None
+    except (zipfile.BadZipFile, KeyError, DeserializationError, IntegrityError, EOFError) as error:
+        raise BackupInvalid(f"{path}: is not a whole backup: {error}") from None
+
+
+def _manifest(archive: zipfile.ZipFile) -> dict[str, Any]:
+    manifest: dict[str, Any] = json.loads(archive.read(_MANIFEST))
+    if manifest["format"] != FORMAT:
+        raise BackupInvalid(f"{archive.filename}: has format {manifest['format']}; this version reads {FORMAT}")
+    known = {f"{app}.{name}" for app, name in MigrationRecorder(connection).applied_migrations()}
+    newer = sorted(set(manifest["migrations"]) - known)
+    if newer:
+        raise BackupInvalid(f"{archive.filename}: was made by a newer version, with {', '.join(newer)}")
+    return manifest
+
+
+def _refuse_unless_safe(*, replace: bool) -> None:
+    if Lease.objects.filter(expires_at__gt=Now()).exists():
+        raise RestoreRefused("a scheduler works on this database: stop the cluster, and wait six seconds")
+    if not replace and Job.objects.exists():
+        raise RestoreRefused("the database holds jobs: --replace puts the backup in their place")
+
+
+def _empty(model: type[models.Model]) -> None:
+    if model._meta.many_to_many:
+        model._default_manager.all().delete()
+    else:
+        # Without loading a row: there may be millions. Dependent tables have been emptied before.
+        model._default_manager.all()._raw_delete("default")  # type: ignore[attr-defined]
+
+
+def _read_table(archive: zipfile.ZipFile, model: type[models.Model]) -> int:
+    """A table that the backup does not know is newer than it, and stays empty."""
+    if f"tables/{model._meta.label_lower}.jsonl" not in archive.namelist():
+        return 0
+    count = 0
+    with _table_file(archive, model, "r") as file:
+        for rows in batched(serializers.deserialize("jsonl", file), ROWS_AT_ONCE):
+            count += len(rows)
+            _insert(model, rows)
+    return count
+
+
+def _insert(model: type[models.Model], rows: Iterable[DeserializedObject]) -> None:
+    if model._meta.many_to_many:
+        for row in rows:
+            row.save()
+    else:
+        model._default_manager.bulk_create(row.object for row in rows)
+
+
+def _go_on_counting() -> None:
+    """PostgreSQL's sequences do not notice rows that bring their own numbers."""
+    with connection.cursor() as cursor:
+        for statement in connection.ops.sequence_reset_sql(no_style(), kept_models()):
+            cursor.execute(statement)
+
+
+def _put_files_back(archive: zipfile.ZipFile, *, with_secrets: bool) -> None:
+    state = Path(settings.STATE_DIR)
+    for folder in ("witness", "spool"):
+        for old in sorted((state / folder).glob("**/*.json*")):
+            old.unlink()
+    wanted = (_WITNESS, _SPOOL, _SECRETS) if with_secrets else (_WITNESS, _SPOOL)
+    for name in archive.namelist():
+        if name.startswith(wanted):
+            _write_for_us_alone(state / name.removeprefix("state/"), archive.read(name))
+
+
+def _write_for_us_alone(path: Path, content: bytes) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fresh = path.with_name(f"{path.name}.{os.getpid()}.part")
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(content)
+    fresh.replace(path)
+
+
+def default_name() -> str:
+    return f"gpu-cluster-{datetime.now(UTC):%Y%m%d-%H%M%S}.zip"

@@ -1,0 +1,47 @@
+"""`manage.py rotate`: new secrets in the place of the generated ones."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import CommandError
+
+from cluster_dashboard.console.command import EXIT_BAD_INPUT, ConsoleCommand
+from cluster_dashboard.first_start import SECRETS, SecretElsewhere, rotate_secrets, secrets_path
+
+_EFFECT = {
+    "SECRET_KEY": "everybody signs in again",
+    "API_TOKEN": "the old token is refused",
+    "ADMIN_PASSWORD": "the old password is refused, from now on",
+    "FLOWER_PASSWORD": "the old password is refused",
+}
+
+
+class Command(ConsoleCommand):
+    help = "Makes new secrets. They stand in $STATE_DIR/.env, and act from the next start of the cluster on."
+    examples = """\
+  manage.py rotate API_TOKEN
+  manage.py rotate --all
+
+Tokens made by `manage.py token` are revoked there. exit status: 0 done, 2 bad input, 3 the database does not answer"""
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("names", metavar="NAME", nargs="*", help=f"out of {', '.join(SECRETS)}")
+        parser.add_argument("--all", action="store_true", help="all of them")
+
+    def answer(self, **options: Any) -> int:
+        names = list(SECRETS) if options["all"] else options["names"]
+        unknown = [name for name in names if name not in SECRETS]
+        if unknown or not names:
+            said = f"NAME: {unknown[0]!r} is not accepted; it takes" if unknown else "NAME: at least one of"
+            raise CommandError(f"{said} {', '.join(SECRETS)}, or --all", returncode=EXIT_BAD_INPUT)
+        try:
+            rotate_secrets(names)
+        except SecretElsewhere as error:
+            raise CommandError(f"NAME: {error}", returncode=EXIT_BAD_INPUT) from None
+        for name in names:
+            self.say(f"{name}: new in {secrets_path()}; {_EFFECT[name]}")
+        if names != ["ADMIN_PASSWORD"]:
+            self.say("stop and start the cluster: its processes have read the old ones")
+        return 0

@@ -1,0 +1,280 @@
+"""A cluster in one file: nothing of it is lost, and what would hurt is refused."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group, Permission
+from django.db import models
+from django.db.models.functions import Now
+
+from cluster_dashboard import first_start
+from cluster_dashboard.backup import BackupInvalid, backup, kept_models, restore
+from cluster_dashboard.environment import read_state_file
+from cluster_dashboard.tokens import create_token
+from gpu_tasks.spool import Ending, Spool
+from gpu_tasks.witness import Saw, Witness
+from scheduler import lifecycle
+from scheduler.lifecycle import JobRequest
+from scheduler.models import Job, JobEvent, Lease
+from scheduler.states import JobState, Priority, Reason, Source
+from scheduler.verdict.judge import Outcome, judge
+from tests.with_database.cli import run
+
+REQUEST = JobRequest(
+    type="sleep", priority=Priority.HIGH, params={"seconds": 1}, source=Source.API, gpu_memory_mib=1, load=0.5
+)
+
+
+@pytest.fixture
+def witness(state_dir: Path) -> Witness:
+    return Witness(state_dir / "witness", 0, "boot-0")
+
+
+@pytest.fixture
+def history(control: Any, gpus: Any, witness: Witness) -> list[int]:
+    """An ended job, one that was taken back, a running and a waiting one."""
+    ids = [job.id for job in lifecycle.submit([REQUEST] * 4)]
+    for job_id in ids[:2]:
+        _start(job_id, witness)
+        if job_id == ids[0]:
+            lifecycle.end(job_id, 1, JobState.SUCCEEDED, result={"ok": True})
+            witness.saw(Saw.ENDED, job_id, 1)
+        else:
+            lifecycle.requeue(job_id, 1, Reason.CHILD_DIED)
+    _start(ids[2], witness)
+    return ids
+
+
+def _start(job_id: int, witness: Witness) -> None:
+    witness.saw(Saw.CLAIMING, job_id, 1)
+    assert isinstance(lifecycle.claim(job_id, 1, gpu=0, boot="boot-0"), lifecycle.Claimed)
+    witness.saw(Saw.STARTED, job_id, 1)
+
+
+def everything() -> dict[str, list[dict[str, Any]]]:
+    return {model._meta.label: list(model._default_manager.order_by("pk").values()) for model in kept_models()}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "backup.zip"
+
+
+# --- what comes back ------------------------------------------------------------------------------
+
+
+def test_every_row_comes_back_as_it_was(history: list[int], file: Path) -> None:
+    user = get_user_model().objects.create_user("ada", password="a-password-of-ada")
+    group = user.groups.create(name="night shift")
+    group.permissions.set(Permission.objects.filter(codename="change_control"))
+    create_token("ci", ["submit"], actor="ada")
+    before = everything()
+
+    rows = backup(file)
+    get_user_model().objects.all().delete()
+    lifecycle.submit([REQUEST] * 3)
+    lifecycle.cancel(history[3], actor="ada")
+
+    assert restore(file, replace=True) == rows
+    assert everything() == before
+    assert get_user_model().objects.get(username="ada").groups.get() == group
+    assert Group.objects.get(name="night shift").permissions.get().codename == "change_control"
+
+
+def test_restored_cluster_goes_on_and_the_verdict_passes(
+    history: list[int], file: Path, witness: Witness, state_dir: Path
+) -> None:
+    backup(file)
+    # After the backup: this will not have happened.
+    lifecycle.end(history[2], 1, JobState.SUCCEEDED)
+    witness.saw(Saw.ENDED, history[2], 1)
+
+    restore(file, replace=True)
+    assert lifecycle.release_gpu(0, boot="boot-after") == [history[2]]
+    new = lifecycle.submit([REQUEST])[0]
+
+    assert new.id == history[-1] + 1
+    verdict = judge(state_dir / "witness")
+    assert verdict.outcome is Outcome.HOLDS, (verdict.breaches, verdict.untold)
+    assert verdict.starts == 3
+
+
+def test_times_keep_their_microseconds(history: list[int], file: Path) -> None:
+    JobEvent.objects.update(at=Now())
+    before = list(JobEvent.objects.order_by("pk").values_list("at", flat=True))
+
+    backup(file)
+    restore(file, replace=True)
+
+    assert list(JobEvent.objects.order_by("pk").values_list("at", flat=True)) == before
+
+
+def test_results_kept_on_disk_and_secrets_come_back(history: list[int], file: Path, witness: Witness) -> None:
+    first_start.secrets_path().write_text("API_TOKEN=the-token-of-this-cluster\n")
+    spool = Spool(first_start.secrets_path().parent / "spool" / "gpu-0", witness)
+    spool.keep(Ending(job_id=history[2], attempt=1, state=JobState.SUCCEEDED, result={"n": 1}))
+    backup(file)
+    spool.flush()
+    first_start.secrets_path().write_text("API_TOKEN=another-token-entirely\n")
+
+    restore(file, replace=True)
+
+    assert read_state_file(first_start.secrets_path()) == {"API_TOKEN": "the-token-of-this-cluster"}
+    assert Job.objects.get(id=history[2]).state == JobState.RUNNING
+    assert spool.flush() == 1
+    assert Job.objects.get(id=history[2]).state == JobState.SUCCEEDED
+
+
+def test_secrets_stay_out_when_asked(history: list[int], file: Path) -> None:
+    first_start.secrets_path().write_text("API_TOKEN=the-token-of-this-cluster\n")
+
+    assert run("backup", "--without-secrets", file).code == 0
+
+    assert b"the-token" not in b"".join(zipfile.ZipFile(file).read(name) for name in zipfile.ZipFile(file).namelist())
+
+
+def test_backup_is_for_its_owner_alone(history: list[int], file: Path) -> None:
+    backup(file)
+
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in file.parent.glob("backup*")] == ["backup.zip"]
+
+
+# --- what is refused ------------------------------------------------------------------------------
+
+
+def _cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def _one_row_less(file: Path) -> None:
+    _rewrite(file, "tables/scheduler.jobevent.jsonl", lambda text: text.split("\n", 1)[1])
+
+
+def _newer(file: Path) -> None:
+    _rewrite(file, "manifest.json", lambda text: text.replace("scheduler.0001_initial", "scheduler.9999_later"))
+
+
+def _other_format(file: Path) -> None:
+    _rewrite(file, "manifest.json", lambda text: text.replace('"format": 1', '"format": 2'))
+
+
+def _rewrite(file: Path, name: str, change: Callable[[str], str]) -> None:
+    with zipfile.ZipFile(file) as archive:
+        contents = {each: archive.read(each) for each in archive.namelist()}
+    contents[name] = change(contents[name].decode()).encode()
+    with zipfile.ZipFile(file, "w") as archive:
+        for each, content in contents.items():
+            archive.writestr(each, content)
+
+
+@pytest.mark.parametrize("spoil", [_cut, _one_row_less, _newer, _other_format])
+def test_spoiled_backup_is_refused_and_changes_nothing(
+    history: list[int], file: Path, spoil: Callable[[Path], None]
+) -> None:
+    backup(file)
+    spoil(file)
+    before = everything()
+
+    with pytest.raises(BackupInvalid):
+        restore(file, replace=True)
+
+    assert everything() == before
+
+
+def test_jobs_are_replaced_only_when_asked(history: list[int], file: Path) -> None:
+    backup(file)
+
+    answer = run("restore", file)
+
+    assert answer.code == 1
+    assert "--replace" in answer.error_line
+
+
+def test_running_cluster_is_left_alone(history: list[int], file: Path) -> None:
+    backup(file)
+    Lease.objects.create(name="relay", holder="h/1/x", expires_at=Now() + timedelta(seconds=6))
+
+    answer = run("restore", "--replace", file)
+
+    assert answer.code == 1
+    assert "stop the cluster" in answer.error_line
+
+
+def test_missing_file_is_one_line(control: Any, tmp_path: Path) -> None:
+    answer = run("restore", tmp_path / "none.zip")
+
+    assert answer.code == 2
+    assert "FILE:" in answer.error_line
+
+
+def test_commands_say_what_they_did(history: list[int], file: Path) -> None:
+    assert f"{len(history)} jobs" in run("backup", file).out
+    assert run("restore", "--replace", "--json", file).json["rows"]["scheduler.Job"] == len(history)
+
+
+def test_every_table_of_the_product_is_kept_or_left_out_on_purpose() -> None:
+    kept = {model._meta.label for model in kept_models()}
+    tables: set[type[models.Model]] = {
+        model
+        for app in ("scheduler", "cluster_dashboard", "gpu_tasks")
+        for model in apps.get_app_config(app).get_models()
+    }
+
+    assert {model._meta.label for model in tables} - kept == {"scheduler.Lease"}
+
+
+# --- secrets made anew ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def secrets_of_a_start(control: Any, state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    monkeypatch.delenv("API_TOKEN", raising=False)
+    (state_dir / "run").mkdir()
+    old = {name: make() for name, make in first_start.GENERATED.items()}
+    first_start.secrets_path().write_text("".join(f"{name}={value}\n" for name, value in old.items()))
+    get_user_model().objects.create_superuser("admin", password=old["ADMIN_PASSWORD"])
+    return old
+
+
+def test_rotated_secrets_are_new_and_the_others_stay(
+    secrets_of_a_start: dict[str, str], settings: Any, state_dir: Path
+) -> None:
+    settings.RUN_DIR = state_dir / "run"
+
+    assert run("rotate", "API_TOKEN", "ADMIN_PASSWORD").code == 0
+
+    new = read_state_file(first_start.secrets_path())
+    assert {name for name in new if new[name] != secrets_of_a_start[name]} == {"API_TOKEN", "ADMIN_PASSWORD"}
+    assert get_user_model().objects.get(username="admin").check_password(new["ADMIN_PASSWORD"])
+    assert first_start.secrets_path().stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("words", [(), ("SEED",), ("PASSWORD",)])
+def test_only_secrets_are_rotated(secrets_of_a_start: dict[str, str], words: tuple[str, ...]) -> None:
+    answer = run("rotate", *words)
+
+    assert answer.code == 2
+    assert "SECRET_KEY" in answer.error_line
+    assert read_state_file(first_start.secrets_path()) == secrets_of_a_start
+
+
+def test_secret_of_the_environment_is_not_ours_to_change(
+    secrets_of_a_start: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("API_TOKEN_FILE", "/run/secrets/api-token")
+
+    answer = run("rotate", "API_TOKEN")
+
+    assert answer.code == 2
+    assert "environment" in answer.error_line
+    assert json.dumps(read_state_file(first_start.secrets_path())) == json.dumps(secrets_of_a_start)
