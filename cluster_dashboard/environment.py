@@ -7,7 +7,16 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from scheduler.configuration import EnvironmentInvalid
 from scheduler.remedies import Remedy
@@ -35,6 +44,7 @@ ACCEPTED: Final = {
     "DATABASE_URL": "sqlite:/// or postgres:// (empty: SQLite in STATE_DIR)",
     "GPU_BACKEND": "simulated, nvml or auto",
     "GPU_COUNT": "a whole number, 1 to 64",
+    "GPU_MEMORY_GIB": "GiB of each simulated GPU, 1 to 1024: one number for all, or one for each of GPU_COUNT",
     "JOB_RATE": f"jobs a minute, {RATE_MINIMUM} to {RATE_MAXIMUM:.0f}",
     "JOB_TYPES_EXTRA": "module:Class of each further job type, separated by commas",
     "GENERATOR_CONFIG": "the name of a workload, such as demo or philly, or the path of a .toml or .json file",
@@ -65,6 +75,11 @@ def _scheme(*accepted: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _numbers(value: object) -> object:
+    """`80,80,40` as its parts."""
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
 def _remedies(names: str) -> str:
     for name in split_names(names):
         Remedy(name)
@@ -88,6 +103,7 @@ class Environment(BaseModel):
     database_url: Annotated[str, _scheme("sqlite:///", "postgres://", "postgresql://")] = ""
     gpu_backend: GpuBackendName = GpuBackendName.SIMULATED
     gpu_count: Annotated[int, Field(ge=1, le=64)] = 8
+    gpu_memory_gib: Annotated[tuple[Annotated[float, Field(ge=1, le=1024)], ...], BeforeValidator(_numbers)] = ()
     job_rate: Annotated[float, Field(ge=RATE_MINIMUM, le=RATE_MAXIMUM, allow_inf_nan=False)] = 12.0
     job_types_extra: Annotated[str, Field(pattern=rf"^{_CLASS_PATH}(\s*,\s*{_CLASS_PATH})*$")] = ""
     generator_config: Annotated[str, Field(min_length=1)] = "demo"
@@ -102,6 +118,21 @@ class Environment(BaseModel):
     allowed_hosts: Annotated[str, Field(min_length=1)] = "localhost,127.0.0.1,[::1]"
     controls_per_minute: Annotated[float, Field(ge=1, le=100_000, allow_inf_nan=False)] = 600.0
     remedies_off: Annotated[str, AfterValidator(_remedies)] = ""
+
+    @field_validator("gpu_memory_gib")
+    @classmethod
+    def _for_all_or_each(cls, value: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
+        # Not there where it was wrong itself: that is said already.
+        if len(value) > 1 and len(value) != info.data.get("gpu_count", len(value)):
+            raise ValueError("neither one for all nor one for each")
+        return value
+
+    def gpu_memory_mib(self, index: int) -> int | None:
+        """Of the simulated GPU with this index; None: as its backend has it."""
+        if not self.gpu_memory_gib:
+            return None
+        # A worker started by hand may have a higher index than GPU_COUNT foresees.
+        return round(self.gpu_memory_gib[min(index, len(self.gpu_memory_gib) - 1)] * 1024)
 
     @field_validator("gpu_backend", "log_format", mode="before")
     @classmethod

@@ -41,7 +41,12 @@ log = event_logger(__name__)
 def main(index: int) -> None:
     """Runs worker gpu-<index> in this process until SIGTERM."""
     backend_name = resolve_backend(settings.ENVIRONMENT.gpu_backend)
-    gpu = open_gpu(backend_name, index, settings.ENVIRONMENT.seed or 0)
+    gpu = open_gpu(
+        backend_name,
+        index,
+        settings.ENVIRONMENT.seed or 0,
+        simulated_memory_mib=settings.ENVIRONMENT.gpu_memory_mib(index),
+    )
     identity, boot, has_cuda = gpu.identity(), uuid4().hex, backend_name == "nvml"
     if has_cuda and identity.uuid is not None:
         # By UUID: an index would shift when a card falls off the bus. Before any child is forked.

@@ -8,13 +8,13 @@ from gpu_tasks.gpus.simulated import SimulatedGpu
 from scheduler.gpu import GpuBackend
 
 
-def open_gpu(backend: str, index: int, seed: int) -> GpuBackend:
-    """The GPU with this index. `backend`: simulated, nvml or auto.
+def open_gpu(backend: str, index: int, seed: int, *, simulated_memory_mib: int | None = None) -> GpuBackend:
+    """The GPU with this index. `backend`: simulated, nvml or auto; simulated_memory_mib: None for an H100's.
 
     Never raises for a GPU that is not there: with nvml it is unknown, never simulated.
     """
     if resolve_backend(backend) == "simulated":
-        return SimulatedGpu(index=index, seed=seed)
+        return SimulatedGpu(index=index, seed=seed, memory_total_mib=simulated_memory_mib)
     from gpu_tasks.gpus.nvml import NvmlGpu  # noqa: PLC0415 - pynvml stays out of the simulated workers' memory
 
     return NvmlGpu(index)

@@ -9,6 +9,7 @@ from typing import Final
 from scheduler.gpu import GpuHealth, GpuIdentity, GpuLoad, GpuSample
 
 #: An NVIDIA H100 SXM: memory as nvidia-smi shows it, power at rest and at most.
+NAME: Final = "NVIDIA H100 80GB HBM3 (simulated)"
 MEMORY_TOTAL_MIB: Final = 81_559
 POWER_IDLE_W: Final = 95.0
 POWER_LIMIT_W: Final = 700.0
@@ -29,8 +30,11 @@ SPREAD_C: Final = 2.0
 class SimulatedGpu:
     """One GPU. The same seed, index and sequence of calls give the same readings."""
 
-    def __init__(self, *, index: int, seed: int) -> None:
+    def __init__(self, *, index: int, seed: int, memory_total_mib: int | None = None) -> None:
+        """memory_total_mib: None for an H100's."""
         self._index = index
+        self._memory_total_mib = memory_total_mib or MEMORY_TOTAL_MIB
+        self._name = NAME if memory_total_mib is None else f"Simulated GPU {round(memory_total_mib / 1024)}GB"
         self._rng = Random(f"gpu:{seed}:{index}")
         self._place_c = self._rng.uniform(-SPREAD_C, SPREAD_C)
         self._parts_c = [self._steady_c(POWER_IDLE_W)] * len(THERMAL_PARTS)
@@ -40,8 +44,8 @@ class SimulatedGpu:
         return GpuIdentity(
             index=self._index,
             uuid=f"SIM-00000000-0000-0000-0000-{self._index:012d}",
-            name="NVIDIA H100 80GB HBM3 (simulated)",
-            memory_total_mib=MEMORY_TOTAL_MIB,
+            name=self._name,
+            memory_total_mib=self._memory_total_mib,
             power_limit_w=POWER_LIMIT_W,
         )
 
@@ -53,7 +57,7 @@ class SimulatedGpu:
             health=GpuHealth.HEALTHY,
             utilization_percent=float(round(share * 100)),
             memory_used_mib=self._memory_used_mib(load),
-            memory_total_mib=MEMORY_TOTAL_MIB,
+            memory_total_mib=self._memory_total_mib,
             temperature_c=float(round(sum(w * c for (w, _), c in zip(THERMAL_PARTS, self._parts_c, strict=True)))),
             power_w=round(power_w, 1),
         )
@@ -70,7 +74,7 @@ class SimulatedGpu:
     def _memory_used_mib(self, load: GpuLoad | None) -> int:
         if load is None:
             return 0
-        return min(MEMORY_BASE_MIB + load.memory_mib, MEMORY_TOTAL_MIB)
+        return min(MEMORY_BASE_MIB + load.memory_mib, self._memory_total_mib)
 
     def _warm(self, power_w: float, now_seconds: float) -> None:
         """Each part goes towards the steady temperature for the time that has passed."""

@@ -22,6 +22,7 @@ WRONG = {
     "DATABASE_URL": "mysql://localhost/x",
     "GPU_BACKEND": "rocm",
     "GPU_COUNT": "65",
+    "GPU_MEMORY_GIB": "80,none",
     "JOB_RATE": "0.05",
     "JOB_TYPES_EXTRA": "package.module.Class",
     "SEED": "-1",
@@ -77,6 +78,19 @@ def test_all_wrong_variables_are_told_at_once() -> None:
         read_environment({"WEB_PORT": "x", "GPU_COUNT": "0"})
 
     assert [line.split(":")[0] for line in str(caught.value).splitlines()] == ["WEB_PORT", "GPU_COUNT"]
+
+
+def test_simulated_gpus_have_one_size_or_one_each() -> None:
+    assert read_environment({}).gpu_memory_mib(0) is None
+    assert [read_environment({"GPU_MEMORY_GIB": "24"}).gpu_memory_mib(index) for index in (0, 7)] == [24_576, 24_576]
+    unlike = read_environment({"GPU_COUNT": "3", "GPU_MEMORY_GIB": "80, 40,39.5"})
+    assert [unlike.gpu_memory_mib(index) for index in range(3)] == [81_920, 40_960, 40_448]
+
+
+@pytest.mark.parametrize("value", ["80,40", "80,,40", "0", "1025", "nan", "80;40;40", ","])
+def test_sizes_of_gpus_that_are_not_one_for_each_are_refused(value: str) -> None:
+    with pytest.raises(EnvironmentInvalid, match=r"^GPU_MEMORY_GIB: .* it takes GiB of each simulated GPU"):
+        read_environment({"GPU_COUNT": "3", "GPU_MEMORY_GIB": value})
 
 
 @pytest.mark.parametrize("name", SECRETS)

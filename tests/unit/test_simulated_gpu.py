@@ -57,6 +57,15 @@ def test_readings_follow_the_job(share: float) -> None:
     assert all(sample.memory_used_mib == 12_345 + MEMORY_BASE_MIB for sample in samples)
 
 
+def test_a_gpu_of_another_size_says_so_everywhere() -> None:
+    gpu = SimulatedGpu(index=0, seed=5, memory_total_mib=40_960)
+
+    [sample] = readings(gpu, GpuLoad(compute_share=1.0, memory_mib=60_000), 0, 1)
+
+    assert (gpu.identity().memory_total_mib, gpu.identity().name) == (40_960, "Simulated GPU 40GB")
+    assert (sample.memory_total_mib, sample.memory_used_mib) == (40_960, 40_960)
+
+
 def test_readings_drop_when_the_job_is_gone() -> None:
     gpu = a_gpu()
     readings(gpu, FULL_LOAD, 0, 50)
