@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from types import FrameType
 from typing import Final
 
@@ -20,6 +21,7 @@ from cluster_dashboard import broker
 from cluster_dashboard.environment import EnvironmentInvalid, LogFormat
 from cluster_dashboard.run_files import LockHeld, remove_pid, take_lock, write_pid
 from scheduler.logs import event_logger
+from scheduler.vitals import Sign, Vitals
 
 log = event_logger(__name__)
 
@@ -152,7 +154,7 @@ def _scheduler(_process: Process) -> None:
 
 
 def _beat(_process: Process) -> None:
-    from scheduler.celery import beat_main  # noqa: PLC0415
+    from scheduler.beat import beat_main  # noqa: PLC0415
 
     beat_main()
 
@@ -189,12 +191,25 @@ def _web(_process: Process) -> None:
         server_header=False,
     )
 
+    sign = _watched("web")
+
     class Server(uvicorn.Server):
+        async def on_tick(self, counter: int) -> bool:
+            sign.worked()
+            return await super().on_tick(counter)
+
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
             end_streams()
             super().handle_exit(sig, frame)
 
     Server(config).run()
+
+
+def _watched(name: str) -> Sign:
+    """For a process with an event loop: one that stands still ends."""
+    sign = Sign(name)
+    Vitals(Path(settings.RUN_DIR, f"{name}.health"), [sign]).start()
+    return sign
 
 
 def _close_connections(**_: object) -> None:
@@ -206,6 +221,8 @@ def exit_cleanly() -> None:
 
 
 def _flower(_process: Process) -> None:
+    from tornado.ioloop import PeriodicCallback  # noqa: PLC0415
+
     from scheduler.celery import app  # noqa: PLC0415
 
     password = settings.ENVIRONMENT.flower_password
@@ -221,6 +238,8 @@ def _flower(_process: Process) -> None:
         "max_tasks": 5000,
         "logging": "none",  # ours is set up already
     }
+    sign = _watched("flower")
+    PeriodicCallback(sign.worked, 1000).start()
     # Flower asks every worker at once from threads of its own. With a limited pool they take all connections, and
     # its event receiver waits for one for ever: no task is ever shown.
     app.conf.broker_pool_limit = None

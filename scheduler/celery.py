@@ -143,8 +143,3 @@ def worker_main(*, hostname: str, queues: Sequence[str], pool: str) -> None:
             "--without-heartbeat",
         ]
     )
-
-
-def beat_main() -> None:
-    """Runs beat in this process until it is stopped. Its ticks are idempotent: it keeps no state on disk."""
-    app.Beat(scheduler="celery.beat:Scheduler", loglevel="WARNING", quiet=True).run()

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from threading import Event, Thread
 from typing import Any, Final
 
 from celery import bootsteps
+from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connection
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
@@ -22,6 +24,7 @@ from scheduler.logs import event_logger
 from scheduler.reaper import Reaper
 from scheduler.redis_client import connect
 from scheduler.relay import Relay
+from scheduler.vitals import Sign, Vitals
 
 log = event_logger(__name__)
 
@@ -41,6 +44,7 @@ class Loop(Thread):
         self._lease = LeaseHolder(name)
         self._stopping = Event()
         self._failing = False
+        self.sign = Sign(name)
 
     def run(self) -> None:
         done = 0
@@ -55,6 +59,7 @@ class Loop(Thread):
     def _once(self) -> int:
         """How much there was to do."""
         done = 0
+        self.sign.turned()
         try:
             close_old_connections()
             now = time.monotonic()
@@ -72,6 +77,7 @@ class Loop(Thread):
             if self._failing:
                 log.info("loop_goes_on", loop=self.name)
             self._failing = False
+            self.sign.worked()
         return done
 
 
@@ -81,12 +87,15 @@ class Loops(bootsteps.StartStopStep):
     def __init__(self, parent: Any, **options: Any) -> None:
         super().__init__(parent, **options)
         self._loops = [Loop("relay", Relay(connect()).tick), Loop("reaper", Reaper(connect()).tick)]
+        self._vitals = Vitals(Path(settings.RUN_DIR, "scheduler.health"), [loop.sign for loop in self._loops])
 
     def start(self, parent: Any) -> None:
         for loop in self._loops:
             loop.start()
+        self._vitals.start()
 
     def stop(self, parent: Any) -> None:
+        self._vitals.stop()
         for loop in self._loops:
             loop.stop()
 
