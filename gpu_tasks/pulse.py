@@ -82,6 +82,10 @@ class Pulse:
             self._silent = False
             self.last_confirmed = now
 
+    def is_heard(self) -> bool:
+        """Whether Redis took the last sample."""
+        return not self._silent
+
     def _beat(self, job: HeldJob | None, now: float) -> None:
         seconds, micros = self.redis.time()
         self._clock_offset = seconds + micros / 1e6 - now

@@ -33,6 +33,8 @@ CLAIM_SECONDS: Final = 1.0
 ELIGIBILITY_SECONDS: Final = 2.0
 #: At a stop, a running job has so long to end by itself before it goes back to the queue.
 GRACE_SECONDS: Final = 3.0
+#: The note of a worker that cannot ask whether it may take jobs.
+DATABASE_AWAY: Final = "the database is away"
 
 
 class Pool(Protocol):
@@ -78,8 +80,12 @@ class Warden:
                 self._watch_eligibility(now)
         except DatabaseError as error:
             close_old_connections()
-            self._set_note("the database is away", consume=False)
+            self._set_note(DATABASE_AWAY, consume=False)
             log.debug("warden_waits", gpu=self.gpu, error=error)
+
+    def has_database(self) -> bool:
+        """Whether it answered the last time."""
+        return self.standing.note != DATABASE_AWAY
 
     def check_eligibility(self) -> bool:
         """Before the first hint is taken."""

@@ -34,6 +34,7 @@ from scheduler.logs import event_logger
 from scheduler.models import ClusterEvent, Gpu
 from scheduler.queues import PLAIN_QUEUES
 from scheduler.redis_client import connect
+from scheduler.vitals import Sign, Vitals
 
 log = event_logger(__name__)
 
@@ -147,19 +148,26 @@ def select_queues(wanted: Iterable[str]) -> None:
 
 
 class Ticker(Thread):
-    """Calls `tick(monotonic seconds)` once a period until stopped."""
+    """Calls `tick(monotonic seconds)` once a period until stopped; `works` says whether that was of any use."""
 
-    def __init__(self, name: str, tick: Callable[[float], None], period_seconds: float) -> None:
+    def __init__(
+        self, name: str, tick: Callable[[float], None], period_seconds: float, works: Callable[[], bool]
+    ) -> None:
         super().__init__(name=name, daemon=True)
-        self._tick, self._period, self._stopping = tick, period_seconds, Event()
+        self._tick, self._period, self._works, self._stopping = tick, period_seconds, works, Event()
+        self.sign = Sign(name)
 
     def run(self) -> None:
         while not self._stopping.wait(self._period):
+            self.sign.turned()
             try:
                 self._tick(time.monotonic())
             except Exception:
                 # A bug of ours must not end the heartbeat: that would kill a healthy worker's job.
                 log.exception("tick_failed", ticker=self.name)
+            else:
+                if self._works():
+                    self.sign.worked()
         connection.close()
 
     def stop(self) -> None:
@@ -185,9 +193,11 @@ def _watch_step(pulse: Pulse, spool: Spool) -> type[bootsteps.StartStopStep]:
                 sample=lambda: pulse.sample,
             )
             self._tickers = [
-                Ticker("pulse", pulse.tick, SAMPLE_SECONDS),
-                Ticker("warden", self._warden.tick, PERIOD_SECONDS),
+                Ticker("pulse", pulse.tick, SAMPLE_SECONDS, pulse.is_heard),
+                Ticker("warden", self._warden.tick, PERIOD_SECONDS, self._warden.has_database),
             ]
+            health_file = Path(settings.RUN_DIR, f"gpu-{pulse.gpu}.health")
+            self._vitals = Vitals(health_file, [ticker.sign for ticker in self._tickers])
 
         def start(self, parent: Any) -> None:
             parent.consumer.on_send_event_buffered = LateFlush(parent.consumer)
@@ -195,8 +205,10 @@ def _watch_step(pulse: Pulse, spool: Spool) -> type[bootsteps.StartStopStep]:
             self._warden.check_eligibility()
             for ticker in self._tickers:
                 ticker.start()
+            self._vitals.start()
 
         def stop(self, parent: Any) -> None:
+            self._vitals.stop()
             # The warden first: it would take the child killed at a stop for a death.
             pulse_ticker, warden_ticker = self._tickers
             warden_ticker.stop()
