@@ -1,0 +1,88 @@
+"""The queues as lists in a real Redis: what lies there, taken, put back, repeated and lost, message by message."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from redis import Redis
+
+from scheduler.hints import queue_key
+from tests.model.ledger import Key
+
+#: In the order in which a worker reads them.
+QUEUES: Final = ("critical", "high", "normal", "low")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    queue: str
+    body: bytes
+
+    @property
+    def key(self) -> Key:
+        """(job, attempt), from the task's id."""
+        job, attempt = json.loads(self.body)["headers"]["id"].split("-")
+        return int(job), int(attempt)
+
+
+@dataclass(slots=True)
+class Broker:
+    redis: Redis
+    #: Every hint that was ever seen in a queue: what a broker that repeats may deliver again.
+    seen: list[Message] = field(default_factory=list)
+
+    def lying(self) -> list[Message]:
+        """In the order in which a worker would take them. Remembers what is new."""
+        pipe = self.redis.pipeline(transaction=False)
+        for queue in QUEUES:
+            pipe.lrange(queue_key(queue), 0, -1)
+        found = [
+            Message(queue, body)
+            for queue, bodies in zip(QUEUES, pipe.execute(), strict=True)
+            # The next one to be taken is at the right end.
+            for body in reversed(bodies)
+        ]
+        known = set(self.seen)
+        self.seen += [message for message in dict.fromkeys(found) if message not in known]
+        return found
+
+    def counts(self) -> Counter[tuple[str, Key]]:
+        return Counter((message.queue, message.key) for message in self.lying())
+
+    def take(self, message: Message) -> None:
+        self.redis.lrem(queue_key(message.queue), -1, message.body)
+
+    def put(self, message: Message, *, in_front: bool) -> None:
+        push = self.redis.rpush if in_front else self.redis.lpush
+        push(queue_key(message.queue), message.body)
+
+    def empty(self) -> None:
+        self.redis.flushdb()
+
+
+@dataclass(slots=True)
+class Interrupted:
+    """The reaper's own connection: at the moment when it reads the beats, something else happens in the cluster."""
+
+    redis: Redis
+    before: Callable[[], None] | None = None
+    after: Callable[[], None] | None = None
+    #: What the reaper read last.
+    read: dict[int, dict[str, Any]] = field(default_factory=dict)
+
+    def hgetall(self, key: str) -> Any:
+        before, after, self.before, self.after = self.before, self.after, None, None
+        if before is not None:
+            before()
+        found = self.redis.hgetall(key)
+        self.read = {int(gpu): json.loads(beat) for gpu, beat in found.items()}
+        if after is not None:
+            after()
+        return found
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.redis, name)

@@ -1,0 +1,78 @@
+"""The cluster heals: who was stopped goes on, the loops tick, idle workers work. Then every job must end.
+
+Workers that died stay dead, as long as one lives: their jobs come back through the reaper alone.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from scheduler.states import Reason
+from tests.model import contract
+from tests.model.cluster import Cluster, Worker
+from tests.model.ledger import ENDS, promise
+
+#: Seconds: a death is known after 10, its back-off takes 8 at most, and each job takes a second of a worker.
+PATIENCE_SECONDS: Final = 60
+
+
+def heal(cluster: Cluster) -> None:
+    for worker in cluster.workers.values():
+        worker.stopped = False
+    if not any(worker.alive for worker in cluster.workers.values()):
+        cluster.boot(0)
+    for _ in range(PATIENCE_SECONDS + len(cluster.ledger.jobs)):
+        if not cluster.ledger.in_state("queued", "running"):
+            break
+        _one_second(cluster)
+    left = [f"job {job.id} is {job.state}" for job in cluster.ledger.in_state("queued", "running")]
+    promise("every job ends once the cluster has healed", not left, ", ".join(left))
+    _after_the_end(cluster)
+
+
+def _one_second(cluster: Cluster) -> None:
+    cluster.clock.advance(1.0)
+    for worker in cluster.workers.values():
+        if worker.alive and cluster.clock.seconds >= worker.next_beat:
+            cluster.flush(worker.gpu)
+            cluster.beat(worker)
+    cluster.tick_reaper()
+    cluster.tick_relay()
+    for worker in cluster.workers.values():
+        if worker.alive:
+            _work(cluster, worker)
+
+
+def _work(cluster: Cluster, worker: Worker) -> None:
+    """Ends the job that it holds, or takes hints until one is a job."""
+    run = worker.run
+    if run is None:
+        for message in cluster.broker.lying():
+            if cluster.take(worker, message) != "stale":
+                break
+        return
+    if cluster.ledger.jobs[run.key[0]].cancel_requested:
+        cluster.requeue(run.key, Reason.CANCEL)
+    elif run.alive:
+        cluster.end(run, "succeeded")
+    else:
+        cluster.requeue(run.key, Reason.CHILD_DIED)
+    cluster.gone(run)
+
+
+def _after_the_end(cluster: Cluster) -> None:
+    """What comes late is refused, and nothing is left to do."""
+    for run in [run for run in cluster.runs if run.alive]:
+        cluster.end(run, "failed")
+    for gpu in cluster.workers:
+        cluster.flush(gpu)
+    for message in cluster.broker.seen:
+        answer = cluster.follow(next(worker for worker in cluster.workers.values() if worker.alive), message.key)
+        promise("a hint of an ended job is stale", answer == "stale", f"{message.key} is {answer}")
+    before = cluster.broker.counts()
+    cluster.tick_relay()
+    promise("the relay is quiet at the end", cluster.broker.counts() == before, "it sent a hint of an ended job")
+    for job in cluster.ledger.jobs.values():
+        ends = [kind for kind, _, _ in job.story if kind in ENDS]
+        promise("exactly one end", len(ends) == 1 and job.story[-1][0] in ENDS, f"job {job.id}: {job.story}")
+    contract.check(cluster)

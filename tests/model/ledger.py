@@ -1,0 +1,153 @@
+"""What should be: each job as the promises say it is, kept in plain Python with literals of its own.
+
+Shares no code with the lifecycle that it foretells. Times are the database's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+CHARGED: Final = {"child_died", "worker_died", "worker_restarted", "gpu_fault"}
+ENDS: Final = {"succeeded", "failed", "cancelled"}
+#: Seconds to wait after the first, second, ... charged failure.
+BACK_OFF_SECONDS: Final = (1, 2, 4, 8, 15)
+#: For so long after that another GPU is preferred.
+ELSEWHERE_SECONDS: Final = 2
+
+type Key = tuple[int, int]
+
+
+class PromiseBroken(AssertionError):
+    """The product did what it must not, or did not do what it must."""
+
+    def __init__(self, promise: str, words: str) -> None:
+        super().__init__(f"{promise}: {words}")
+        self.promise = promise
+
+
+def promise(name: str, holds: bool, words: str) -> None:
+    if not holds:
+        raise PromiseBroken(name, words)
+
+
+@dataclass(slots=True, kw_only=True)
+class JobShould:
+    id: int
+    priority: str
+    max_failures: int
+    queued_at: datetime
+    due_at: datetime
+    state: str = "queued"
+    attempt: int = 1
+    failures: int = 0
+    cancel_requested: bool = False
+    #: Where it runs, or ran last.
+    gpu: int | None = None
+    boot: str = ""
+    elsewhere_until: datetime | None = None
+    result: Any = None
+    #: (kind, attempt, charged) of each event.
+    story: list[tuple[str, int, bool]] = field(default_factory=lambda: [("submitted", 1, False)])
+
+    @property
+    def key(self) -> Key:
+        return self.id, self.attempt
+
+
+@dataclass(slots=True)
+class Ledger:
+    jobs: dict[int, JobShould] = field(default_factory=dict)
+    starts: int = 0
+    refused: int = 0
+
+    def in_state(self, *states: str) -> list[JobShould]:
+        return [job for job in self.jobs.values() if job.state in states]
+
+    def running_on(self, gpu: int) -> JobShould | None:
+        return next((job for job in self.in_state("running") if job.gpu == gpu), None)
+
+    def due(self, now: datetime) -> list[JobShould]:
+        return [job for job in self.in_state("queued") if job.due_at <= now]
+
+    # --- moves: each gives the answer that the product owes
+
+    def submit(self, job_id: int, priority: str, max_failures: int, now: datetime) -> None:
+        promise("ids are new", job_id not in self.jobs, f"job {job_id} was submitted before")
+        self.jobs[job_id] = JobShould(
+            id=job_id, priority=priority, max_failures=max_failures, queued_at=now, due_at=now
+        )
+
+    def claim(self, key: Key, gpu: int, boot: str, now: datetime) -> str:
+        job = self.jobs.get(key[0])
+        if job is None or job.state != "queued" or job.key != key or job.due_at > now:
+            return "stale"
+        if self.running_on(gpu) is not None:
+            return "gpu_busy"
+        if job.gpu == gpu and job.elsewhere_until is not None and job.elsewhere_until > now:
+            return "elsewhere"
+        job.state, job.gpu, job.boot = "running", gpu, boot
+        job.story.append(("started", job.attempt, False))
+        self.starts += 1
+        return "claimed"
+
+    def end(self, key: Key, state: str, result: Any) -> bool:
+        job = self._running(key)
+        if job is None:
+            self.refused += 1
+            return False
+        self._end(job, state)
+        job.result = result
+        return True
+
+    def requeue(self, key: Key, reason: str, now: datetime) -> str | None:
+        job = self._running(key)
+        if job is None:
+            return None
+        charged = reason in CHARGED
+        job.failures += charged
+        if job.cancel_requested:
+            self._end(job, "cancelled", charged=charged)
+        elif job.failures >= job.max_failures:
+            self._end(job, "failed", charged=charged)
+        else:
+            self._wait_again(job, charged, now)
+        return job.state
+
+    def cancel(self, job_id: int) -> str:
+        job = self.jobs[job_id]
+        if job.state in ENDS:
+            return "already_ended"
+        if job.state == "queued":
+            job.cancel_requested = True
+            self._end(job, "cancelled")
+            return "cancelled"
+        if not job.cancel_requested:
+            job.cancel_requested = True
+            job.story.append(("cancel_requested", job.attempt, False))
+        return "requested"
+
+    def release(self, gpu: int, boot: str, now: datetime) -> list[int]:
+        """What an older boot left on this GPU goes back."""
+        left = [job for job in self.in_state("running") if job.gpu == gpu and job.boot != boot]
+        for job in left:
+            self.requeue(job.key, "worker_restarted", now)
+        return [job.id for job in left]
+
+    # --- parts
+
+    def _running(self, key: Key) -> JobShould | None:
+        job = self.jobs.get(key[0])
+        return job if job is not None and job.state == "running" and job.key == key else None
+
+    def _end(self, job: JobShould, state: str, *, charged: bool = False) -> None:
+        job.state = state
+        job.story.append((state, job.attempt, charged))
+
+    def _wait_again(self, job: JobShould, charged: bool, now: datetime) -> None:
+        job.story.append(("requeued", job.attempt, charged))
+        job.state, job.attempt = "queued", job.attempt + 1
+        wait = BACK_OFF_SECONDS[min(job.failures, len(BACK_OFF_SECONDS)) - 1] if charged else 0
+        job.queued_at, job.due_at = now, now + timedelta(seconds=wait)
+        job.elsewhere_until = job.due_at + timedelta(seconds=ELSEWHERE_SECONDS) if charged else None
