@@ -80,9 +80,11 @@ class Protocol(RuleBasedStateMachine):
         self.cluster.cancel(of(self.jobs, pick))
 
     @precondition(lambda self: self.jobs)
-    @rule(pick=PICK)
-    def operator_requeues(self, pick: int) -> None:
-        self.cluster.requeue(of(self.jobs, pick).key, Reason.OPERATOR)
+    @rule(pick=PICK, off=OFF)
+    def operator_requeues(self, pick: int, off: int) -> None:
+        """Who may look at a page that is old."""
+        job = of(self.jobs, pick)
+        self.cluster.requeue((job.id, job.attempt + off), Reason.OPERATOR)
 
     # --- hints
 
@@ -151,6 +153,16 @@ class Protocol(RuleBasedStateMachine):
             self._bury(run)
         elif noticed == "never":
             self.cluster.gone(run)
+
+    @precondition(lambda self: self.cluster.runs and self.idle)
+    @rule(pick=PICK, worker=PICK, hangs=st.booleans())
+    def successor_starts(self, pick: int, worker: int, hangs: bool) -> None:
+        """A job is taken from a child that does not know of it yet, and the next attempt runs beside it."""
+        run = of(self.cluster.runs, pick)
+        self.cluster.requeue(run.key, Reason.OPERATOR)
+        self.cluster.follow(of(self.idle, worker), self.cluster.ledger.jobs[run.key[0]].key)
+        if hangs:
+            self.cluster.workers[run.gpu].stopped = True
 
     @precondition(lambda self: self.unburied)
     @rule(pick=PICK)
