@@ -12,6 +12,7 @@ import sys
 import time
 import traceback
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from random import SystemRandom
 from typing import Final
 
@@ -26,6 +27,8 @@ class Found:
 
     seconds: float
     rounds: int
+    #: The folder of the rules that were judged.
+    scheduler: str
     promise: str | None = None
     words: str = ""
 
@@ -73,6 +76,9 @@ def _prepare(redis: object) -> None:
 
 
 def hunt(seed: int, rounds: int, seconds: float, *, shrink: bool) -> Found:
+    import scheduler
+
+    rules = str(Path(scheduler.__file__).parent)
     begin, done = time.monotonic(), 0
     while done < rounds and time.monotonic() - begin < seconds:
         print(f"round seed={seed + done}", flush=True)
@@ -80,10 +86,20 @@ def hunt(seed: int, rounds: int, seconds: float, *, shrink: bool) -> Found:
             _round(seed + done, shrink=shrink)
         except Exception as error:  # noqa: BLE001 (whatever goes wrong in a round is what we hunt)
             traceback.print_exc(file=sys.stdout)
-            promise = getattr(error, "promise", type(error).__name__)
-            return Found(round(time.monotonic() - begin, 1), done + 1, promise, str(error))
+            return Found(round(time.monotonic() - begin, 1), done + 1, rules, _promise(error), str(error))
         done += 1
-    return Found(round(time.monotonic() - begin, 1), done)
+    return Found(round(time.monotonic() - begin, 1), done, rules)
+
+
+def _promise(error: Exception) -> str:
+    """The promise that was broken; the error's own name if it is none of the model's."""
+    from django.db import IntegrityError
+
+    from tests.model.ledger import PromiseBroken
+
+    if isinstance(error, PromiseBroken):
+        return error.promise
+    return "no call breaks a constraint" if isinstance(error, IntegrityError) else type(error).__name__
 
 
 def _round(seed: int, *, shrink: bool) -> None:

@@ -1,0 +1,28 @@
+"""The product keeps its promises in whatever order things happen: on SQLite, and for a shorter while on PostgreSQL."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import psycopg
+import pytest
+
+from tests.model.running import hunt
+from tests.services import PostgresServer
+
+
+def test_the_promises_hold_on_sqlite():
+    assert hunt(rounds=6, seed=0).broken is None
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer):
+    with closing(psycopg.connect(host=postgres_server.host, user=postgres_server.role, dbname="postgres")) as admin:
+        admin.autocommit = True
+        admin.execute("DROP DATABASE IF EXISTS model WITH (FORCE)")
+        admin.execute("CREATE DATABASE model")
+    return postgres_server.url("model")
+
+
+def test_the_promises_hold_on_postgresql(postgres_url):
+    assert hunt(rounds=2, seed=1000, database=postgres_url).broken is None
