@@ -1,6 +1,6 @@
 # Everything a newcomer types. Each target sets up what it needs.
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench gpu requirements
+.PHONY: help run test lint bench model gpu requirements
 SHELL := /bin/sh
 
 # The first Python that really runs and can read requirements/bootstrap.py: a shim on PATH may do neither.
@@ -31,6 +31,11 @@ lint: ## Style, types and the direction of imports
 bench: ## Speed beside bare Celery, as ratios in one run; writes tests/benchmarks/results
 	@($(call BOOTSTRAP,base test))
 	@exec .venv/bin/python -m tests.benchmarks.protocol
+
+model: ## Search for an order of events that breaks a promise (SECONDS=600; SEED=7 for one that was found)
+	@($(call BOOTSTRAP,base test))
+	@exec .venv/bin/python -m tests.model.hunt --shrink --seconds $(or $(SECONDS),600) \
+		$(if $(SEED),--seed $(SEED) --rounds 1)
 
 gpu: ## What a GPU host needs on top (CuPy): before `GPU_BACKEND=nvml make run`
 	@($(call BOOTSTRAP,base gpu))

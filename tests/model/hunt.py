@@ -23,12 +23,14 @@ STEPS: Final = 40
 
 @dataclass(slots=True)
 class Found:
-    """What a hunt gives, as JSON in its last line."""
+    """What a hunt gives; with --json its last line."""
 
     seconds: float
     rounds: int
     #: The folder of the rules that were judged.
     scheduler: str
+    #: Of the last round.
+    seed: int
     promise: str | None = None
     words: str = ""
 
@@ -47,8 +49,14 @@ def main() -> int:
     with ValkeyServer(settings.BROKER_SOCKET) as server, server.client() as redis:
         _prepare(redis)
         found = hunt(options.seed, options.rounds, options.seconds, shrink=options.shrink)
-    print(json.dumps(asdict(found)))
+    print(json.dumps(asdict(found)) if options.json else _sentence(found))
     return 1 if found.promise else 0
+
+
+def _sentence(found: Found) -> str:
+    if found.promise is None:
+        return f"Every promise was kept: {found.rounds * ROUND_EXAMPLES} examples in {found.seconds:.0f} s."
+    return f"Broken after {found.seconds:.0f} s: {found.words}\nTo see it again: make model SEED={found.seed}"
 
 
 def _options() -> argparse.Namespace:
@@ -57,6 +65,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=sys.maxsize, help=f"each has {ROUND_EXAMPLES} examples")
     parser.add_argument("--seed", type=int, default=SystemRandom().randrange(10**6), help="of the first round")
     parser.add_argument("--shrink", action="store_true", help="make what was found as short as possible")
+    parser.add_argument("--json", action="store_true", help="for programs")
     return parser.parse_args()
 
 
@@ -86,9 +95,9 @@ def hunt(seed: int, rounds: int, seconds: float, *, shrink: bool) -> Found:
             _round(seed + done, shrink=shrink)
         except Exception as error:  # noqa: BLE001 (whatever goes wrong in a round is what we hunt)
             traceback.print_exc(file=sys.stdout)
-            return Found(round(time.monotonic() - begin, 1), done + 1, rules, _promise(error), str(error))
+            return Found(round(time.monotonic() - begin, 1), done + 1, rules, seed + done, _promise(error), str(error))
         done += 1
-    return Found(round(time.monotonic() - begin, 1), done, rules)
+    return Found(round(time.monotonic() - begin, 1), done, rules, seed + done)
 
 
 def _promise(error: Exception) -> str:
