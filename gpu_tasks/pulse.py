@@ -13,6 +13,7 @@ from typing import Final
 from redis import Redis
 from redis.exceptions import RedisError
 
+from gpu_tasks import fault_requests
 from gpu_tasks.held import Held, HeldJob
 from scheduler.gpu import UNKNOWN_SAMPLE, GpuBackend, GpuLoad, GpuSample
 from scheduler.liveness import BEAT_SECONDS, Beat, write_beat
@@ -124,4 +125,6 @@ class Pulse:
                 maxlen=HISTORY_POINTS,
                 approximate=True,
             )
-        pipe.execute()
+        pipe.lpop(fault_requests.requests_key(self.gpu))
+        if (request := pipe.execute()[-1]) is not None:
+            fault_requests.obey(request, gpu=self.gpu, child_pid=self.standing.child_pid, now=now + self._clock_offset)

@@ -17,7 +17,7 @@ from django.conf import settings
 from django.db import close_old_connections, connection
 from django.db.models.functions import Now
 
-from gpu_tasks import fork_guard, tasks
+from gpu_tasks import fork_guard, injection, tasks
 from gpu_tasks.gpus import open_gpu, resolve_backend
 from gpu_tasks.held import Held
 from gpu_tasks.pulse import SAMPLE_SECONDS, Pulse, Standing
@@ -61,6 +61,7 @@ def main(index: int) -> None:
     held, spool = Held(), Spool(state / "spool" / f"gpu-{index}", witness)
     tasks.register(Runner(gpu=index, boot=boot, held=held, spool=spool, witness=witness, has_cuda=has_cuda))
     fork_guard.install()
+    injection.ignore_orders()
     standing = Standing()
     pulse = Pulse(
         gpu=index,

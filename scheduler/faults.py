@@ -15,6 +15,7 @@ class FaultKind(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     CHILD_KILLED = "child_killed"
     WORKER_KILLED = "worker_killed"
+    WORKER_HUNG = "worker_hung"
 
 
 class FaultProfile(StrEnum):
@@ -36,6 +37,7 @@ FAULTS: Final[dict[FaultKind, FaultEffect]] = {
     FaultKind.OUT_OF_MEMORY: FaultEffect(label="Out of memory", reason=Reason.OUT_OF_MEMORY, retried=False),
     FaultKind.CHILD_KILLED: FaultEffect(label="Job process killed", reason=Reason.CHILD_DIED, retried=True),
     FaultKind.WORKER_KILLED: FaultEffect(label="Worker killed", reason=Reason.WORKER_DIED, retried=True),
+    FaultKind.WORKER_HUNG: FaultEffect(label="Worker hung", reason=Reason.WORKER_DIED, retried=True),
 }
 
 #: Weights by kind. An assumption for demonstrations: most failures are the job's own (Philly, ATC'19:

@@ -1,0 +1,82 @@
+"""The cluster's processes on this machine: found by their pidfiles, and proved to be ours before anybody hits one."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from django.conf import settings
+
+#: The pidfile of the supervisor; it holds the lock of the same name.
+SUPERVISOR: Final = "up"
+
+
+class OutOfReach(Exception):
+    """Says why a process, or a GPU's worker, cannot be hit from here."""
+
+
+def pid_of(name: str) -> int:
+    """The living process of a role (`gpu-0`, `web`, ...). OutOfReach if there is none, or it cannot be proved ours.
+
+    A pidfile that outlived its process, or that another container wrote, names a stranger: only what holds a
+    lock of ours, or whose parent does, is ours.
+    """
+    pid = read_pid(name)
+    if pid is None:
+        raise OutOfReach(f"{name}: no pidfile on this machine")
+    if not is_alive(pid):
+        raise OutOfReach(f"{name}: its process has ended")
+    supervisor = read_pid(SUPERVISOR)
+    is_ours = _holds_lock(pid, name) or (
+        supervisor is not None and parent_of(pid) == supervisor and _holds_lock(supervisor, SUPERVISOR)
+    )
+    if not is_ours:
+        raise OutOfReach(f"{name}: process {pid} of its pidfile is not of this cluster")
+    return pid
+
+
+def send(name: str, number: signal.Signals) -> int:
+    """Gives the pid that was hit."""
+    pid = pid_of(name)
+    os.kill(pid, number)
+    return pid
+
+
+def read_pid(name: str) -> int | None:
+    try:
+        return int(Path(settings.RUN_DIR, f"{name}.pid").read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def is_alive(pid: int) -> bool:
+    """A zombie is not: it only waits for its parent to look."""
+    stat = _stat(pid)
+    return stat is not None and stat[0] != "Z"
+
+
+def parent_of(pid: int) -> int | None:
+    stat = _stat(pid)
+    return None if stat is None else int(stat[1])
+
+
+def _stat(pid: int) -> list[str] | None:
+    """State, parent, ... as /proc tells them; None where there is no such process, or no /proc."""
+    try:
+        # pid (name) state parent ...: the name may hold spaces and brackets of its own.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+
+
+def _holds_lock(pid: int, name: str) -> bool:
+    lock = str(Path(settings.RUN_DIR, f"{name}.lock"))
+    with suppress(OSError):
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):
+                if str(descriptor.readlink()) == lock:
+                    return True
+    return False
