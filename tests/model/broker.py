@@ -11,10 +11,10 @@ from typing import Any, Final
 from redis import Redis
 
 from scheduler.hints import queue_key
-from tests.model.ledger import Key
+from tests.model.ledger import MEMORY_MIB, Key
 
-#: In the order in which a worker reads them.
-QUEUES: Final = ("critical", "high", "normal", "low")
+#: In the order in which a worker of a large GPU reads them; one of a small GPU leaves out those of 80 GiB.
+QUEUES: Final = ("critical.80g", "critical", "high.80g", "high", "normal.80g", "normal", "low.80g", "low")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,11 @@ class Broker:
         known = set(self.seen)
         self.seen += [message for message in dict.fromkeys(found) if message not in known]
         return found
+
+    def readable(self, gpu: int) -> list[Message]:
+        """What the worker of this GPU would take, in its order."""
+        is_large = MEMORY_MIB[gpu] > min(MEMORY_MIB.values())
+        return [message for message in self.lying() if is_large or "." not in message.queue]
 
     def counts(self) -> Counter[tuple[str, Key]]:
         return Counter((message.queue, message.key) for message in self.lying())

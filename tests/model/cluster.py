@@ -6,7 +6,6 @@ Every answer of the product is compared with the ledger's. What the workers saw 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -17,17 +16,14 @@ from scheduler import hints, lifecycle
 from scheduler.hints import Hint
 from scheduler.lifecycle import Claimed
 from scheduler.liveness import Beat, write_beat
-from scheduler.models import Gpu, JobEvent
-from scheduler.reaper import REASONS, Reaper
-from scheduler.relay import Relay
-from scheduler.states import JobState, Priority, Reason
+from scheduler.models import Gpu
+from scheduler.states import JobState, Reason
 from tests.build import submit
-from tests.model.broker import Broker, Interrupted, Message
+from tests.model.broker import Broker, Message
 from tests.model.clock import Clock
-from tests.model.foresight import Reading, ReaperForesight, RelayForesight
-from tests.model.ledger import JobShould, Key, Ledger, promise
+from tests.model.ledger import MEMORY_MIB, JobShould, Key, Ledger, promise
+from tests.model.loops import Loops
 
-GPUS: Final = 3
 BEAT_SECONDS: Final = 2.0
 
 
@@ -79,32 +75,23 @@ class Cluster:
     kept: list[Kept] = field(default_factory=list)
     boots: int = 0
     broker: Broker = field(init=False)
-    relay: Relay = field(init=False)
-    reaper: Reaper = field(init=False)
-    reads: Interrupted = field(init=False)
-    _relay_foresight: RelayForesight = field(init=False)
-    _reaper_foresight: ReaperForesight = field(init=False)
+    loops: Loops = field(init=False)
 
     def __post_init__(self) -> None:
         self.broker = Broker(self.redis)
-        self.start_scheduler()
-        for gpu in range(GPUS):
+        self.loops = Loops(self.redis, self.clock, self.ledger, self.broker)
+        for gpu in MEMORY_MIB:
             self.boot(gpu)
-
-    def start_scheduler(self) -> None:
-        """Relay and reaper forget what they remembered."""
-        self.reads = Interrupted(self.redis)
-        self.relay, self._relay_foresight = Relay(self.redis), RelayForesight()
-        self.reaper, self._reaper_foresight = Reaper(self.reads), ReaperForesight()
 
     # --- jobs
 
-    def submit(self, count: int, priority: str, max_failures: int, *, hinted: bool) -> None:
+    def submit(self, count: int, priority: str, max_failures: int, memory_mib: int, *, hinted: bool) -> None:
         now = self._moment()
-        for job in submit(count, priority=priority, max_failures=max_failures):
-            self.ledger.submit(job.id, priority, max_failures, now)
+        params = {"seconds": 0, "memory_mib": memory_mib}
+        for job in submit(count, priority=priority, max_failures=max_failures, params=params):
+            self.ledger.submit(job.id, priority, max_failures, memory_mib, now)
             if hinted:
-                hints.send([Hint(job_id=job.id, attempt=1, type=job.type, queue=Priority(priority))])
+                hints.send([Hint(job_id=job.id, attempt=1, type=job.type, queue=self.ledger.jobs[job.id].queue)])
         self.broker.lying()
 
     def cancel(self, job: JobShould) -> None:
@@ -118,15 +105,18 @@ class Cluster:
         owed = self.ledger.requeue(key, reason.value, now)
         self._answer(f"requeue for {reason}", f"{key}", owed, None if found is None else found.value)
 
+    def drain(self, gpu: int, *, drained: bool) -> None:
+        Gpu.objects.filter(index=gpu).update(drained=drained)
+        self.ledger.drained = self.ledger.drained - {gpu} | ({gpu} if drained else set())
+
     # --- a worker
 
     def boot(self, gpu: int) -> None:
         """A new worker on this GPU. What ran under the old one's eyes goes on if it can."""
         self.boots += 1
         boot, now = f"boot-{gpu}-{self.boots}", self._moment()
-        Gpu.objects.update_or_create(
-            index=gpu, defaults={"backend": "simulated", "memory_total_mib": 81559, "boot": boot}
-        )
+        known = {"backend": "simulated", "memory_total_mib": MEMORY_MIB[gpu], "boot": boot}
+        Gpu.objects.update_or_create(index=gpu, defaults=known)
         owed = self.ledger.release(gpu, boot, now)
         self._answer("release at boot", f"GPU {gpu}", sorted(owed), sorted(lifecycle.release_gpu(gpu, boot=boot)))
         self.workers[gpu] = Worker(gpu=gpu, boot=boot)
@@ -198,45 +188,10 @@ class Cluster:
             self.end(kept.run, kept.state)
         self.kept = [kept for kept in self.kept if kept not in waiting]
 
-    # --- the scheduler's loops
-
-    def tick_relay(self) -> None:
-        self._moment()
-        before = self.broker.counts()
-        self.relay.tick(self.clock.seconds)
-        self._relay_foresight.check(self.ledger, self.clock, before, self.broker.counts())
-
-    def tick_reaper(self, *, before: Callable[[], None] | None = None, after: Callable[[], None] | None = None) -> None:
-        """before, after: what else happens just before and after it reads the beats."""
-        self._moment()
-        at = self.clock.seconds
-        running = frozenset((*job.key, job.gpu or 0, job.boot) for job in self.ledger.in_state("running"))
-        self.reads.before, self.reads.after = before, after
-        self.reaper.tick(at)
-        self._reaper_foresight.read(Reading(at, self.reads.read, running))
-        for run in sorted(running):
-            job = self.ledger.jobs[run[0]]
-            if job.state == "running" and job.attempt == run[1]:
-                reason = self._taken_for(job)
-                self._reaper_foresight.check(run, reason)
-                if reason is not None:
-                    self.ledger.requeue(job.key, reason, self.clock.now)
-
-    def _taken_for(self, job: JobShould) -> str | None:
-        """The reason in the newest event, if there is one that the ledger does not know."""
-        newest = JobEvent.objects.filter(job_id=job.id).order_by("-n").values_list("n", "reason", "detail").first()
-        if newest is None or newest[0] <= len(job.story):
-            return None
-        if newest[1] != "exhausted":
-            return newest[1]
-        # That only says that it was not the first failure; which one it was, the words say.
-        return next(reason.value for reason, words in REASONS.values() if words in newest[2])
-
     # --- parts
 
     def _moment(self) -> Any:
-        """Each call of the product has a moment of its own."""
-        self.clock.advance(0.001)
+        self.clock.step()
         return self.clock.now
 
     def _answer(self, call: str, about: str, owed: Any, found: Any) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import pairwise
 from typing import Any, Final
 
@@ -110,17 +111,24 @@ class RelayForesight:
         sent = after - before
         promise("the relay takes nothing away", not before - after, f"{before - after} are gone")
         promise("a hint is sent once", all(n == 1 for n in sent.values()), f"{sent}")
-        owed = {(job.priority, job.key) for job in ledger.due(clock.now) if self._is_owed(job, clock, before)}
+        owed = {(job.queue, job.key) for job in ledger.due(clock.now) if self._is_owed(job, clock, before)}
         promise("every due job without a hint gets one", owed <= set(sent), f"not sent: {owed - set(sent)}")
         for queue, key in set(sent) - owed:
             job = ledger.jobs.get(key[0])
-            aged = job is not None and job in ledger.due(clock.now) and job.key == key and queue != job.priority
-            aged = aged and (clock.now - job.queued_at).total_seconds() >= AGEING_SECONDS
-            promise("the relay sends nothing else", aged, f"{key} to {queue}")
+            is_due = job is not None and job.key == key and job in ledger.due(clock.now)
+            promise("the relay sends nothing else", is_due and _has_aged(job, queue, clock.now), f"{key} to {queue}")
         self._sent.update(dict.fromkeys(sent, clock.seconds))
 
     def _is_owed(self, job: JobShould, clock: Any, lying: Counter[tuple[str, Key]]) -> bool:
-        where = (job.priority, job.key)
+        where = (job.queue, job.key)
         young = job.attempt == 1 and (clock.now - job.queued_at).total_seconds() < GRACE_SECONDS
         recent = clock.seconds - self._sent.get(where, float("-inf")) < LOST_AFTER_SECONDS
         return not (young or recent or lying[where])
+
+
+def _has_aged(job: JobShould | None, queue: str, now: datetime) -> bool:
+    """It waited so long that it may rise: to a higher priority, in the tier where it fits."""
+    if job is None or queue == job.queue:
+        return False
+    same_tier = queue.partition(".")[2] == job.queue.partition(".")[2]
+    return same_tier and (now - job.queued_at).total_seconds() >= AGEING_SECONDS

@@ -1,6 +1,6 @@
 """The cluster heals: who was stopped goes on, the loops tick, idle workers work. Then every job must end.
 
-Workers that died stay dead, as long as one lives: their jobs come back through the reaper alone.
+Workers that died stay dead, as long as one lives that every job fits on: their jobs come back through the reaper alone.
 """
 
 from __future__ import annotations
@@ -10,17 +10,25 @@ from typing import Final
 from scheduler.states import Reason
 from tests.model import contract
 from tests.model.cluster import Cluster, Worker
-from tests.model.ledger import ENDS, promise
+from tests.model.ledger import ENDS, MEMORY_MIB, promise
 
-#: Seconds: a death is known after 10, its back-off takes 8 at most, and each job takes a second of a worker.
-PATIENCE_SECONDS: Final = 60
+#: Seconds: a lease runs out in 6, a death is known after 10, its back-off takes 8 at most, and each job takes a second
+#: of a worker.
+PATIENCE_SECONDS: Final = 70
+
+#: GPUs that every job fits on.
+LARGE: Final = [gpu for gpu, mib in MEMORY_MIB.items() if mib == max(MEMORY_MIB.values())]
 
 
 def heal(cluster: Cluster) -> None:
     for worker in cluster.workers.values():
         worker.stopped = False
-    if not any(worker.alive for worker in cluster.workers.values()):
-        cluster.boot(0)
+    for scheduler in cluster.loops.schedulers:
+        scheduler.awake = True
+    for gpu in cluster.workers:
+        cluster.drain(gpu, drained=False)
+    if not any(cluster.workers[gpu].alive for gpu in LARGE):
+        cluster.boot(LARGE[0])
     for _ in range(PATIENCE_SECONDS + len(cluster.ledger.jobs)):
         if not cluster.ledger.in_state("queued", "running"):
             break
@@ -36,8 +44,8 @@ def _one_second(cluster: Cluster) -> None:
         if worker.alive and cluster.clock.seconds >= worker.next_beat:
             cluster.flush(worker.gpu)
             cluster.beat(worker)
-    cluster.tick_reaper()
-    cluster.tick_relay()
+    cluster.loops.tick_reaper()
+    cluster.loops.tick_relay()
     for worker in cluster.workers.values():
         if worker.alive:
             _work(cluster, worker)
@@ -47,7 +55,7 @@ def _work(cluster: Cluster, worker: Worker) -> None:
     """Ends the job that it holds, or takes hints until one is a job."""
     run = worker.run
     if run is None:
-        for message in cluster.broker.lying():
+        for message in cluster.broker.readable(worker.gpu):
             if cluster.take(worker, message) != "stale":
                 break
         return
@@ -70,7 +78,7 @@ def _after_the_end(cluster: Cluster) -> None:
         answer = cluster.follow(next(worker for worker in cluster.workers.values() if worker.alive), message.key)
         promise("a hint of an ended job is stale", answer == "stale", f"{message.key} is {answer}")
     before = cluster.broker.counts()
-    cluster.tick_relay()
+    cluster.loops.tick_relay()
     promise("the relay is quiet at the end", cluster.broker.counts() == before, "it sent a hint of an ended job")
     for job in cluster.ledger.jobs.values():
         ends = [kind for kind, _, _ in job.story if kind in ENDS]

@@ -16,6 +16,9 @@ BACK_OFF_SECONDS: Final = (1, 2, 4, 8, 15)
 #: For so long after that another GPU is preferred.
 ELSEWHERE_SECONDS: Final = 2
 
+#: Of each GPU: two sizes, so that the large one has queues of its own.
+MEMORY_MIB: Final = {0: 16_384, 1: 81_559, 2: 81_559}
+
 type Key = tuple[int, int]
 
 
@@ -37,6 +40,9 @@ class JobShould:
     id: int
     priority: str
     max_failures: int
+    #: GPU memory that it needs, and the queue that follows from it.
+    memory_mib: int
+    queue: str
     queued_at: datetime
     due_at: datetime
     state: str = "queued"
@@ -61,6 +67,8 @@ class Ledger:
     jobs: dict[int, JobShould] = field(default_factory=dict)
     starts: int = 0
     refused: int = 0
+    #: GPUs that an operator has drained.
+    drained: set[int] = field(default_factory=set)
 
     def in_state(self, *states: str) -> list[JobShould]:
         return [job for job in self.jobs.values() if job.state in states]
@@ -73,10 +81,16 @@ class Ledger:
 
     # --- moves: each gives the answer that the product owes
 
-    def submit(self, job_id: int, priority: str, max_failures: int, now: datetime) -> None:
+    def submit(self, job_id: int, priority: str, max_failures: int, memory_mib: int, now: datetime) -> None:
         promise("ids are new", job_id not in self.jobs, f"job {job_id} was submitted before")
         self.jobs[job_id] = JobShould(
-            id=job_id, priority=priority, max_failures=max_failures, queued_at=now, due_at=now
+            id=job_id,
+            priority=priority,
+            max_failures=max_failures,
+            memory_mib=memory_mib,
+            queue=priority if memory_mib <= MEMORY_MIB[0] else f"{priority}.80g",
+            queued_at=now,
+            due_at=now,
         )
 
     def claim(self, key: Key, gpu: int, boot: str, now: datetime) -> str:
@@ -85,7 +99,7 @@ class Ledger:
             return "stale"
         if self.running_on(gpu) is not None:
             return "gpu_busy"
-        if job.gpu == gpu and job.elsewhere_until is not None and job.elsewhere_until > now:
+        if job.memory_mib > MEMORY_MIB[gpu] or self._is_better_elsewhere(job, gpu, now):
             return "elsewhere"
         job.state, job.gpu, job.boot = "running", gpu, boot
         job.story.append(("started", job.attempt, False))
@@ -136,6 +150,11 @@ class Ledger:
         return [job.id for job in left]
 
     # --- parts
+
+    def _is_better_elsewhere(self, job: JobShould, gpu: int, now: datetime) -> bool:
+        """It failed on this GPU just now, and another one takes jobs."""
+        failed_here = job.gpu == gpu and job.elsewhere_until is not None and job.elsewhere_until > now
+        return failed_here and any(other not in self.drained for other in MEMORY_MIB if other != gpu)
 
     def _running(self, key: Key) -> JobShould | None:
         job = self.jobs.get(key[0])

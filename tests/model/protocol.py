@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -24,20 +24,23 @@ from scheduler.models import Control
 from scheduler.states import Reason
 from tests.model import contract
 from tests.model.clock import Clock
-from tests.model.cluster import GPUS, Cluster, Kept, Run, Worker
+from tests.model.cluster import Cluster, Kept, Run, Worker
 from tests.model.healing import heal
-from tests.model.ledger import JobShould
+from tests.model.ledger import MEMORY_MIB, JobShould
+from tests.model.loops import SCHEDULERS, Happens
 
 #: Which of several: taken modulo their number, so that it always means one. The first are the most telling.
 PICK = st.sampled_from((0, 0, 0, 1, 1, 2, 3, 5, 8))
-GPU = st.integers(0, GPUS - 1)
+GPU = st.sampled_from(sorted(MEMORY_MIB))
 ENDING = st.sampled_from(("succeeded", "failed"))
+SCHEDULER = st.integers(0, SCHEDULERS - 1)
 PRIORITY = st.sampled_from(("normal", "critical", "high", "low"))
+#: Fits every GPU, or only the large ones.
+MEMORY = st.sampled_from((0, 20_000))
 MAX_FAILURES = st.sampled_from((2, 1, 3))
+TAKEN_FOR = st.sampled_from((Reason.OPERATOR, Reason.WORKER_DIED))
 #: Which attempt a hint names that comes out of order: mostly the one that it was sent for.
 OFF = st.sampled_from((0, 0, 0, -1, 1))
-
-type MidScan = Callable[[], None] | None
 
 
 def of[T](some: Sequence[T], pick: int) -> T:
@@ -60,19 +63,21 @@ class Protocol(RuleBasedStateMachine):
 
     # --- jobs
 
-    @rule(count=st.integers(1, GPUS), priority=PRIORITY, max_failures=MAX_FAILURES)
-    def jobs_start(self, count: int, priority: str, max_failures: int) -> None:
+    @rule(count=st.integers(1, 3), priority=PRIORITY, max_failures=MAX_FAILURES, memory_mib=MEMORY)
+    def jobs_start(self, count: int, priority: str, max_failures: int, memory_mib: int) -> None:
         """As it should be: submitted, hinted, delivered; dead workers were started anew before."""
         for worker in self.workers:
             if not worker.alive:
                 self.cluster.boot(worker.gpu)
         for worker in self.idle[:count]:
-            self.cluster.submit(1, priority, max_failures, hinted=False)
+            self.cluster.submit(1, priority, max_failures, memory_mib, hinted=False)
             self.cluster.follow(worker, self.newest.key)
 
-    @rule(count=st.integers(1, 3), priority=PRIORITY, max_failures=MAX_FAILURES, hinted=st.booleans())
-    def submit(self, count: int, priority: str, max_failures: int, hinted: bool) -> None:
-        self.cluster.submit(count, priority, max_failures, hinted=hinted)
+    @rule(
+        count=st.integers(1, 3), priority=PRIORITY, max_failures=MAX_FAILURES, memory_mib=MEMORY, hinted=st.booleans()
+    )
+    def submit(self, count: int, priority: str, max_failures: int, memory_mib: int, hinted: bool) -> None:
+        self.cluster.submit(count, priority, max_failures, memory_mib, hinted=hinted)
 
     @precondition(lambda self: self.jobs)
     @rule(pick=PICK)
@@ -88,14 +93,14 @@ class Protocol(RuleBasedStateMachine):
 
     # --- hints
 
-    @precondition(lambda self: self.idle and self.cluster.broker.lying())
+    @precondition(lambda self: self.ready)
     @rule(worker=PICK, position=st.integers(0, 3), repeated=st.booleans(), beat_under_way=st.booleans())
     def deliver(self, worker: int, position: int, repeated: bool, beat_under_way: bool) -> None:
         """Position 0: the next one. repeated: it stays in the queue, to be delivered again. beat_under_way: composed
         before the claim, written after it."""
-        idle = of(self.idle, worker)
+        idle = of(self.ready, worker)
         held = self.cluster.held(idle)
-        message = of(self.cluster.broker.lying(), position)
+        message = of(self.cluster.broker.readable(idle.gpu), position)
         self.cluster.take(idle, message)
         if repeated:
             self.cluster.broker.put(message, in_front=False)
@@ -154,12 +159,12 @@ class Protocol(RuleBasedStateMachine):
         elif noticed == "never":
             self.cluster.gone(run)
 
-    @precondition(lambda self: self.cluster.runs and self.idle)
-    @rule(pick=PICK, worker=PICK, hangs=st.booleans())
-    def successor_starts(self, pick: int, worker: int, hangs: bool) -> None:
-        """A job is taken from a child that does not know of it yet, and the next attempt runs beside it."""
-        run = of(self.cluster.runs, pick)
-        self.cluster.requeue(run.key, Reason.OPERATOR)
+    @precondition(lambda self: self.claimed and self.idle)
+    @rule(pick=PICK, reason=TAKEN_FOR, worker=PICK, hangs=st.booleans())
+    def successor_starts(self, pick: int, reason: Reason, worker: int, hangs: bool) -> None:
+        """A job is taken from a child that does not know of it yet, and another worker has the next hint at once."""
+        run = of(self.claimed, pick)
+        self.cluster.requeue(run.key, reason)
         self.cluster.follow(of(self.idle, worker), self.cluster.ledger.jobs[run.key[0]].key)
         if hangs:
             self.cluster.workers[run.gpu].stopped = True
@@ -211,27 +216,37 @@ class Protocol(RuleBasedStateMachine):
     def beat(self, pick: int) -> None:
         self.cluster.beat(of([worker for worker in self.workers if worker.acts], pick))
 
+    @rule(gpu=GPU, drained=st.booleans())
+    def operator_drains(self, gpu: int, drained: bool) -> None:
+        self.cluster.drain(gpu, drained=drained)
+
     # --- the scheduler, and time
 
     @rule()
     def relay_ticks(self) -> None:
-        self.cluster.tick_relay()
+        self.cluster.loops.tick_relay()
 
     @rule()
     def reaper_ticks(self) -> None:
-        self.cluster.tick_reaper()
+        self.cluster.loops.tick_reaper()
 
     @precondition(lambda self: self.jobs)
     @rule(pick=PICK, early=st.booleans(), what=st.sampled_from(("finish", "claim", "give back")))
     def reaper_ticks_while(self, pick: int, early: bool, what: str) -> None:
         """Something happens between its reads, or between its reads and its deeds."""
         action = {"finish": self._finish_any, "claim": self._claim_any, "give back": self._give_back_any}[what]
-        happens: MidScan = lambda: action(pick)  # noqa: E731 (one of two parameters)
-        self.cluster.tick_reaper(before=happens if early else None, after=None if early else happens)
+        happens: Happens = lambda: action(pick)  # noqa: E731 (one of two parameters)
+        self.cluster.loops.tick_reaper(before=happens if early else None, after=None if early else happens)
 
-    @rule()
-    def scheduler_starts_anew(self) -> None:
-        self.cluster.start_scheduler()
+    @rule(number=SCHEDULER)
+    def scheduler_starts_anew(self, number: int) -> None:
+        self.cluster.loops.start_anew(number)
+
+    @rule(number=SCHEDULER)
+    def scheduler_sleeps_or_wakes(self, number: int) -> None:
+        """Asleep: stopped, or cut off from the database."""
+        scheduler = self.cluster.loops.schedulers[number]
+        scheduler.awake = not scheduler.awake
 
     @rule(seconds=st.sampled_from((0.5, 1.0, 2.5, 6.0, 10.0, 70.0)))
     def time_passes(self, seconds: float) -> None:
@@ -246,9 +261,9 @@ class Protocol(RuleBasedStateMachine):
             for worker in self.workers:
                 if worker.acts and self.clock.seconds >= worker.next_beat:
                     self.cluster.beat(worker)
-            self.cluster.tick_reaper()
+            self.cluster.loops.tick_reaper()
             if second % 3 == 0:
-                self.cluster.tick_relay()
+                self.cluster.loops.tick_relay()
 
     # --- what must be true
 
@@ -287,8 +302,19 @@ class Protocol(RuleBasedStateMachine):
         return [worker for worker in self.workers if worker.acts and worker.run is None]
 
     @property
+    def ready(self) -> list[Worker]:
+        """Idle, and a hint lies where it reads."""
+        return [worker for worker in self.idle if self.cluster.broker.readable(worker.gpu)]
+
+    @property
     def living(self) -> list[Run]:
         return [run for run in self.cluster.runs if run.alive]
+
+    @property
+    def claimed(self) -> list[Run]:
+        """Of all processes those whose claim stands."""
+        running = {job.key for job in self.cluster.ledger.in_state("running")}
+        return [run for run in self.cluster.runs if run.key in running]
 
     @property
     def unburied(self) -> list[Run]:
