@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 import signal
@@ -20,6 +21,9 @@ from scheduler.job_type import DeviceMemoryExhausted, JobContext, JobFailed, Job
 #: How far `out_of_memory` may grow beyond what its process has already, and in which steps.
 ALLOWANCE_BYTES: Final = 256 * 2**20
 STEP_BYTES: Final = 16 * 2**20
+#: `gpu_memory` takes pieces of 1 GiB, and more than any GPU has at most.
+GPU_PIECE_BYTES: Final = 2**30
+GPU_PIECES_MAXIMUM: Final = 1024
 
 
 class FaultMode(StrEnum):
@@ -28,12 +32,17 @@ class FaultMode(StrEnum):
     EXIT = "exit"
     KILL = "kill"
     HANG = "hang"
+    SEGFAULT = "segfault"
+    GPU_MEMORY = "gpu_memory"
 
 
 class FaultInjectionParams(JobParams):
     mode: FaultMode = Field(
         default=FaultMode.RAISE,
-        description="raise an error, run out of memory, exit, kill -9 its own process, or hang and ignore SIGTERM",
+        description=(
+            "raise an error, run out of memory, exit, kill -9 its own process, hang and ignore every signal that "
+            "can be ignored, end in a segmentation fault, or take all memory of its GPU"
+        ),
     )
     probability: float = Field(default=1.0, ge=0, le=1, description="How likely it fails, at each attempt")
     after_seconds: float = Field(default=1.0, ge=0, le=3_600, description="How long it runs first, in seconds")
@@ -49,7 +58,7 @@ class FaultInjection:
         wait(params.after_seconds, context.progress)
         # Each attempt has a throw of its own, so that a job that was killed can survive the next time.
         if Random(f"fault:{context.seed}:{context.attempt}").random() < params.probability:
-            STRIKES[params.mode]()
+            STRIKES[params.mode](context)
         return {"survived": True}
 
     def gpu_memory_mib(self, params: FaultInjectionParams) -> int:
@@ -62,11 +71,11 @@ class FaultInjection:
         return params.after_seconds
 
 
-def _raise() -> NoReturn:
+def _raise(_context: JobContext) -> NoReturn:
     raise JobFailed("injected error: this job was told to fail")
 
 
-def _run_out_of_memory() -> NoReturn:
+def _run_out_of_memory(_context: JobContext) -> NoReturn:
     """A real MemoryError under a limit of this process alone, so that the machine keeps its memory."""
     before = resource.getrlimit(resource.RLIMIT_AS)
     wanted = _address_space_bytes() + ALLOWANCE_BYTES
@@ -93,19 +102,46 @@ def _address_space_bytes() -> int:
     return int(statm.read_text().split()[0]) * resource.getpagesize() if statm.exists() else 2**32
 
 
-def _exit() -> NoReturn:
+def _exit(_context: JobContext) -> NoReturn:
     os._exit(3)
 
 
-def _kill() -> NoReturn:
+def _kill(_context: JobContext) -> NoReturn:
     os.kill(os.getpid(), signal.SIGKILL)
     _wait_for_ever()
 
 
-def _hang() -> NoReturn:
+def _hang(_context: JobContext) -> NoReturn:
     if current_thread() is main_thread():  # elsewhere Python cannot set a handler
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        # SIGUSR1 is Celery's soft time limit.
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+            signal.signal(number, signal.SIG_IGN)
     _wait_for_ever()
+
+
+def _end_in_a_segmentation_fault(_context: JobContext) -> NoReturn:
+    signal.signal(signal.SIGSEGV, signal.SIG_DFL)
+    ctypes.string_at(0)
+    _wait_for_ever()
+
+
+def _run_out_of_gpu_memory(context: JobContext) -> NoReturn:
+    """For real on a real GPU; a simulated one has no memory that could be full, and says so."""
+    if not context.has_cuda:
+        raise DeviceMemoryExhausted("injected out of GPU memory: the GPU is simulated, nothing was taken")
+    import cupy  # noqa: PLC0415 (only where a GPU is)
+
+    hoard: list[Any] = []
+    try:
+        while len(hoard) < GPU_PIECES_MAXIMUM:
+            hoard.append(cupy.empty(GPU_PIECE_BYTES, dtype=cupy.uint8))
+    except cupy.cuda.memory.OutOfMemoryError as error:
+        raise DeviceMemoryExhausted(f"injected out of GPU memory: {error}") from None
+    finally:
+        taken_gib = len(hoard)
+        hoard.clear()
+        cupy.get_default_memory_pool().free_all_blocks()
+    raise DeviceMemoryExhausted(f"injected out of GPU memory: {taken_gib} GiB were there")
 
 
 def _wait_for_ever() -> NoReturn:
@@ -114,10 +150,12 @@ def _wait_for_ever() -> NoReturn:
         never.wait(60)
 
 
-STRIKES: Final[dict[FaultMode, Callable[[], NoReturn]]] = {
+STRIKES: Final[dict[FaultMode, Callable[[JobContext], NoReturn]]] = {
     FaultMode.RAISE: _raise,
     FaultMode.OUT_OF_MEMORY: _run_out_of_memory,
     FaultMode.EXIT: _exit,
     FaultMode.KILL: _kill,
     FaultMode.HANG: _hang,
+    FaultMode.SEGFAULT: _end_in_a_segmentation_fault,
+    FaultMode.GPU_MEMORY: _run_out_of_gpu_memory,
 }

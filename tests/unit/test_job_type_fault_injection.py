@@ -77,6 +77,15 @@ def test_kill_ends_the_process_by_sigkill() -> None:
     assert exit_code_of(FaultMode.KILL) == -signal.SIGKILL
 
 
+def test_segfault_ends_the_process_by_sigsegv() -> None:
+    assert exit_code_of(FaultMode.SEGFAULT) == -signal.SIGSEGV
+
+
+def test_gpu_memory_of_a_simulated_gpu_is_said_not_to_be_taken() -> None:
+    with pytest.raises(DeviceMemoryExhausted, match="the GPU is simulated, nothing was taken"):
+        run(mode="gpu_memory")
+
+
 def test_hang_ignores_sigterm() -> None:
     assert exit_code_of(FaultMode.HANG) == 42
 
