@@ -1,0 +1,132 @@
+"""A database that is locked, or away.
+
+SQLite is a file: it cannot be away for one process alone, and in WAL mode readers go on under any lock. So here it is
+locked: for less than a writer waits (20 s), or for longer, which to every writer is a database that is away. On
+PostgreSQL tables are locked, or every session is ended again and again.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from typing import Any, Final
+
+from django.db import DatabaseError, connection, connections
+
+from gpu_tasks.chaos.deaths import AFTER_HEAL
+from gpu_tasks.chaos.scenario import Scenario
+from gpu_tasks.chaos.stage import CannotPlay, Missed, Stage
+from gpu_tasks.chaos.submitting import submit_for
+from scheduler.states import Priority
+
+LOCKED_SECONDS: Final = 10.0
+#: As long as the promise says.
+AWAY_SECONDS: Final = 30.0
+#: Between two times that all sessions are ended.
+END_EVERY_SECONDS: Final = 0.2
+
+_TABLES: Final = "scheduler_job, scheduler_jobevent, scheduler_allocation, scheduler_tally, scheduler_lease"
+
+
+def lock_database(stage: Stage) -> None:
+    _load(stage)
+    with _locked(stage):
+        # The answers may come only after the lock.
+        submit_for(stage, LOCKED_SECONDS, may_be_refused=True)
+    stage.healed()
+    stage.see_jobs_flow()
+
+
+def database_away(stage: Stage) -> None:
+    _load(stage)
+    if connection.vendor == "sqlite":
+        with _locked(stage):
+            submit_for(stage, AWAY_SECONDS, may_be_refused=True)
+    else:
+        _end_all_sessions(stage)
+    stage.healed()
+    stage.see_jobs_flow()
+
+
+def _load(stage: Stage) -> None:
+    """Jobs that end while the database is away, and waiting ones; nobody dies, so nothing may be taken back."""
+    running = stage.sleeps(4.0, count=max(1, len(stage.gpus) - 1))
+    stage.expect(running, attempt=1)
+    stage.starts(running, len(running))
+    stage.expect(stage.sleeps(0.3, count=5 * len(stage.gpus), priority=Priority.NORMAL), attempt=1)
+    stage.moment()
+
+
+@contextmanager
+def _locked(stage: Stage) -> Iterator[None]:
+    """No writer gets in. The lock ends with our process at the latest."""
+    if connection.vendor == "sqlite":
+        name = connection.settings_dict["NAME"]
+        with closing(sqlite3.connect(name, timeout=30, isolation_level=None)) as lock:
+            lock.execute("BEGIN EXCLUSIVE")
+            stage.injected()
+            stage.detected()
+            yield
+            lock.execute("ROLLBACK")
+    elif connection.vendor == "postgresql":
+        lock_connection = _second_connection()
+        try:
+            with lock_connection.cursor() as cursor:
+                cursor.execute("BEGIN")
+                cursor.execute(f"LOCK TABLE {_TABLES} IN ACCESS EXCLUSIVE MODE")
+                stage.injected()
+                stage.detected()
+                yield
+                cursor.execute("ROLLBACK")
+        finally:
+            lock_connection.close()
+    else:
+        raise CannotPlay(f"no lock is known for {connection.vendor}")
+
+
+def _second_connection() -> Any:
+    """Beside the one that looks on."""
+    return connections.create_connection("default")
+
+
+def _end_all_sessions(stage: Stage) -> None:
+    """As our own database user may: its other sessions, again and again."""
+    hunter = _second_connection()
+    deadline = time.monotonic() + AWAY_SECONDS
+    ended = 0
+    stage.injected()
+    stage.detected()
+    try:
+        with hunter.cursor() as cursor:
+            while time.monotonic() < deadline:
+                cursor.execute(
+                    "SELECT COUNT(pg_terminate_backend(pid)) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()"
+                )
+                ended += cursor.fetchone()[0]
+                time.sleep(END_EVERY_SECONDS)
+    except DatabaseError as error:
+        raise Missed(f"sessions could not be ended: {error}") from None
+    finally:
+        hunter.close()
+        with suppress(DatabaseError):
+            connection.close()
+    stage.facts["sessions_ended"] = ended
+
+
+SCENARIOS: Final = (
+    Scenario(
+        name="lock_database",
+        summary=f"no writer gets into the database for {LOCKED_SECONDS:.0f} s",
+        play=lock_database,
+        promise=AFTER_HEAL,
+    ),
+    Scenario(
+        name="database_away",
+        summary=f"the same for {AWAY_SECONDS:.0f} s, longer than anybody waits; PostgreSQL: all sessions end",
+        play=database_away,
+        promise=AFTER_HEAL,
+    ),
+)
