@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -54,9 +53,6 @@ class Broker:
         """What the worker of this GPU would take, in its order."""
         is_large = MEMORY_MIB[gpu] > min(MEMORY_MIB.values())
         return [message for message in self.lying() if is_large or "." not in message.queue]
-
-    def counts(self) -> Counter[tuple[str, Key]]:
-        return Counter((message.queue, message.key) for message in self.lying())
 
     def take(self, message: Message) -> None:
         self.redis.lrem(queue_key(message.queue), -1, message.body)

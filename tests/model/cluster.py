@@ -148,9 +148,10 @@ class Cluster:
         self._moment()
         result = {"by": [*run.key, run.gpu]} if state == "succeeded" else None
         reason = Reason.JOB_ERROR if state == "failed" else None
+        owed = self.ledger.end(run.key, state, reason or "", result)
         found = lifecycle.end(*run.key, JobState(state), reason=reason, result=result)
         self._saw("ended" if found else "refused", run.key, run.gpu, run.boot)
-        self._answer(f"end as {state}", f"{run.key} from GPU {run.gpu}", self.ledger.end(run.key, state, result), found)
+        self._answer(f"end as {state}", f"{run.key} from GPU {run.gpu}", owed, found)
 
     def gone(self, run: Run) -> None:
         """Its process has ended, and its worker knows."""

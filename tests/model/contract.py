@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import Any
 
-from scheduler.models import Allocation, Job, JobEvent, Tally
+from scheduler.models import Allocation, Job, JobEvent, Rollup, Tally
 from scheduler.verdict.judge import Outcome, judge
 from tests.model.cluster import Cluster
 from tests.model.ledger import ENDS, JobShould, Ledger, promise
@@ -34,6 +34,7 @@ def _should_say(job: JobShould) -> dict[str, Any]:
         "state": job.state,
         "attempt": job.attempt,
         "failures": job.failures,
+        "reason": job.reason,
         "cancel_requested": job.cancel_requested,
         "event_count": len(job.story),
         "place": (job.gpu, job.boot) if job.state == "running" else None,
@@ -49,6 +50,7 @@ def _says(job: Job) -> dict[str, Any]:
         "state": job.state,
         "attempt": job.attempt,
         "failures": job.failures,
+        "reason": job.reason,
         "cancel_requested": job.cancel_requested,
         "event_count": job.event_count,
         "place": (job.gpu, job.boot) if job.state == "running" else None,
@@ -84,6 +86,11 @@ def check_counts(ledger: Ledger) -> None:
     owed = Counter(job.state for job in ledger.jobs.values())
     owed.update(submitted=len(ledger.jobs), started=ledger.starts, commit_refused=ledger.refused)
     promise("the live counts add up", +counts == +owed, f"{+counts} instead of {+owed}")
+    ended = Counter(kind for job in ledger.jobs.values() for kind, _, charged in job.story if charged or kind in ENDS)
+    rolled_up: Counter[str] = Counter()
+    for outcome, n in Rollup.objects.values_list("outcome", "n"):
+        rolled_up[outcome] += n
+    promise("each attempt that ended is in the roll-up once", ended == rolled_up, f"{rolled_up} instead of {ended}")
 
 
 def check_verdict(cluster: Cluster) -> None:

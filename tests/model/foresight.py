@@ -11,6 +11,8 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Any, Final
 
+from tests.model.broker import Message
+from tests.model.clock import Clock
 from tests.model.ledger import JobShould, Key, Ledger, promise
 
 #: Known dead after so much silence, while the reaper's reads are never further apart than the next figure.
@@ -104,10 +106,9 @@ class RelayForesight:
 
     _sent: dict[tuple[str, Key], float] = field(default_factory=dict)
 
-    def check(
-        self, ledger: Ledger, clock: Any, before: Counter[tuple[str, Key]], after: Counter[tuple[str, Key]]
-    ) -> None:
-        """before, after: how often each hint lay in each queue."""
+    def check(self, ledger: Ledger, clock: Clock, lay: list[Message], lie: list[Message]) -> None:
+        """What lay in the queues before the tick, and what lies there now, in the order of taking."""
+        before, after = Counter(map(_place, lay)), Counter(map(_place, lie))
         sent = after - before
         promise("the relay takes nothing away", not before - after, f"{before - after} are gone")
         promise("a hint is sent once", all(n == 1 for n in sent.values()), f"{sent}")
@@ -117,13 +118,21 @@ class RelayForesight:
             job = ledger.jobs.get(key[0])
             is_due = job is not None and job.key == key and job in ledger.due(clock.now)
             promise("the relay sends nothing else", is_due and _has_aged(job, queue, clock.now), f"{key} to {queue}")
+        for queue in {queue for queue, _ in owed}:
+            again = sorted(key for where, key in owed if where == queue and key[1] > 1)
+            first = [message.key for message in lie if message.queue == queue][: len(again)]
+            promise("what ran before is taken next", first == again, f"{first} instead of {again} in {queue}")
         self._sent.update(dict.fromkeys(sent, clock.seconds))
 
-    def _is_owed(self, job: JobShould, clock: Any, lying: Counter[tuple[str, Key]]) -> bool:
+    def _is_owed(self, job: JobShould, clock: Clock, lying: Counter[tuple[str, Key]]) -> bool:
         where = (job.queue, job.key)
         young = job.attempt == 1 and (clock.now - job.queued_at).total_seconds() < GRACE_SECONDS
         recent = clock.seconds - self._sent.get(where, float("-inf")) < LOST_AFTER_SECONDS
         return not (young or recent or lying[where])
+
+
+def _place(message: Message) -> tuple[str, Key]:
+    return message.queue, message.key
 
 
 def _has_aged(job: JobShould | None, queue: str, now: datetime) -> bool:

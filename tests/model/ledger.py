@@ -53,6 +53,8 @@ class JobShould:
     gpu: int | None = None
     boot: str = ""
     elsewhere_until: datetime | None = None
+    #: Why it left the state before.
+    reason: str = ""
     result: Any = None
     #: (kind, attempt, charged) of each event.
     story: list[tuple[str, int, bool]] = field(default_factory=lambda: [("submitted", 1, False)])
@@ -106,12 +108,12 @@ class Ledger:
         self.starts += 1
         return "claimed"
 
-    def end(self, key: Key, state: str, result: Any) -> bool:
+    def end(self, key: Key, state: str, reason: str, result: Any) -> bool:
         job = self._running(key)
         if job is None:
             self.refused += 1
             return False
-        self._end(job, state)
+        self._end(job, state, reason)
         job.result = result
         return True
 
@@ -122,11 +124,11 @@ class Ledger:
         charged = reason in CHARGED
         job.failures += charged
         if job.cancel_requested:
-            self._end(job, "cancelled", charged=charged)
+            self._end(job, "cancelled", reason, charged=charged)
         elif job.failures >= job.max_failures:
-            self._end(job, "failed", charged=charged)
+            self._end(job, "failed", "exhausted", charged=charged)
         else:
-            self._wait_again(job, charged, now)
+            self._wait_again(job, reason, charged, now)
         return job.state
 
     def cancel(self, job_id: int) -> str:
@@ -135,7 +137,7 @@ class Ledger:
             return "already_ended"
         if job.state == "queued":
             job.cancel_requested = True
-            self._end(job, "cancelled")
+            self._end(job, "cancelled", "cancel")
             return "cancelled"
         if not job.cancel_requested:
             job.cancel_requested = True
@@ -160,13 +162,13 @@ class Ledger:
         job = self.jobs.get(key[0])
         return job if job is not None and job.state == "running" and job.key == key else None
 
-    def _end(self, job: JobShould, state: str, *, charged: bool = False) -> None:
-        job.state = state
+    def _end(self, job: JobShould, state: str, reason: str, *, charged: bool = False) -> None:
+        job.state, job.reason = state, reason
         job.story.append((state, job.attempt, charged))
 
-    def _wait_again(self, job: JobShould, charged: bool, now: datetime) -> None:
+    def _wait_again(self, job: JobShould, reason: str, charged: bool, now: datetime) -> None:
         job.story.append(("requeued", job.attempt, charged))
-        job.state, job.attempt = "queued", job.attempt + 1
+        job.state, job.reason, job.attempt = "queued", reason, job.attempt + 1
         wait = BACK_OFF_SECONDS[min(job.failures, len(BACK_OFF_SECONDS)) - 1] if charged else 0
         job.queued_at, job.due_at = now, now + timedelta(seconds=wait)
         job.elsewhere_until = job.due_at + timedelta(seconds=ELSEWHERE_SECONDS) if charged else None

@@ -67,9 +67,9 @@ class Loops:
         acting = self._holder("relay")
         if acting is None:
             return
-        before = self.broker.counts()
+        before = self.broker.lying()
         acting.relay.tick(self.clock.seconds)
-        acting.relay_foresight.check(self.ledger, self.clock, before, self.broker.counts())
+        acting.relay_foresight.check(self.ledger, self.clock, before, self.broker.lying())
 
     def tick_reaper(self, *, before: Happens = None, after: Happens = None) -> None:
         """before, after: what else happens just before and after it reads the beats."""
