@@ -22,6 +22,7 @@ from scheduler import rollup, statements
 from scheduler.job_type import ParamsInvalid
 from scheduler.models import Allocation, Job, JobEvent
 from scheduler.naming import job_name
+from scheduler.remedies import Remedy, is_on
 from scheduler.states import (
     CHARGED_REASONS,
     EventKind,
@@ -226,8 +227,9 @@ def end(
     kind = event_for(job_id, JobState.RUNNING, state)
     reason_word, error = reason or "", error[:ERROR_LENGTH]
     result_text = None if result is None else json.dumps(result, allow_nan=False)
+    statement = statements.END if is_on(Remedy.FENCE) else statements.END_UNFENCED
     with transaction.atomic(), connection.cursor() as cursor:
-        row = _one(cursor, statements.END, (state, reason_word, error, result_text, job_id, attempt))
+        row = _one(cursor, statement, (state, reason_word, error, result_text, job_id, attempt))
         if row is None:
             _count(SHARED_SHARD, [(Priority.NORMAL, "commit_refused", 1)])
             return False

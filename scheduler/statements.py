@@ -42,6 +42,9 @@ UPDATE scheduler_job
 RETURNING priority, gpu, boot, finished_at, event_count, type, accepts_faults, fault_probability
 """
 
+#: For tests only: the same, and the attempt is not asked for (any is at least 0).
+END_UNFENCED: Final = END.replace("AND attempt = %s", "AND 0 <= %s")
+
 #: job, attempt
 RELEASE: Final = "DELETE FROM scheduler_allocation WHERE job_id = %s AND attempt = %s"
 

@@ -20,7 +20,7 @@ HANG_SECONDS: Final = 14.0
 #: Longer than the hang would be wrong: the job's own time must be over when its process goes on, and its second
 #: attempt must still run then.
 JOB_SECONDS: Final = 6.0
-PATIENCE_SECONDS: Final = 20.0
+PATIENCE_SECONDS: Final = 15.0
 
 
 def pause_worker(stage: Stage) -> None:
