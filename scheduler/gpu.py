@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
@@ -37,6 +38,14 @@ class GpuIdentity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GpuProcess:
+    """A process that computes on a GPU, as its driver sees it."""
+
+    pid: int
+    memory_mib: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GpuSample:
     """One reading. What the backend cannot tell is None, never a made-up number."""
 
@@ -46,6 +55,8 @@ class GpuSample:
     memory_total_mib: int | None
     temperature_c: float | None
     power_w: float | None
+    #: Those of this machine that the driver names, ours among them.
+    processes: tuple[GpuProcess, ...] | None = None
 
 
 UNKNOWN_SAMPLE: Final = GpuSample(
@@ -91,6 +102,25 @@ def ineligible_because(sample: GpuSample, *, drained: bool, quarantined: str) ->
     if sample.temperature_c is not None and sample.temperature_c > TEMPERATURE_LIMIT_C:
         return f"{sample.temperature_c:.0f} °C is above the limit of {TEMPERATURE_LIMIT_C:.0f} °C"
     return None
+
+
+#: What may be in use on a GPU that is free: the context of a process of ours that has ended its job.
+IDLE_MEMORY_MIB: Final = 1024
+
+
+def occupied_because(sample: GpuSample, own_pids: Collection[int], *, idle: bool) -> str | None:
+    """What somebody else, or a job that has ended, still does on this GPU; None if nothing.
+
+    idle: no job of ours has run since a moment before the sample, so whatever memory is in use is a left-over.
+    """
+    processes = sample.processes or ()
+    if foreign := [process.pid for process in processes if process.pid not in own_pids]:
+        return f"process {', '.join(map(str, sorted(foreign)))} uses it, and is none of this worker's"
+    ours = [process.memory_mib for process in processes]
+    if not idle or sample.memory_used_mib is None or None in ours:
+        return None
+    left = sample.memory_used_mib - sum(filter(None, ours))
+    return f"{left} MiB of its memory are in use, and no job runs" if left > IDLE_MEMORY_MIB else None
 
 
 def fits(gpu_memory_total_mib: int | None, needed_mib: int) -> bool:

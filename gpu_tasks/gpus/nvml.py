@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from math import inf
+from pathlib import Path
 from typing import Any, Final
 
 import pynvml
 
-from scheduler.gpu import UNKNOWN_SAMPLE, GpuHealth, GpuIdentity, GpuLoad, GpuSample
+from scheduler.gpu import UNKNOWN_SAMPLE, GpuHealth, GpuIdentity, GpuLoad, GpuProcess, GpuSample
 
 #: A GPU that is gone is looked for again this often: starting NVML can take seconds where one fell off the bus.
 RETRY_SECONDS: Final = 10.0
@@ -120,6 +121,18 @@ def _sample(handle: Any) -> GpuSample:
         memory_total_mib=_mib(memory_total),
         temperature_c=None if temperature is None else float(temperature),
         power_w=_watts(power),
+        processes=_read(_processes, handle),
+    )
+
+
+def _processes(handle: Any) -> tuple[GpuProcess, ...]:
+    """Without those that this machine does not know: in a container a driver may give the pids of its host, our
+    own among them. What they hold still counts as memory in use."""
+    running = pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
+    return tuple(
+        GpuProcess(pid=each.pid, memory_mib=_mib(each.usedGpuMemory))
+        for each in running
+        if Path(f"/proc/{each.pid}").exists()
     )
 
 

@@ -18,6 +18,8 @@ class FakeNvml:
         self.inits = 0
         self.uuid: str | bytes = "GPU-1b2c"
         self.name: str | bytes = "NVIDIA H100 80GB HBM3"
+        #: pid -> bytes of GPU memory; None where the driver does not tell.
+        self.processes: dict[int, int | None] = {}
 
     def nvmlInit(self) -> None:  # noqa: N802
         self.inits += 1
@@ -60,6 +62,10 @@ class FakeNvml:
 
     def nvmlDeviceGetPowerUsage(self, handle: str) -> int:  # noqa: N802
         return self._answer("nvmlDeviceGetPowerUsage", 612_345)
+
+    def nvmlDeviceGetComputeRunningProcesses(self, handle: str) -> list[SimpleNamespace]:  # noqa: N802
+        found = [SimpleNamespace(pid=pid, usedGpuMemory=used) for pid, used in self.processes.items()]
+        return self._answer("nvmlDeviceGetComputeRunningProcesses", found)
 
     def _answer(self, function: str, value: Any) -> Any:
         self._fail(function)

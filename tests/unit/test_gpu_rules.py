@@ -5,13 +5,16 @@ from typing import Any
 import pytest
 
 from scheduler.gpu import (
+    IDLE_MEMORY_MIB,
     TEMPERATURE_LIMIT_C,
     UNKNOWN_SAMPLE,
     GpuHealth,
+    GpuProcess,
     GpuSample,
     GpuState,
     fits,
     ineligible_because,
+    occupied_because,
     shown_state,
 )
 from tests.unit.builders import a_sample
@@ -89,3 +92,44 @@ def test_a_job_fits_where_its_memory_is(total: int | None, needed: int, answer: 
 )
 def test_the_worst_news_about_a_gpu_is_shown(changes: dict[str, Any], state: GpuState) -> None:
     assert shown(**changes) is state
+
+
+def occupied(*processes: tuple[int, int | None], used: int | None, idle: bool = True) -> str | None:
+    """Of a worker whose process is 7."""
+    named = tuple(GpuProcess(pid=pid, memory_mib=memory) for pid, memory in processes)
+    return occupied_because(a_sample(memory_used_mib=used, processes=named), {7}, idle=idle)
+
+
+@pytest.mark.parametrize("idle", [True, False], ids=["idle", "busy"])
+def test_a_gpu_with_a_process_of_somebody_else_takes_no_job(idle: bool) -> None:
+    note = occupied((7, 500), (4711, 500), used=1_000, idle=idle)
+
+    assert note is not None
+    assert "4711" in note
+
+
+def test_a_gpu_with_processes_of_its_own_worker_takes_jobs() -> None:
+    assert occupied((7, 40_000), used=40_000 + IDLE_MEMORY_MIB) is None
+
+
+def test_memory_that_nobody_owns_up_to_is_a_left_over() -> None:
+    note = occupied((7, 500), used=500 + IDLE_MEMORY_MIB + 1)
+
+    assert note is not None
+    assert f"{IDLE_MEMORY_MIB + 1} MiB" in note
+
+
+def test_memory_of_a_job_that_runs_is_none() -> None:
+    assert occupied(used=40_000, idle=False) is None
+
+
+@pytest.mark.parametrize("process", [(7, None), (7, 100)])
+def test_what_the_driver_cannot_tell_is_no_left_over(process: tuple[int, int | None]) -> None:
+    assert occupied(process, used=40_000 if process[1] is None else None) is None
+
+
+def test_a_backend_that_names_no_processes_is_judged_by_its_memory() -> None:
+    sample = a_sample(memory_used_mib=2_000, processes=None)
+
+    assert occupied_because(sample, (), idle=True) is not None
+    assert occupied_because(a_sample(memory_used_mib=0), (), idle=True) is None

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import os
+
 import pynvml
 import pytest
 
 from gpu_tasks.gpus import nvml
 from gpu_tasks.gpus.nvml import RETRY_SECONDS, NvmlGpu, gpu_count
-from scheduler.gpu import UNKNOWN_SAMPLE, GpuHealth, GpuIdentity, GpuLoad, GpuSample
+from scheduler.gpu import UNKNOWN_SAMPLE, GpuHealth, GpuIdentity, GpuLoad, GpuProcess, GpuSample
 from tests.unit.fake_nvml import FakeNvml
 
 WHOLE_SAMPLE = GpuSample(
@@ -15,6 +17,7 @@ WHOLE_SAMPLE = GpuSample(
     memory_total_mib=81_559,
     temperature_c=64.0,
     power_w=612.345,
+    processes=(),
 )
 UNKNOWN_IDENTITY = GpuIdentity(index=0, uuid=None, name=None, memory_total_mib=None, power_limit_w=None)
 READINGS = (
@@ -167,3 +170,21 @@ def test_a_driver_that_cannot_count_has_no_gpu(driver: FakeNvml) -> None:
 
     assert gpu_count() == 0
     assert driver.open == 0
+
+
+def test_the_processes_of_this_machine_are_named_with_their_memory(driver: FakeNvml) -> None:
+    above_every_pid = 2**22 + 1
+    driver.processes = {os.getpid(): 3 * 2**20, os.getppid(): None, above_every_pid: 2**20}
+
+    assert NvmlGpu(0).sample(None, 0.0).processes == (
+        GpuProcess(pid=os.getpid(), memory_mib=3),
+        GpuProcess(pid=os.getppid(), memory_mib=None),
+    )
+
+
+def test_a_driver_that_names_no_processes_leaves_the_rest_known(driver: FakeNvml) -> None:
+    driver.errors["nvmlDeviceGetComputeRunningProcesses"] = pynvml.NVML_ERROR_NOT_SUPPORTED
+
+    sample = NvmlGpu(0).sample(None, 0.0)
+
+    assert (sample.processes, sample.health) == (None, GpuHealth.HEALTHY)
