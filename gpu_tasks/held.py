@@ -17,6 +17,9 @@ from typing import Final
 _LAYOUT: Final = struct.Struct("<qqqqqqdd")
 _GENERATION: Final = struct.Struct("<q")
 _PROGRESS_OFFSET: Final = _LAYOUT.size - 8
+#: Behind it: the pid of a child that must be replaced before the next job.
+_SPENT: Final = struct.Struct("<q")
+_SPENT_OFFSET: Final = 512
 _NO_JOB: Final = 0
 
 #: How often a new child looks whether it may take its first job.
@@ -66,6 +69,13 @@ class Held:
     def progress(self, share: float) -> None:
         """0.0 to 1.0. One aligned store: cheap enough to be called in an inner loop."""
         struct.pack_into("<d", self._page, _PROGRESS_OFFSET, min(1.0, max(0.0, share)))
+
+    def spend(self) -> None:
+        """In the child: this process runs no other job; the main process replaces it when it is idle."""
+        _SPENT.pack_into(self._page, _SPENT_OFFSET, os.getpid())
+
+    def is_spent(self, pid: int) -> bool:
+        return bool(_SPENT.unpack_from(self._page, _SPENT_OFFSET)[0] == pid)
 
     def release(self) -> None:
         self._write(_NO_JOB, 0, 0, 0, 0.0)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from random import Random
+from threading import Lock
 from types import FrameType
 from typing import Final, NoReturn
 
@@ -79,22 +80,35 @@ def resume(victim: Victim) -> None:
 
 #: Kept until they have ended: Python complains of a child that nobody waits for.
 _alarm_clocks: list[subprocess.Popen[bytes]] = []
+_setting_a_clock: Final = Lock()
+os.register_at_fork(
+    before=_setting_a_clock.acquire,
+    after_in_parent=_setting_a_clock.release,
+    after_in_child=_setting_a_clock.release,
+)
+
+
+def helper_pids() -> frozenset[int]:
+    """Children of this process that belong to no job: without them a hang would never end."""
+    with _setting_a_clock:
+        return frozenset(clock.pid for clock in _alarm_clocks)
 
 
 def _hang(victim: Victim, seconds: float) -> None:
     """Stops both. A small process of its own lets them go on, whatever becomes of us."""
     child, worker = victim.child_pid, victim.worker_pid
     wake = f"kill -CONT {child}; sleep {HEAD_START_SECONDS}; " if child is not None else ""
-    _alarm_clocks[:] = [clock for clock in _alarm_clocks if clock.poll() is None]
-    _alarm_clocks.append(
-        subprocess.Popen(
-            ["/bin/sh", "-c", f"sleep {seconds}; {wake}kill -CONT {worker}"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
+    with _setting_a_clock:
+        _alarm_clocks[:] = [clock for clock in _alarm_clocks if clock.poll() is None]
+        _alarm_clocks.append(
+            subprocess.Popen(
+                ["/bin/sh", "-c", f"sleep {seconds}; {wake}kill -CONT {worker}"],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
         )
-    )
     # Oneself last: nothing is done after that.
     for pid in sorted(filter(None, (child, worker)), key=lambda pid: pid == os.getpid()):
         os.kill(pid, signal.SIGSTOP)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Final
 
@@ -16,6 +17,7 @@ from redis.exceptions import RedisError
 from gpu_tasks import fault_requests
 from gpu_tasks.held import Held, HeldJob
 from scheduler.gpu import UNKNOWN_SAMPLE, GpuBackend, GpuLoad, GpuSample
+from scheduler.hints import queue_key
 from scheduler.liveness import BEAT_SECONDS, Beat, write_beat
 from scheduler.logs import event_logger
 from scheduler.redis_client import KEY_PREFIX
@@ -44,7 +46,11 @@ class Standing:
 
     child_pid: int | None = None
     note: str = ""
-    spooled: tuple[tuple[int, int], ...] = ()
+    #: The queues from which hints come now; none: the valve is shut.
+    reading: tuple[str, ...] = ()
+    #: The pulse's own finding: hints that lie in these queues, and when that was (monotonic).
+    backlog: int = 0
+    backlog_at: float = float("-inf")
 
 
 @dataclass(slots=True)
@@ -57,6 +63,8 @@ class Pulse:
     held: Held
     standing: Standing
     redis: Redis
+    #: (job, attempt) of each result that waits on disk.
+    kept: Callable[[], tuple[tuple[int, int], ...]]
     sample: GpuSample = UNKNOWN_SAMPLE
     #: Monotonic seconds of the last write that Redis confirmed.
     last_confirmed: float = field(default_factory=time.monotonic)
@@ -91,7 +99,8 @@ class Pulse:
         seconds, micros = self.redis.time()
         self._clock_offset = seconds + micros / 1e6 - now
         self._seq += 1
-        held = (*((job.key,) if job else ()), *self.standing.spooled)
+        # In this order: a result is on disk before its job is let go.
+        held = (*((job.key,) if job else ()), *self.kept())
         beat = Beat(
             gpu=self.gpu,
             boot=self.boot,
@@ -125,6 +134,16 @@ class Pulse:
                 maxlen=HISTORY_POINTS,
                 approximate=True,
             )
+        reading = self.standing.reading
+        for queue in reading:
+            pipe.llen(queue_key(queue))
         pipe.lpop(fault_requests.requests_key(self.gpu))
-        if (request := pipe.execute()[-1]) is not None:
+        # A key of the wrong type must not look like a broker that is away.
+        *answers, request = pipe.execute(raise_on_error=False)
+        written, lengths = answers[: len(answers) - len(reading)], answers[len(answers) - len(reading) :]
+        if (failed := next((each for each in (*written, request) if isinstance(each, RedisError)), None)) is not None:
+            raise failed
+        self.standing.backlog = sum(length for length in lengths if isinstance(length, int))
+        self.standing.backlog_at = now
+        if request is not None:
             fault_requests.obey(request, gpu=self.gpu, child_pid=self.standing.child_pid, now=now + self._clock_offset)

@@ -11,6 +11,8 @@ from typing import Any, Final
 from celery.exceptions import Ignore, Reject
 from django.db import DatabaseError
 
+from gpu_tasks import job_processes
+from gpu_tasks.gate import Gate
 from gpu_tasks.held import Held
 from gpu_tasks.injection import InjectedError, fault_for, striking
 from gpu_tasks.spool import Ending, Spool
@@ -58,19 +60,41 @@ class Runner:
     held: Held
     spool: Spool
     witness: Witness
+    gate: Gate
     has_cuda: bool
 
     def run(self, job_id: int, attempt: int) -> None:
         """Follows one hint. Raises Ignore for a stale one, Reject for one that another worker should follow,
         JobFailed if the job failed (so that Flower shows it)."""
+        self._pass_gate(job_id, attempt)
         self.held.claiming(job_id, attempt)
         try:
             ending = self._run(self._claim(job_id, attempt))
+            self._clean_up(ending)
             self.spool.commit_or_keep(ending)
         finally:
             self.held.release()
         if ending.state is JobState.FAILED:
             raise JobFailed(f"{ending.reason}: {ending.error}")
+
+    def _pass_gate(self, job_id: int, attempt: int) -> None:
+        try:
+            because = self.gate.closed_because()
+        except DatabaseError as error:
+            because = f"{type(error).__name__}: {error}"
+        if because is not None:
+            log.info("hint_given_back", job=job_id, attempt=attempt, because=because)
+            time.sleep(GIVE_BACK_SECONDS)
+            raise Reject(because, requeue=True)
+        self.gate.passed()
+
+    def _clean_up(self, ending: Ending) -> None:
+        """Before the result is told: whoever reads it finds the GPU free. What cannot be ended, or CUDA after an
+        error, would hurt the next job: the main process then replaces this one."""
+        left = job_processes.end_own_children()
+        if left or (self.has_cuda and ending.state is JobState.FAILED):
+            log.info("child_spent", job=ending.job_id, gpu=self.gpu, processes=len(left))
+            self.held.spend()
 
     def _claim(self, job_id: int, attempt: int) -> Claimed:
         self.witness.saw(Saw.CLAIMING, job_id, attempt)

@@ -20,7 +20,7 @@ log = event_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
-    """How one attempt ended."""
+    """How one attempt ended. State queued: its job goes back, for this reason."""
 
     job_id: int
     attempt: int
@@ -36,6 +36,9 @@ class Ending:
 
 def commit(ending: Ending) -> bool:
     """False: the attempt is not the current one any more; the result is discarded, and counted."""
+    if ending.state is JobState.QUEUED:
+        assert ending.reason is not None  # noqa: S101 (whoever gives a job back says why)
+        return lifecycle.requeue(ending.job_id, ending.attempt, ending.reason, detail=ending.error) is not None
     accepted = lifecycle.end(
         ending.job_id,
         ending.attempt,
@@ -56,17 +59,22 @@ class Spool:
         self._folder, self._witness = folder, witness
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def commit_or_keep(self, ending: Ending) -> None:
+    def commit_or_keep(self, ending: Ending) -> bool:
+        """Whether it was committed now."""
         try:
-            self._commit(ending)
+            return self._commit(ending)
         except DatabaseError as error:
             self.keep(ending)
-            self._witness.saw(Saw.KEPT, *ending.key)
-            log.warning("result_kept", job=ending.job_id, attempt=ending.attempt, error=error)
+            if ending.state is not JobState.QUEUED:
+                self._witness.saw(Saw.KEPT, *ending.key)
+            log.warning("result_kept", job=ending.job_id, attempt=ending.attempt, state=ending.state, error=error)
+            return False
 
-    def _commit(self, ending: Ending) -> None:
+    def _commit(self, ending: Ending) -> bool:
         accepted = commit(ending)
-        self._witness.saw(Saw.ENDED if accepted else Saw.REFUSED, *ending.key, state=ending.state)
+        if ending.state is not JobState.QUEUED:
+            self._witness.saw(Saw.ENDED if accepted else Saw.REFUSED, *ending.key, state=ending.state)
+        return accepted
 
     def keep(self, ending: Ending) -> None:
         """Durable when it returns: written aside, synced, renamed."""
@@ -80,6 +88,11 @@ class Spool:
 
     def waiting(self) -> list[Ending]:
         return [_parse(json.loads(path.read_text())) for path in sorted(self._folder.glob("*.json"))]
+
+    def keys(self) -> tuple[tuple[int, int], ...]:
+        """(job, attempt) of what waits, by the names of its files: asks no database."""
+        found = [path.stem.split("-") for path in sorted(self._folder.glob("*.json"))]
+        return tuple((int(job_id), int(attempt)) for job_id, attempt in found)
 
     def flush(self) -> int:
         """Commits what waits; raises DatabaseError if the database is still away. Gives how many went."""

@@ -5,36 +5,39 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 from uuid import uuid4
 
 from celery import bootsteps
-from celery.signals import task_prerun, worker_process_init
+from celery.signals import task_prerun, worker_before_create_process, worker_process_init
+from celery.worker import state as worker_state
 from django.conf import settings
-from django.db import close_old_connections, connection
+from django.db import DatabaseError, close_old_connections, connection
 from django.db.models.functions import Now
 
-from gpu_tasks import fork_guard, injection, tasks
+from gpu_tasks import fork_guard, injection, job_processes, tasks, watchdog
+from gpu_tasks.gate import Gate, refuse_fork_after_cuda
 from gpu_tasks.gpus import open_gpu, resolve_backend
 from gpu_tasks.held import Held
 from gpu_tasks.pulse import SAMPLE_SECONDS, Pulse, Standing
 from gpu_tasks.runner import Runner
 from gpu_tasks.spool import Spool
 from gpu_tasks.task_events import LateFlush
-from gpu_tasks.warden import PERIOD_SECONDS, Warden
+from gpu_tasks.warden import LOOK_SECONDS, PERIOD_SECONDS, Warden
+from gpu_tasks.watchdog import Watchdog
 from gpu_tasks.witness import Witness
 from scheduler import lifecycle
 from scheduler.celery import app, job_queue, worker_main
 from scheduler.faults import default_failure_rate
-from scheduler.gpu import GpuIdentity
+from scheduler.gpu import GpuBackend, GpuIdentity
 from scheduler.logs import event_logger
 from scheduler.models import ClusterEvent, Gpu
 from scheduler.queues import PLAIN_QUEUES
 from scheduler.redis_client import connect
-from scheduler.vitals import Sign, Vitals
+from scheduler.vitals import EXIT_STUCK, Sign, Vitals
 
 log = event_logger(__name__)
 
@@ -42,26 +45,33 @@ log = event_logger(__name__)
 def main(index: int) -> None:
     """Runs worker gpu-<index> in this process until SIGTERM."""
     backend_name = resolve_backend(settings.ENVIRONMENT.gpu_backend)
-    gpu = open_gpu(
-        backend_name,
-        index,
-        settings.ENVIRONMENT.seed or 0,
-        simulated_memory_mib=settings.ENVIRONMENT.gpu_memory_mib(index),
-    )
+
+    def open_this_gpu() -> GpuBackend:
+        seed, memory_mib = settings.ENVIRONMENT.seed or 0, settings.ENVIRONMENT.gpu_memory_mib(index)
+        return open_gpu(backend_name, index, seed, simulated_memory_mib=memory_mib)
+
+    gpu = open_this_gpu()
     identity, boot, has_cuda = gpu.identity(), uuid4().hex, backend_name == "nvml"
     if has_cuda and identity.uuid is not None:
         # By UUID: an index would shift when a card falls off the bus. Before any child is forked.
         os.environ["CUDA_VISIBLE_DEVICES"] = identity.uuid
-    _register(index, boot, backend_name, identity)
-    _release(index, boot)
-    connection.close()
-
     state = Path(settings.STATE_DIR)
     witness = Witness(state / "witness", index, boot)
     held, spool = Held(), Spool(state / "spool" / f"gpu-{index}", witness)
-    tasks.register(Runner(gpu=index, boot=boot, held=held, spool=spool, witness=witness, has_cuda=has_cuda))
+    record = job_processes.Record(Path(settings.RUN_DIR, f"gpu-{index}.processes"))
+    left_over = record.end_left_overs()
+    _register(index, boot, backend_name, identity)
+    spool.flush()
+    _release(index, boot)
+    connection.close()
+
+    gate = Gate(gpu=index, uuid=identity.uuid, has_cuda=has_cuda, held=held, open_gpu=open_this_gpu)
+    tasks.register(Runner(gpu=index, boot=boot, held=held, spool=spool, witness=witness, gate=gate, has_cuda=has_cuda))
+    job_processes.adopt_orphans()
     fork_guard.install()
     injection.ignore_orders()
+    worker_before_create_process.connect(lambda **_: refuse_fork_after_cuda(index), weak=False)
+    worker_process_init.connect(lambda **_: _prepare_child(gate), weak=False)
     standing = Standing()
     pulse = Pulse(
         gpu=index,
@@ -72,8 +82,9 @@ def main(index: int) -> None:
         held=held,
         standing=standing,
         redis=connect(),
+        kept=spool.keys,
     )
-    app.steps["worker"].add(_watch_step(pulse, spool))
+    app.steps["worker"].add(_watch_step(pulse, spool, record, left_over))
     worker_main(hostname=f"gpu-{index}", queues=PLAIN_QUEUES, pool="prefork")
 
 
@@ -115,9 +126,34 @@ class CeleryPool:
         pool = self._worker.pool and self._worker.pool._pool
         return pool._pool[0].pid if pool and pool._pool else None
 
+    def child_pids(self) -> Collection[int] | None:
+        pool = self._worker.pool and self._worker.pool._pool
+        # Celery appends a child before it forks it.
+        pids = [child.pid for child in tuple(pool._pool)] if pool and pool._pool else []
+        return None if None in pids else pids
+
     def respawn(self) -> None:
         # On the hub's thread: the parent-death signal follows the thread that forks.
         self._worker.hub.call_soon(self._worker.pool._pool.maintain_pool)
+
+    def replace(self, pid: int) -> None:
+        # On the hub's thread: it alone hands hints to the child.
+        self._worker.hub.call_soon(self._replace, pid)
+
+    def _replace(self, pid: int) -> None:
+        if pid == self.child_pid() and not worker_state.reserved_requests:
+            job_processes.kill(pid)
+
+    def restart(self) -> None:
+        """Has the worker stop, so that whoever keeps it starts it again."""
+        worker_state.should_stop = EXIT_STUCK  # type: ignore[assignment]
+        # Whatever the hub waits for, it goes round now.
+        self._worker.hub.call_soon(lambda: None)
+
+    def end(self) -> None:
+        if (pid := self.child_pid()) is not None:
+            job_processes.kill(pid)
+        os._exit(EXIT_STUCK)
 
     def consume(self, queues: Sequence[str]) -> None:
         self._wanted = frozenset(queues)
@@ -176,26 +212,45 @@ class Ticker(Thread):
         self.join(timeout=5)
 
 
-def _watch_step(pulse: Pulse, spool: Spool) -> type[bootsteps.StartStopStep]:
-    """The bootstep that starts pulse and warden with the worker, before the first hint is taken."""
+def _watch_step(
+    pulse: Pulse, spool: Spool, record: job_processes.Record, left_over: list[int]
+) -> type[bootsteps.StartStopStep]:
+    """The bootstep that starts pulse, warden and watchdog with the worker, before the first hint is taken."""
 
     class Watch(bootsteps.StartStopStep):
         requires = ("celery.worker.components:Pool",)
 
         def __init__(self, parent: Any, **options: Any) -> None:
             super().__init__(parent, **options)
+            pool = CeleryPool(parent)
             self._warden = Warden(
                 gpu=pulse.gpu,
                 boot=pulse.boot,
                 held=pulse.held,
                 spool=spool,
                 standing=pulse.standing,
-                pool=CeleryPool(parent),
+                pool=pool,
+                record=record,
                 sample=lambda: pulse.sample,
+                heard_at=lambda: pulse.last_confirmed,
+                left_over=left_over,
+            )
+            self._watchdog = Watchdog(
+                gpu=pulse.gpu,
+                held=pulse.held,
+                standing=pulse.standing,
+                taken=lambda: worker_state.all_total_count[0],
+                has_reserved=lambda: bool(worker_state.reserved_requests),
+                restart=lambda: _restart_deaf(pool, pulse.gpu),
+                end=pool.end,
             )
             self._tickers = [
                 Ticker("pulse", pulse.tick, SAMPLE_SECONDS, pulse.is_heard),
                 Ticker("warden", self._warden.tick, PERIOD_SECONDS, self._warden.has_database),
+            ]
+            self._guards = [
+                Ticker("cut_off", self._warden.watch_cut_off, LOOK_SECONDS, lambda: True),
+                Ticker("watchdog", self._watchdog.tick, watchdog.PERIOD_SECONDS, lambda: True),
             ]
             health_file = Path(settings.RUN_DIR, f"gpu-{pulse.gpu}.health")
             self._vitals = Vitals(health_file, [ticker.sign for ticker in self._tickers])
@@ -204,7 +259,7 @@ def _watch_step(pulse: Pulse, spool: Spool) -> type[bootsteps.StartStopStep]:
             parent.consumer.on_send_event_buffered = LateFlush(parent.consumer)
             pulse.tick(time.monotonic())
             self._warden.check_eligibility()
-            for ticker in self._tickers:
+            for ticker in (*self._tickers, *self._guards):
                 ticker.start()
             self._vitals.start()
 
@@ -212,7 +267,11 @@ def _watch_step(pulse: Pulse, spool: Spool) -> type[bootsteps.StartStopStep]:
             self._vitals.stop()
             # The warden first: it would take the child killed at a stop for a death.
             pulse_ticker, warden_ticker = self._tickers
-            warden_ticker.stop()
+            cut_off_ticker, watchdog_ticker = self._guards
+            for ticker in (warden_ticker, cut_off_ticker):
+                ticker.stop()
+            if not self._watchdog.has_bitten:
+                watchdog_ticker.stop()
             self._warden.stop()
             pulse_ticker.stop()
 
@@ -221,10 +280,25 @@ def _watch_step(pulse: Pulse, spool: Spool) -> type[bootsteps.StartStopStep]:
     return Watch
 
 
-@worker_process_init.connect
-def _lead_a_group(**_: Any) -> None:
-    """The child and all that its jobs start are one process group, so that it can be killed as a whole."""
-    os.setpgid(0, 0)
+def _restart_deaf(pool: CeleryPool, gpu: int) -> None:
+    pool.restart()
+    message = f"GPU {gpu}: worker took no hint for {watchdog.DEAF_SECONDS:.0f} s though its queues are not empty"
+    try:
+        with fork_guard.database():
+            ClusterEvent.objects.create(kind="worker_deaf", gpu=gpu, message=f"{message}; it starts anew")
+    except DatabaseError as error:
+        log.warning("event_not_recorded", gpu=gpu, error=error)
+
+
+def _prepare_child(gate: Gate) -> None:
+    """The child and all that its jobs start are one family, which can be killed as a whole; and it is proved early
+    that it is pinned."""
+    job_processes.lead()
+    try:
+        if gate.has_cuda:
+            gate.mispinned_because()
+    except DatabaseError as error:
+        log.warning("pinning_not_checked_yet", error=error)
 
 
 @task_prerun.connect

@@ -186,6 +186,13 @@ class Gpu(models.Model):
     host = models.CharField(max_length=120, blank=True, default="")
     backend = models.CharField(max_length=20)
     uuid = models.CharField(max_length=80, blank=True, default="")
+    cuda_uuid = models.CharField(
+        max_length=80,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="What CUDA itself told the process of its jobs; as UUID: the pinning is proven",
+    )
     name = models.CharField(max_length=80, blank=True, default="")
     memory_total_mib = models.IntegerField(null=True)
     power_limit_w = models.FloatField(null=True)

@@ -1,0 +1,146 @@
+"""When a worker takes itself for deaf; it must never do so while it has nothing to hear or must not listen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from gpu_tasks.held import Held
+from gpu_tasks.pulse import Standing
+from gpu_tasks.watchdog import DEAF_SECONDS, GAP_SECONDS, PERIOD_SECONDS, STOP_SECONDS, Watchdog
+
+
+class Worker:
+    """Idle, eligible, with hints in its queues and none taken: deaf, unless a test changes that."""
+
+    def __init__(self) -> None:
+        self.held = Held()
+        self.standing = Standing(reading=("high", "low"), backlog=3)
+        self.taken, self.reserved, self.now = 5, False, 1000.0
+        self.sees_redis = True
+        self.restarts = self.ends = 0
+        self.watchdog = Watchdog(
+            gpu=0,
+            held=self.held,
+            standing=self.standing,
+            taken=lambda: self.taken,
+            has_reserved=lambda: self.reserved,
+            restart=lambda: self._count("restarts"),
+            end=lambda: self._count("ends"),
+        )
+
+    def _count(self, what: str) -> None:
+        setattr(self, what, getattr(self, what) + 1)
+
+    def live(self, seconds: float, meanwhile: Callable[[], Any] = lambda: None) -> None:
+        until = self.now + seconds
+        while self.now < until:
+            self.now += PERIOD_SECONDS
+            if self.sees_redis:
+                self.standing.backlog_at = self.now
+            meanwhile()
+            self.watchdog.tick(self.now)
+
+
+@pytest.fixture
+def worker() -> Worker:
+    return Worker()
+
+
+def test_a_deaf_worker_is_restarted_once_after_its_term(worker: Worker) -> None:
+    worker.live(DEAF_SECONDS)
+    assert worker.restarts == 0
+
+    worker.live(2)
+
+    assert (worker.restarts, worker.ends) == (1, 0)
+    assert worker.watchdog.has_bitten
+
+
+def test_a_deaf_worker_that_does_not_stop_is_ended(worker: Worker) -> None:
+    worker.live(DEAF_SECONDS + 2 + STOP_SECONDS)
+
+    assert worker.restarts == 1
+    assert worker.ends >= 1
+
+
+def empty_queues(worker: Worker) -> None:
+    """Or a relay that withholds their hints: then they are as empty."""
+    worker.standing.backlog = 0
+
+
+def shut_valve(worker: Worker) -> None:
+    """Drained, quarantined, hot, or the database is away."""
+    worker.standing.reading = ()
+
+
+def no_redis(worker: Worker) -> None:
+    worker.sees_redis = False
+
+
+def busy(worker: Worker) -> None:
+    worker.held.running(7, 1, time_limit_seconds=300, memory_mib=0, load=1.0)
+
+
+def waiting_for_its_process(worker: Worker) -> None:
+    worker.reserved = True
+
+
+@pytest.mark.parametrize("state", [empty_queues, shut_valve, no_redis, busy, waiting_for_its_process])
+def test_a_worker_that_has_nothing_to_hear_is_left_alone(worker: Worker, state: Callable[[Worker], None]) -> None:
+    state(worker)
+
+    worker.live(5 * DEAF_SECONDS)
+
+    assert worker.restarts == 0
+
+
+def test_a_worker_that_gives_every_hint_back_is_not_deaf(worker: Worker) -> None:
+    def takes_one() -> None:
+        worker.taken += 1
+
+    worker.live(5 * DEAF_SECONDS, meanwhile=takes_one)
+
+    assert worker.restarts == 0
+
+
+@pytest.mark.parametrize("state", [empty_queues, shut_valve, no_redis, waiting_for_its_process])
+def test_the_term_starts_anew_when_it_may_hear_again(worker: Worker, state: Callable[[Worker], None]) -> None:
+    worker.live(DEAF_SECONDS - 1)
+    before = worker.standing.reading
+    state(worker)
+    worker.live(3)
+    worker.standing.reading, worker.standing.backlog = before, 3
+    worker.reserved, worker.sees_redis = False, True
+
+    worker.live(DEAF_SECONDS - 1)
+
+    assert worker.restarts == 0
+
+
+def test_a_valve_that_was_just_opened_gives_a_whole_term(worker: Worker) -> None:
+    worker.live(DEAF_SECONDS - 1)
+    worker.standing.reading = ("high",)
+
+    worker.live(DEAF_SECONDS - 1)
+
+    assert worker.restarts == 0
+
+
+def test_a_process_that_was_stopped_starts_its_term_anew(worker: Worker) -> None:
+    worker.live(DEAF_SECONDS - 1)
+    worker.now += 10 * GAP_SECONDS
+
+    worker.live(DEAF_SECONDS - 1)
+
+    assert worker.restarts == 0
+
+
+def test_without_the_remedy_it_stays_deaf(worker: Worker, settings: Any) -> None:
+    settings.REMEDIES_OFF = frozenset({"watchdog"})
+
+    worker.live(5 * DEAF_SECONDS)
+
+    assert worker.restarts == 0
