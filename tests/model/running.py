@@ -22,6 +22,8 @@ class Hunted:
     #: The promise that was broken; None: every one was kept.
     broken: str | None
     words: str
+    #: What the process said: the steps that led there.
+    story: str
     seconds: float
     #: Where the process had the product's rules from.
     scheduler: Path
@@ -48,5 +50,4 @@ def hunt(*, rounds: int, seed: int, database: str | None = None, source: Path | 
         raise RuntimeError(f"the hunt ended with {done.returncode}:\n{done.stdout}{done.stderr}")
     told = json.loads(done.stdout.splitlines()[-1])
     story = "\n".join(line for line in done.stdout.splitlines() if "contract_holds" not in line)
-    print(story)
-    return Hunted(told["promise"], told["words"], time.monotonic() - begin, Path(told["scheduler"]))
+    return Hunted(told["promise"], told["words"], story, time.monotonic() - begin, Path(told["scheduler"]))

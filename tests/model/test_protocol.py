@@ -12,7 +12,9 @@ from tests.services import PostgresServer
 
 
 def test_the_promises_hold_on_sqlite():
-    assert hunt(rounds=5, seed=0).broken is None
+    found = hunt(rounds=5, seed=0)
+
+    assert found.broken is None, found.story
 
 
 @pytest.fixture
@@ -25,4 +27,6 @@ def postgres_url(postgres_server: PostgresServer):
 
 
 def test_the_promises_hold_on_postgresql(postgres_url):
-    assert hunt(rounds=1, seed=1000, database=postgres_url).broken is None
+    found = hunt(rounds=1, seed=1000, database=postgres_url)
+
+    assert found.broken is None, found.story
