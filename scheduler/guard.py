@@ -39,6 +39,10 @@ _HINT_TASKS: Final = "gpu_tasks."
 _TICK_TASKS: Final = "scheduler.ticks."
 
 
+#: What workers answer to Flower and `celery inspect` comes back through queues of their own. No worker reads them.
+_ANSWERS: Final = ".reply.celery.pidbox"
+
+
 class NotOurs(ValueError):
     """Says what is wrong with a message."""
 
@@ -186,6 +190,8 @@ class GuardedChannel(Channel):
         from scheduler.celery import app  # noqa: PLC0415 (the app names this transport)
 
         queue = key.decode() if isinstance(key, bytes) else key
+        if queue.endswith(_ANSWERS):
+            return key, item
         try:
             return key, clean_message(item, queue, app.tasks)
         except NotOurs as refusal:

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kombu import Connection
+from kombu import Connection, Queue, pools
 
 from scheduler import hints
-from scheduler.celery import app
+from scheduler.celery import app, job_queue
 from scheduler.guard import (
     MESSAGE_MAXIMUM_BYTES,
     NotOurs,
@@ -109,7 +109,10 @@ def redis(valkey_server):
     with valkey_server.client() as client:
         client.flushall()
         yield client
+    # Closed, and forgotten: the next sender opens a pool of its own.
     app.pool.force_close_all()
+    app._pool = app.amqp._producer_pool = None
+    pools.reset()
     _own_connection().close()
 
 
@@ -136,7 +139,7 @@ def test_good_hints_pass_between_bad_messages_of_every_kind(redis, connection, k
 
     got = consume(connection, len(WRONG))
 
-    assert got == [[number, 1] for number in range(1, len(WRONG) + 1)]
+    assert [args for args, _, _ in got] == [[number, 1] for number in range(1, len(WRONG) + 1)]
     assert int(redis.get(dead_letter_count_key())) == len(WRONG)
     letters = [json.loads(letter) for letter in redis.lrange(dead_letters_key(), 0, -1)]
     assert {letter["queue"] for letter in letters} == {"high"}
@@ -144,19 +147,41 @@ def test_good_hints_pass_between_bad_messages_of_every_kind(redis, connection, k
     assert redis.llen(queue_key("high")) == 0
 
 
-def consume(connection: Connection, count: int) -> list[Any]:
-    """Through the asynchronous path that a worker takes."""
+def test_hints_in_a_tiers_queue_pass_too(redis, connection, known_task):
+    redis.lpush(queue_key("high.80g"), b"{")
+    hints.send([Hint(job_id=1, attempt=2, type="sleep", queue="high.80g")])
+
+    [(args, _, _)] = consume(connection, 1, job_queue("high.80g"))
+
+    assert args == [1, 2]
+
+    [letter] = redis.lrange(dead_letters_key(), 0, -1)
+    assert json.loads(letter)["queue"] == "high.80g"
+
+
+def test_what_workers_answer_to_a_question_reaches_the_asker(redis, connection):
+    answers = app.control.mailbox.get_reply_queue()(connection.default_channel)
+    answers.declare()
+    connection.Producer().publish({"gpu-0": "yes"}, exchange=answers.exchange, routing_key=answers.routing_key)
+
+    assert consume(connection, 1, answers) == [{"gpu-0": "yes"}]
+
+    assert redis.llen(dead_letters_key()) == 0
+
+
+def consume(connection: Connection, count: int, queue: Queue | None = None) -> list[Any]:
+    """Payloads from the queue (that of priority high), through the asynchronous path that a worker takes."""
     from kombu.asynchronous import Hub
 
     got: list[Any] = []
 
     def on_message(message: Any) -> None:
-        got.append(message.payload[0])
+        got.append(message.payload)
         message.ack()
 
     hub = Hub()
     connection.register_with_event_loop(hub)
-    with connection.Consumer([app.amqp.queues["high"]], on_message=on_message):
+    with connection.Consumer([queue or job_queue("high")], on_message=on_message):
         loop = hub.create_loop()
         for _ in range(20_000):
             next(loop)
