@@ -66,6 +66,7 @@ def _info(gpu: Gpu, job: GpuJob | None, live: RedisView | None) -> GpuInfo:
         index=gpu.index,
         name=gpu.name,
         uuid=gpu.uuid,
+        cuda_uuid=gpu.cuda_uuid,
         host=gpu.host,
         backend=gpu.backend,
         memory_total_mib=gpu.memory_total_mib,

@@ -231,6 +231,7 @@ class GpuInfo(Schema):
     index: int
     name: str
     uuid: str
+    cuda_uuid: str = Field(description="What CUDA told the process of its jobs; equal to uuid: the pinning is proven")
     host: str
     backend: str
     memory_total_mib: int | None

@@ -46,7 +46,8 @@ class GpuAdmin(ListAdmin):
     list_editable = GPU_SWITCHES
     sortable_by = ("index",)
     readonly_fields = (
-        "index", "host", "backend", "name", "uuid", "memory_total_mib", "power_limit_w", "quarantined", "boot", BOOTED,
+        "index", "host", "backend", "name", "uuid", "cuda_uuid", "memory_total_mib", "power_limit_w", "quarantined",
+        "boot", BOOTED,
     )  # fmt: skip
     fields = (*GPU_SWITCHES, *readonly_fields)
 
