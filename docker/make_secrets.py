@@ -1,0 +1,113 @@
+"""Makes the deployment's secrets: one value each, once, and from them the files that each service reads.
+
+Runs before everything else (service `secrets`), needs nothing but Python, and is safe to repeat: values that are
+there stay, the files are written anew. Each service sees its own folder of the volume and no other.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+#: The cluster's roles that talk to the broker: each has a user of its own there.
+BROKER_USERS: Final = ("scheduler", "beat", "gpu", "web", "flower")
+
+#: Keys of ours alone; no FLUSHALL, CONFIG, DEBUG, SHUTDOWN. INFO: its memory policy is checked. All channels: Celery
+#: subscribes to patterns, and a pattern is allowed only where the very same one stands here.
+BROKER_RIGHTS: Final = "~gpucluster:* &* +@all -@admin -@dangerous +info"
+
+#: What is drawn. A value is kept in values/NAME; removing that file and running this again replaces it.
+GENERATED: Final[dict[str, Callable[[], str]]] = {
+    "secret_key": lambda: secrets.token_urlsafe(48),
+    "api_token": lambda: secrets.token_urlsafe(32),
+    "admin_password": lambda: secrets.token_urlsafe(12),
+    "flower_password": lambda: secrets.token_urlsafe(16),
+    "seed": lambda: str(secrets.randbelow(2**31)),
+    "database_password": lambda: secrets.token_urlsafe(32),
+    "broker_health": lambda: secrets.token_urlsafe(32),
+    "broker_operator": lambda: secrets.token_urlsafe(32),
+    **{f"broker_{user}": lambda: secrets.token_urlsafe(32) for user in BROKER_USERS},
+}
+
+#: Which folder holds which values under their own names; the URLs and the broker's users come on top.
+READ_BY: Final[dict[str, tuple[str, ...]]] = {
+    "init": ("secret_key", "api_token", "admin_password", "flower_password", "seed"),
+    "scheduler": ("seed",),
+    "beat": (),
+    "gpu": ("seed",),
+    "web": ("secret_key", "api_token", "admin_password"),
+    "flower": ("flower_password",),
+}
+WITH_DATABASE: Final = ("init", "scheduler", "gpu", "web")
+
+
+def main(root: Path, environment: Mapping[str, str]) -> None:
+    os.umask(0o077)
+    values = make_values(root / "values", environment)
+    for path, text in files(values).items():
+        # The servers run as users of their own images: their folders, which only they see, are open to any user.
+        is_ours = path.split("/")[0] in READ_BY
+        write(root / path, text, folder_mode=0o700 if is_ours else 0o755, mode=0o400 if is_ours else 0o444)
+
+
+def make_values(folder: Path, environment: Mapping[str, str]) -> dict[str, str]:
+    """What is there, or else the environment's (ADMIN_PASSWORD, ...), or else newly drawn."""
+    values = {}
+    for name, draw in GENERATED.items():
+        path = folder / name
+        if not path.exists():
+            write(path, environment.get(name.upper(), "").strip() or draw(), folder_mode=0o700, mode=0o400)
+        values[name] = path.read_text().strip()
+    return values
+
+
+def files(values: Mapping[str, str]) -> dict[str, str]:
+    """The path of each file below the root, and what it holds."""
+    found = {f"{role}/{name}": values[name] for role, names in READ_BY.items() for name in names}
+    for user in BROKER_USERS:
+        found[f"{user}/redis_url"] = f"redis://{user}:{values[f'broker_{user}']}@redis:6379/0"
+    for role in WITH_DATABASE:
+        found[f"{role}/database_url"] = f"postgres://cluster:{values['database_password']}@postgres:5432/cluster"
+    found["postgres/password"] = values["database_password"]
+    found["redis/users.acl"] = broker_users(values)
+    found["redis/health_password"] = values["broker_health"]
+    found["redis/operator_password"] = values["broker_operator"]
+    return found
+
+
+def broker_users(values: Mapping[str, str]) -> str:
+    """The server's ACL file: passwords as SHA-256 only, nobody without one."""
+    rights = {
+        "operator": "~* &* +@all",
+        "health": "resetchannels ~gpucluster:health +set",
+        **dict.fromkeys(BROKER_USERS, BROKER_RIGHTS),
+    }
+    lines = ["user default off"]
+    lines += [
+        f"user {user} on #{sha256(values[f'broker_{user}'].encode()).hexdigest()} {words}"
+        for user, words in rights.items()
+    ]
+    return "\n".join(lines)
+
+
+def write(path: Path, text: str, *, folder_mode: int, mode: int) -> None:
+    """All or nothing: a service that starts meanwhile reads the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.chmod(folder_mode)
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.unlink(missing_ok=True)
+    with fresh.open("w") as file:
+        file.write(f"{text}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.chmod(mode)
+    fresh.replace(path)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), os.environ)
