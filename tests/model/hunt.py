@@ -11,6 +11,7 @@ import os
 import sys
 import time
 import traceback
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import SystemRandom
@@ -48,6 +49,8 @@ def main() -> int:
     settings.BROKER_SOCKET.parent.mkdir(parents=True, exist_ok=True)
     with ValkeyServer(settings.BROKER_SOCKET) as server, server.client() as redis:
         _prepare(redis)
+        # From here on: what the imports of others warn of is not ours.
+        warnings.simplefilter("error")
         found = hunt(options.seed, options.rounds, options.seconds, shrink=options.shrink)
     print(json.dumps(asdict(found)) if options.json else _sentence(found))
     return 1 if found.promise else 0

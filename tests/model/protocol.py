@@ -248,10 +248,12 @@ class Protocol(RuleBasedStateMachine):
         scheduler = self.cluster.loops.schedulers[number]
         scheduler.awake = not scheduler.awake
 
-    @rule(seconds=st.sampled_from((0.5, 1.0, 2.5, 6.0, 10.0, 70.0)))
-    def time_passes(self, seconds: float) -> None:
-        """And nobody is heard: the scheduler was away, or Redis."""
+    @rule(seconds=st.sampled_from((0.5, 1.0, 2.5, 6.0, 10.0, 70.0)), reaper_first=st.booleans())
+    def time_passes(self, seconds: float, reaper_first: bool) -> None:
+        """And nobody is heard: the scheduler was away, or Redis. reaper_first: it is back before the workers are."""
         self.clock.advance(seconds)
+        if reaper_first:
+            self.cluster.loops.tick_reaper()
 
     @rule(seconds=st.sampled_from((12, 3, 6)))
     def cluster_runs(self, seconds: int) -> None:
