@@ -21,7 +21,7 @@ from gpu_tasks.chaos.submitting import submit_for
 from gpu_tasks.injection import Victim, carry_out, resume
 from scheduler.faults import FaultKind
 from scheduler.redis_client import KEY_PREFIX
-from scheduler.states import EventKind, Priority
+from scheduler.states import EventKind
 
 BROKER: Final = "broker"
 #: As long as the promise says.
@@ -50,7 +50,7 @@ def _end_broker(stage: Stage, number: signal.Signals) -> None:
 
 def freeze_broker(stage: Stage) -> None:
     thaw = _freezer(stage)
-    _load(stage)
+    _load(stage, FREEZE_SECONDS)
     stage.healing.callback(thaw)
     stage.injected()
     _freeze(stage)
@@ -100,7 +100,7 @@ def fill_broker(stage: Stage) -> None:
         stage.redis.config_set("maxmemory", before)
     except ResponseError as error:
         raise CannotPlay(f"the broker does not take CONFIG SET: {error}") from None
-    _load(stage)
+    _load(stage, FULL_SECONDS)
 
     def empty() -> None:
         stage.redis.config_set("maxmemory", before)
@@ -120,7 +120,7 @@ def empty_broker(stage: Stage) -> None:
     running = stage.sleeps(3.0, count=len(stage.gpus))
     stage.expect(running, attempt=1)
     stage.starts(running, len(stage.gpus))
-    waiting = stage.sleeps(0.2, count=40, priority=Priority.NORMAL)
+    waiting = stage.sleeps(0.2, count=40)
     stage.expect(waiting, attempt=1)
     stage.moment(0.8, 1.5)  # their hints lie in Redis by then
     stage.injected()
@@ -141,12 +141,14 @@ def _empty(client: Redis) -> int:
     return sum(int(client.delete(key)) for key in client.scan_iter(match=f"{KEY_PREFIX}*", count=1000))
 
 
-def _load(stage: Stage) -> None:
-    """Running and waiting jobs of which none may be taken back: nobody's worker dies."""
-    running = stage.sleeps(4.0, count=max(1, len(stage.gpus) - 1))
+def _load(stage: Stage, away_seconds: float = 0.0) -> None:
+    """Running and waiting jobs of which none may be taken back: nobody's worker dies. One of them runs for longer
+    than the broker is away, some end meanwhile."""
+    running = stage.sleeps(away_seconds + 4.0)
+    running += stage.sleeps(4.0, count=len(stage.gpus) - 1) if len(stage.gpus) > 1 else []
     stage.expect(running, attempt=1)
     stage.starts(running, len(running))
-    waiting = stage.sleeps(0.3, count=5 * len(stage.gpus), priority=Priority.NORMAL)
+    waiting = stage.sleeps(0.3, count=5 * len(stage.gpus))
     stage.expect(waiting, attempt=1)
     stage.moment()
 

@@ -19,7 +19,6 @@ from gpu_tasks.chaos.deaths import AFTER_HEAL
 from gpu_tasks.chaos.scenario import Scenario
 from gpu_tasks.chaos.stage import CannotPlay, Missed, Stage
 from gpu_tasks.chaos.submitting import submit_for
-from scheduler.states import Priority
 
 LOCKED_SECONDS: Final = 10.0
 #: As long as the promise says.
@@ -31,7 +30,7 @@ _TABLES: Final = "scheduler_job, scheduler_jobevent, scheduler_allocation, sched
 
 
 def lock_database(stage: Stage) -> None:
-    _load(stage)
+    _load(stage, LOCKED_SECONDS)
     with _locked(stage):
         # The answers may come only after the lock.
         submit_for(stage, LOCKED_SECONDS, may_be_refused=True)
@@ -40,7 +39,7 @@ def lock_database(stage: Stage) -> None:
 
 
 def database_away(stage: Stage) -> None:
-    _load(stage)
+    _load(stage, AWAY_SECONDS)
     if connection.vendor == "sqlite":
         with _locked(stage):
             submit_for(stage, AWAY_SECONDS, may_be_refused=True)
@@ -50,12 +49,14 @@ def database_away(stage: Stage) -> None:
     stage.see_jobs_flow()
 
 
-def _load(stage: Stage) -> None:
-    """Jobs that end while the database is away, and waiting ones; nobody dies, so nothing may be taken back."""
-    running = stage.sleeps(4.0, count=max(1, len(stage.gpus) - 1))
+def _load(stage: Stage, away_seconds: float) -> None:
+    """One job that runs for longer than the database is away, some that end meanwhile, and waiting ones. Nobody dies:
+    nothing may be taken back."""
+    running = stage.sleeps(away_seconds + 4.0)
+    running += stage.sleeps(4.0, count=len(stage.gpus) - 1) if len(stage.gpus) > 1 else []
     stage.expect(running, attempt=1)
     stage.starts(running, len(running))
-    stage.expect(stage.sleeps(0.3, count=5 * len(stage.gpus), priority=Priority.NORMAL), attempt=1)
+    stage.expect(stage.sleeps(0.3, count=5 * len(stage.gpus)), attempt=1)
     stage.moment()
 
 

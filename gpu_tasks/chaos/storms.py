@@ -142,9 +142,11 @@ def two_beats(stage: Stage) -> None:
 
 
 def _start_generator(stage: Stage) -> None:
-    """As it was, in the end."""
-    control = Control.objects.get()
-    stage.healing.callback(change_control, actor=ACTOR, rate_per_minute=control.rate_per_minute, paused=control.paused)
+    """As it was, in the end; and what it made for us keeps nobody waiting."""
+    control, newest = _generator_stands_at()
+    stage.healing.callback(_cancel_generated, stage, newest)
+    rate, paused = control.rate_per_minute, control.paused
+    stage.healing.callback(lambda: change_control(actor=ACTOR, rate_per_minute=rate, paused=paused))
     change_control(actor=ACTOR, rate_per_minute=TWO_BEATS_RATE, paused=False)
     try:
         stage.wait_for(_draws_at_our_rate, PATIENCE_SECONDS, "the generator has drawn an arrival")
