@@ -44,6 +44,7 @@ ACCEPTED: Final = {
     "DATABASE_URL": "sqlite:/// or postgres:// (empty: SQLite in STATE_DIR)",
     "GPU_BACKEND": "simulated, nvml or auto",
     "GPU_COUNT": "a whole number, 1 to 64",
+    "GPU_DEVICE": "a whole number, 0 to 63 (empty: the worker's own index)",
     "GPU_MEMORY_GIB": "GiB of each simulated GPU, 1 to 1024: one number for all, or one for each of GPU_COUNT",
     "JOB_RATE": f"jobs a minute, {RATE_MINIMUM} to {RATE_MAXIMUM:.0f}",
     "JOB_TYPES_EXTRA": "module:Class of each further job type, separated by commas",
@@ -57,6 +58,7 @@ ACCEPTED: Final = {
     "FLOWER_PASSWORD": "at least 8 characters (empty: generated at first start)",
     "PUBLIC_READ": "true or false",
     "ALLOWED_HOSTS": "host names, separated by commas",
+    "HTTPS": "true or false",
     "CONTROLS_PER_MINUTE": "a number, 1 to 100000",
     "REMEDIES_OFF": "names of scheduler/remedies.py, separated by commas; for tests only",
 }
@@ -103,6 +105,7 @@ class Environment(BaseModel):
     database_url: Annotated[str, _scheme("sqlite:///", "postgres://", "postgresql://")] = ""
     gpu_backend: GpuBackendName = GpuBackendName.SIMULATED
     gpu_count: Annotated[int, Field(ge=1, le=64)] = 8
+    gpu_device: Annotated[int, Field(ge=0, le=63)] | None = None
     gpu_memory_gib: Annotated[tuple[Annotated[float, Field(ge=1, le=1024)], ...], BeforeValidator(_numbers)] = ()
     job_rate: Annotated[float, Field(ge=RATE_MINIMUM, le=RATE_MAXIMUM, allow_inf_nan=False)] = 12.0
     job_types_extra: Annotated[str, Field(pattern=rf"^{_CLASS_PATH}(\s*,\s*{_CLASS_PATH})*$")] = ""
@@ -116,6 +119,7 @@ class Environment(BaseModel):
     flower_password: Annotated[str, Field(min_length=8)] | None = None
     public_read: bool = True
     allowed_hosts: Annotated[str, Field(min_length=1)] = "localhost,127.0.0.1,[::1]"
+    https: bool = False
     controls_per_minute: Annotated[float, Field(ge=1, le=100_000, allow_inf_nan=False)] = 600.0
     remedies_off: Annotated[str, AfterValidator(_remedies)] = ""
 

@@ -162,9 +162,10 @@ def _beat(_process: Process) -> None:
 def _gpu(process: Process) -> None:
     assert process.index is not None  # noqa: S101 (parse and all_processes see to it)
     visible = settings.CUDA_DEVICES
+    device = process.index if settings.ENVIRONMENT.gpu_device is None else settings.ENVIRONMENT.gpu_device
     # Pinned before anything of CUDA is loaded; a GPU that does not exist must be none, not the first one.
     os.environ["CUDA_VISIBLE_DEVICES"] = (
-        str(process.index) if visible is None else visible[process.index] if process.index < len(visible) else ""
+        str(device) if visible is None else visible[device] if device < len(visible) else ""
     )
     from gpu_tasks.worker import main  # noqa: PLC0415
 

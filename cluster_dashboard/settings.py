@@ -35,7 +35,9 @@ LOG_DIR = STATE_DIR / "log"
 # Without a key (before the first start) each process has one of its own: nobody can be signed in yet.
 SECRET_KEY = ENVIRONMENT.secret_key or secrets.token_urlsafe(48)
 DEBUG = False
-ALLOWED_HOSTS = [host.strip() for host in ENVIRONMENT.allowed_hosts.split(",")]
+LOOPBACK_HOSTS = {"localhost", "127.0.0.1", "[::1]"}
+# Loopback names always: a health check on this machine knows no other.
+ALLOWED_HOSTS = sorted({host.strip() for host in ENVIRONMENT.allowed_hosts.split(",")} | LOOPBACK_HOSTS)
 ROOT_URLCONF = "cluster_dashboard.urls"
 ASGI_APPLICATION = "cluster_dashboard.asgi.application"
 LANGUAGE_CODE = "en"
@@ -101,6 +103,19 @@ SECURE_CSP = {
 }
 SECURE_REFERRER_POLICY = "same-origin"
 SESSION_COOKIE_HTTPONLY = True
+if ENVIRONMENT.https:
+    # The proxy in front speaks TLS and says so; it must not let this header through from outside.
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SECURE_SSL_REDIRECT = True
+    # Asked by health checks and by Prometheus inside, without the proxy.
+    SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
+    SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
+    SECURE_HSTS_SECONDS = 365 * 24 * 3600
+    # Other names of the same domain are not ours to decide about.
+    SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
+elif set(ALLOWED_HOSTS) == LOOPBACK_HOSTS:
+    # Nothing leaves this machine, so there is nothing for TLS to protect. With any other name `check --deploy` warns.
+    SILENCED_SYSTEM_CHECKS = ["security.W004", "security.W008", "security.W012", "security.W016"]
 # Names of our own: browsers share cookies between the ports of one host.
 SESSION_COOKIE_NAME = "gpu_cluster_session"
 CSRF_COOKIE_NAME = "gpu_cluster_csrf"
@@ -131,7 +146,14 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     }
 else:
     # What the URL asks for (sslmode, a socket's folder as host) ranks above ours.
-    DATABASES["default"]["OPTIONS"] = {"connect_timeout": 3} | DATABASES["default"].get("OPTIONS", {})
+    DATABASES["default"]["OPTIONS"] = {
+        "connect_timeout": 3,
+        # A network that is cut is noticed in 10 s, not after the 15 minutes for which TCP sends again.
+        "tcp_user_timeout": 10_000,
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 3,
+    } | DATABASES["default"].get("OPTIONS", {})
 
 # --- Broker ---------------------------------------------------------------------------------------
 

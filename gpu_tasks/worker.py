@@ -47,8 +47,14 @@ def main(index: int) -> None:
     backend_name = resolve_backend(settings.ENVIRONMENT.gpu_backend)
 
     def open_this_gpu() -> GpuBackend:
-        seed, memory_mib = settings.ENVIRONMENT.seed or 0, settings.ENVIRONMENT.gpu_memory_mib(index)
-        return open_gpu(backend_name, index, seed, simulated_memory_mib=memory_mib)
+        environment = settings.ENVIRONMENT
+        return open_gpu(
+            backend_name,
+            index,
+            environment.seed or 0,
+            simulated_memory_mib=environment.gpu_memory_mib(index),
+            device=environment.gpu_device,
+        )
 
     gpu = open_this_gpu()
     identity, boot, has_cuda = gpu.identity(), uuid4().hex, backend_name == "nvml"

@@ -8,8 +8,11 @@ from gpu_tasks.gpus.simulated import SimulatedGpu
 from scheduler.gpu import GpuBackend
 
 
-def open_gpu(backend: str, index: int, seed: int, *, simulated_memory_mib: int | None = None) -> GpuBackend:
-    """The GPU with this index. `backend`: simulated, nvml or auto; simulated_memory_mib: None for an H100's.
+def open_gpu(
+    backend: str, index: int, seed: int, *, simulated_memory_mib: int | None = None, device: int | None = None
+) -> GpuBackend:
+    """The GPU with this index. `backend`: simulated, nvml or auto; simulated_memory_mib: None for an H100's;
+    device: as NVML counts it here, where that is not the index in the cluster (a container sees only its own).
 
     Never raises for a GPU that is not there: with nvml it is unknown, never simulated.
     """
@@ -17,7 +20,7 @@ def open_gpu(backend: str, index: int, seed: int, *, simulated_memory_mib: int |
         return SimulatedGpu(index=index, seed=seed, memory_total_mib=simulated_memory_mib)
     from gpu_tasks.gpus.nvml import NvmlGpu  # noqa: PLC0415 - pynvml stays out of the simulated workers' memory
 
-    return NvmlGpu(index)
+    return NvmlGpu(index if device is None else device)
 
 
 def resolve_backend(backend: str) -> Literal["simulated", "nvml"]:
