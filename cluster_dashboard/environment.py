@@ -51,6 +51,8 @@ ACCEPTED: Final = {
     "GENERATOR_CONFIG": "the name of a workload, such as demo or philly, or the path of a .toml or .json file",
     "SEED": "a whole number, 0 or more (empty: drawn at first start)",
     "RETENTION_DAYS": "days, more than 0 and at most 36500",
+    "DISK_FREE_MIN_MIB": "MiB, 0 to 10000000",
+    "QUEUED_MAX": "a whole number, 1 to 100000000",
     "LOG_FORMAT": "color or json",
     "API_TOKEN": "at least 16 characters (empty: generated at first start)",
     "SECRET_KEY": "at least 32 characters (empty: generated at first start)",
@@ -112,6 +114,8 @@ class Environment(BaseModel):
     generator_config: Annotated[str, Field(min_length=1)] = "demo"
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     retention_days: Annotated[float, Field(gt=0, le=36_500, allow_inf_nan=False)] = 30.0
+    disk_free_min_mib: Annotated[float, Field(ge=0, le=10_000_000, allow_inf_nan=False)] = 256.0
+    queued_max: Annotated[int, Field(ge=1, le=100_000_000)] = 100_000
     log_format: LogFormat = LogFormat.COLOR
     api_token: Annotated[str, Field(min_length=16)] | None = None
     secret_key: Annotated[str, Field(min_length=32)] | None = None

@@ -190,6 +190,10 @@ GENERATOR_CONFIG = ENVIRONMENT.generator_config
 #: Jobs that ended longer ago are removed with their events.
 RETENTION = timedelta(days=ENVIRONMENT.retention_days)
 
+#: New jobs are refused where less would be free (0: never), or more would wait.
+DISK_FREE_MIN_BYTES = round(ENVIRONMENT.disk_free_min_mib * 2**20)
+QUEUED_MAX = ENVIRONMENT.queued_max
+
 # --- Log ------------------------------------------------------------------------------------------
 
 LOGGING = {

@@ -13,11 +13,15 @@ from scheduler.admission import job_request
 from scheduler.arrivals.shape import Position
 from scheduler.catalogue import catalogue
 from scheduler.lifecycle import ROWS_PER_TRANSACTION, JobRequest, SubmittedJob, database_now, submit_chunk
+from scheduler.logs import event_logger
 from scheduler.models import ClusterEvent, Control
+from scheduler.room import NoRoom, Refusal, broker_share, check_room
 from scheduler.states import Source
 from scheduler.workloads.jobmix import DrawnJob
 from scheduler.workloads.read import read_workload
 from scheduler.workloads.workload import Workload, check_types
+
+log = event_logger(__name__)
 
 #: Where the position stands in the row of controls.
 POSITION_FIELDS: Final = {
@@ -45,21 +49,54 @@ def tick(now: datetime | None = None) -> list[SubmittedJob]:
     """
     submitted: list[SubmittedJob] = []
     now = now or database_now()
+    refusal = _refusal()
+    _say_once(refusal)
     while True:
         with transaction.atomic():
-            made = _tick_once(now, workload())
+            made = _tick_once(now, workload(), refused=refusal is not None)
         submitted += made
         if len(made) < ROWS_PER_TRANSACTION:
             return submitted
 
 
-def _tick_once(now: datetime, load: Workload) -> list[SubmittedJob]:
-    """One transaction of at most ROWS_PER_TRANSACTION jobs, and the position after them."""
+def _refusal() -> Refusal | None:
+    """Asked for one job: what a tick makes is little beside what is kept free."""
+    try:
+        check_room(1, broker_share())
+    except NoRoom as error:
+        return error.refusal
+    return None
+
+
+class _Said:
+    """What was said last, so that it is said once."""
+
+    refusal: Refusal | None = None
+
+
+def _say_once(refusal: Refusal | None) -> None:
+    if (refusal and refusal.lack) == (_Said.refusal and _Said.refusal.lack):
+        return
+    _Said.refusal = refusal
+    if refusal is None:
+        words = "There is room again: jobs are made again"
+        log.info("generator_goes_on")
+    else:
+        words = f"No jobs are made. {refusal.words}"
+        log.warning("generator_waits", reason=refusal.lack, words=refusal.words)
+    ClusterEvent.objects.create(kind="generator", message=words[:300])
+
+
+def _tick_once(now: datetime, load: Workload, *, refused: bool) -> list[SubmittedJob]:
+    """One transaction of at most ROWS_PER_TRANSACTION jobs, and the position after them.
+
+    refused: as during a pause nothing arrives, and nothing is made up for later.
+    """
     control = Control.objects.select_for_update().first()
     if control is None:
         return []
     position = _position(control, load)
-    if control.paused:
+    if control.paused or refused:
         _keep(control, load, load.shape.paused(now, position))
         return []
     due = load.shape.due(

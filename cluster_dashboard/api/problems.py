@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from scheduler.job_type import ParamsInvalid
 from scheduler.logs import event_logger
+from scheduler.room import NoRoom
 
 log = event_logger(__name__)
 
@@ -91,6 +92,7 @@ def answer_with_problems(api: NinjaAPI) -> None:
     """Every error that an operation may raise becomes problem details; the rest is a bug, and a 500."""
     api.add_exception_handler(Problem, _problem)
     api.add_exception_handler(ParamsInvalid, _params_invalid)
+    api.add_exception_handler(NoRoom, _no_room)
     api.add_exception_handler(AuthenticationError, _unauthenticated)
     api.add_exception_handler(HttpError, _http_error)
     api.add_exception_handler(Http404, _not_found)
@@ -108,6 +110,12 @@ def _problem(_: HttpRequest, problem: Problem) -> HttpResponse:
 def _params_invalid(_: HttpRequest, error: ParamsInvalid) -> HttpResponse:
     detail = f"{error.field}: {error.message}"
     return problem_response(422, detail, errors=[FieldError(field=error.field, message=error.message)])
+
+
+def _no_room(_: HttpRequest, error: NoRoom) -> HttpResponse:
+    refusal = error.refusal
+    extra = {"reason": refusal.lack.value}
+    return problem_response(503, refusal.words, extra=extra, retry_after=refusal.retry_after_seconds)
 
 
 def _unauthenticated(_: HttpRequest, __: AuthenticationError) -> HttpResponse:

@@ -24,6 +24,7 @@ from scheduler.catalogue import catalogue
 from scheduler.job_type import ParamsInvalid
 from scheduler.lifecycle import ROWS_PER_TRANSACTION, JobRequest, SubmittedJob
 from scheduler.models import Control, Job
+from scheduler.room import broker_share, check_room
 from scheduler.states import Source
 
 # --- reading --------------------------------------------------------------------------------------
@@ -90,6 +91,7 @@ def _params_errors(job: SubmitJob, field: str) -> list[FieldError]:
 
 def submit(requests: Sequence[JobRequest], held: Hold | None) -> Status[Submitted] | HttpResponse:
     """All of them, a transaction for each chunk. `held`: notes in the same transactions what is in."""
+    check_room(len(requests), broker_share())
     _refuse_taken_names(requests)
     seed = Control.objects.values_list("seed", flat=True).get()
     before = [] if held is None else list(held.ids)

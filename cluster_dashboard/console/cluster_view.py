@@ -87,7 +87,7 @@ def _without_lanes(snapshot: dict[str, Any], broker_error: str | None) -> dict[s
     if broker_error is not None:
         for queue in snapshot["queues"].values():
             queue["in_redis"] = None
-    wanted = ("version", "at", "gpus", "queues", "counts", "control", "kpi", "next", "recent", "events")
+    wanted = ("version", "at", "gpus", "queues", "counts", "control", "kpi", "next", "recent", "events", "no_room")
     return {"broker_error": broker_error, **{name: snapshot[name] for name in wanted}}
 
 
@@ -99,6 +99,8 @@ def draw(view: dict[str, Any]) -> RenderableType:
     if view["broker_error"] is not None:
         words = f"the broker does not answer, so what the GPUs do is not known: {view['broker_error']}"
         parts += [Text(), data(words, "bold red")]
+    if view["no_room"] is not None:
+        parts += [Text(), data(f"new jobs are refused: {view['no_room']['words']}", "bold yellow")]
     return Group(*parts)
 
 

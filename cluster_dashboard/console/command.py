@@ -18,6 +18,7 @@ from django.db import InterfaceError, OperationalError, ProgrammingError, connec
 from cluster_dashboard.console.text import one_line
 from scheduler.job_type import ParamsInvalid
 from scheduler.models import Control
+from scheduler.room import NoRoom
 
 #: A job failed or was cancelled; a job is not there.
 EXIT_FAILED: Final = 1
@@ -25,6 +26,8 @@ EXIT_FAILED: Final = 1
 EXIT_BAD_INPUT: Final = 2
 #: The database does not answer, or there is none.
 EXIT_AWAY: Final = 3
+#: There is no room for more jobs now; nothing was changed.
+EXIT_NO_ROOM: Final = 4
 #: Ctrl-C, in the shells' words: 128 + SIGINT.
 EXIT_INTERRUPTED: Final = 130
 
@@ -79,6 +82,8 @@ class ConsoleCommand(BaseCommand):
             self._end(str(error), error.returncode)
         except ParamsInvalid as error:
             self._end(f"{self._option_name(error.field)}: {error.message}", EXIT_BAD_INPUT)
+        except NoRoom as error:
+            self._end(f"no room for more jobs: {error}", EXIT_NO_ROOM)
         except (*DATABASE_AWAY, ProgrammingError, Control.DoesNotExist) as error:
             self._end(database_words(error), EXIT_AWAY)
         except KeyboardInterrupt:

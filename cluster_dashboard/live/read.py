@@ -16,6 +16,7 @@ from scheduler import hints
 from scheduler.lifecycle import database_now
 from scheduler.liveness import Beat, read_beats
 from scheduler.models import ClusterEvent, Control, Gpu, Job, JobEvent, Tally
+from scheduler.room import Room, look, read_broker_share
 from scheduler.states import PRIORITY_ORDER, EventKind, JobState, Priority
 
 #: Event ids commit out of order: each read goes back over this many of the newest ones.
@@ -56,6 +57,7 @@ class DatabaseView:
     next_jobs: list[Job]
     recent: list[Job]
     cluster_events: list[ClusterEvent]
+    room: Room
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,13 +66,19 @@ class RedisView:
     beats: dict[int, Beat]
     samples: dict[int, dict[str, Any]]
     in_redis: dict[Priority, int]
+    #: Of its maxmemory; None: without a limit.
+    broker_share: float | None = None
 
 
 def read_redis(client: Redis) -> RedisView:
     seconds, micros = client.time()
     samples = {int(gpu): json.loads(value) for gpu, value in client.hgetall(samples_key()).items()}
     return RedisView(
-        now=seconds + micros / 1e6, beats=read_beats(client), samples=samples, in_redis=hints.lengths(client)
+        now=seconds + micros / 1e6,
+        beats=read_beats(client),
+        samples=samples,
+        in_redis=hints.lengths(client),
+        broker_share=read_broker_share(client),
     )
 
 
@@ -103,6 +111,7 @@ def read_database(after_event: int) -> DatabaseView:
         next_jobs=_next_jobs(6),
         recent=list(Job.objects.filter(finished_at__isnull=False).order_by("-finished_at")[:12]),
         cluster_events=list(ClusterEvent.objects.order_by("-id")[:20]),
+        room=look(),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final
 
 from cluster_dashboard.live.read import DatabaseView, RedisView
@@ -9,6 +10,7 @@ from cluster_dashboard.live.window import Span, Window
 from scheduler.gpu import TEMPERATURE_LIMIT_C, GpuHealth, shown_state
 from scheduler.liveness import SILENCE_SECONDS
 from scheduler.models import ClusterEvent, Gpu, Job
+from scheduler.room import Room, refusal_of
 from scheduler.states import PRIORITY_ORDER, EventKind, JobState
 
 VERSION: Final = 1
@@ -44,6 +46,7 @@ def build_snapshot(seq: int, database: DatabaseView, redis: RedisView, window: W
             "preset": control.preset,
             "paused": control.paused,
         },
+        "no_room": _no_room(replace(database.room, broker_share=redis.broker_share)),
         "kpi": {**_gpu_kpi(gpus), **window.rates(), **window.last_hour()},
         "next": [_waiting(job, database.now) for job in database.next_jobs],
         "recent": [_ended(job) for job in database.recent],
@@ -71,6 +74,12 @@ def point_of(snapshot: dict[str, Any]) -> dict[str, Any]:
             )
         },
     }
+
+
+def _no_room(room: Room) -> dict[str, str] | None:
+    """Why new jobs are refused now; None: they are welcome."""
+    refusal = refusal_of(room)
+    return None if refusal is None else {"reason": refusal.lack.value, "words": refusal.words}
 
 
 def _gpu(gpu: Gpu, database: DatabaseView, redis: RedisView, spans: list[Span]) -> dict[str, Any]:

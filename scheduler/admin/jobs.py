@@ -25,6 +25,7 @@ from scheduler.job_type import ParamsInvalid
 from scheduler.lifecycle import CancelOutcome, JobRequest, SubmittedJob
 from scheduler.models import ClusterEvent, Control, Job, JobEvent
 from scheduler.redis_client import connect
+from scheduler.room import NoRoom, broker_share, check_room
 from scheduler.states import JobState, Priority, Reason, Source
 
 #: Jobs that one action takes: each is a transaction of its own, and somebody waits for the page.
@@ -184,6 +185,11 @@ class JobAdmin(ExportAdmin, ReadOnlyAdmin):
                 requests.append(_copy(job, largest_mib))
             except ParamsInvalid as error:
                 self.message_user(request, f"{job.name} cannot run again: {error}", messages.ERROR)
+        try:
+            check_room(len(requests), broker_share())
+        except NoRoom as error:
+            self.message_user(request, f"Nothing was submitted. {error}", messages.ERROR)
+            return
         submitted = lifecycle.submit(requests, name_seed=Control.objects.values_list("seed", flat=True).get())
         transaction.on_commit(lambda: _send_hints(submitted))
         if submitted:

@@ -26,6 +26,8 @@ WRONG = {
     "JOB_RATE": "0.05",
     "JOB_TYPES_EXTRA": "package.module.Class",
     "SEED": "-1",
+    "DISK_FREE_MIN_MIB": "-1",
+    "QUEUED_MAX": "0",
     "LOG_FORMAT": "xml",
     "API_TOKEN": "short",
     "SECRET_KEY": "short",

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from pydantic.fields import FieldInfo
 from redis import Redis
+from redis.exceptions import RedisError
 
 from cluster_dashboard.console.arguments import parse_params, whole_number, word_of
 from cluster_dashboard.console.command import EXIT_FAILED, EXIT_INTERRUPTED, ConsoleCommand
@@ -22,6 +23,7 @@ from scheduler.job_type import ParamsInvalid
 from scheduler.lifecycle import ROWS_PER_TRANSACTION, JobRequest, SubmittedJob
 from scheduler.models import Control, Job
 from scheduler.redis_client import connect
+from scheduler.room import check_room, read_broker_share
 from scheduler.states import JobState, Priority, Source
 
 #: What is asked of the broker is a bonus, and keeps nobody waiting.
@@ -42,7 +44,8 @@ class Command(ConsoleCommand):
 A parameter's value is read as JSON, and as text where it is none. Ctrl-C during the wait leaves the jobs alone.
 
 exit status: 0 submitted, and with --wait all succeeded; 1 a job failed or was cancelled; 2 bad input, nothing
-             was submitted; 3 the database does not answer; 130 Ctrl-C"""
+             was submitted; 3 the database does not answer; 4 no room for more jobs, nothing was submitted;
+             130 Ctrl-C"""
     option_names = {
         "type": "TYPE",
         "params": "--param",
@@ -99,8 +102,9 @@ exit status: 0 submitted, and with --wait all succeeded; 1 a job failed or was c
             time_limit_seconds=options["time_limit"],
             max_failures=options["max_failures"],
         )
-        refuse_taken_names(requests)
         client = connect(timeout_seconds=BROKER_TIMEOUT_SECONDS)
+        check_room(len(requests), broker_share_now(client))
+        refuse_taken_names(requests)
         ids = self._submit(requests, client, as_json=options["json"])
         if not options["json"]:
             self.say(f"submitted {counted(len(ids), f'{options["type"]} job')}: {ranges(ids)}")
@@ -169,6 +173,14 @@ def described_types() -> str:
 def _described(name: str, field: FieldInfo) -> str:
     """NAME=DEFAULT as one would type it; only NAME where it must be given."""
     return name if field.is_required() else f"{name}={field.get_default(call_default_factory=True)}"
+
+
+def broker_share_now(client: Redis) -> float | None:
+    """None: not known, and nobody is refused for it."""
+    try:
+        return read_broker_share(client)
+    except (RedisError, OSError):
+        return None
 
 
 def refuse_taken_names(requests: list[JobRequest]) -> None:

@@ -1,0 +1,160 @@
+"""Whether there is room for more jobs: they are refused in time, before the disk or the broker is full.
+
+Nobody waits here: the broker is asked in a thread of its own, and one that does not answer refuses nothing.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from django.conf import settings
+from django.db import connection
+from redis import Redis
+from redis.exceptions import RedisError
+
+from scheduler.models import Tally
+from scheduler.redis_client import connect
+from scheduler.remedies import Remedy, is_on
+from scheduler.states import JobState
+
+#: What a job's row, events and witness lines take on disk until it has ended, generously.
+BYTES_FOR_EACH_JOB: Final = 8 * 1024
+
+#: From this share of its maxmemory on the broker counts as nearly full.
+BROKER_SHARE_MAXIMUM: Final = 0.9
+
+#: The broker's memory is read at most this often, and believed for at most so long.
+REFRESH_SECONDS: Final = 1.0
+BELIEVED_SECONDS: Final = 10.0
+
+_MIB: Final = 1024 * 1024
+
+
+class Lack(StrEnum):
+    DISK = "disk_nearly_full"
+    QUEUE = "too_many_queued"
+    BROKER = "broker_nearly_full"
+
+
+#: When it makes sense to ask again.
+RETRY_AFTER_SECONDS: Final = {Lack.DISK: 60, Lack.QUEUE: 10, Lack.BROKER: 10}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    lack: Lack
+    words: str
+
+    @property
+    def retry_after_seconds(self) -> int:
+        return RETRY_AFTER_SECONDS[self.lack]
+
+
+class NoRoom(Exception):
+    """Nothing was done. Whoever asks says `refusal` in its own form."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.words)
+        self.refusal = refusal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """broker_share: of maxmemory in use; None: not known, or without a limit."""
+
+    free_bytes: int
+    queued: int
+    broker_share: float | None = None
+
+
+def look(broker_share: float | None = None) -> Room:
+    return Room(free_bytes=_free_bytes(), queued=Tally.objects.total(JobState.QUEUED), broker_share=broker_share)
+
+
+def refusal_of(room: Room, count: int = 1) -> Refusal | None:
+    """Why `count` more jobs would be too many; None: they are welcome."""
+    floor = settings.DISK_FREE_MIN_BYTES
+    if floor and room.free_bytes - count * BYTES_FOR_EACH_JOB < floor:
+        free = f"{room.free_bytes / _MIB:,.0f} MiB free"
+        return Refusal(
+            lack=Lack.DISK,
+            words=f"The disk is nearly full: {free}, of which {floor / _MIB:,.0f} are kept (DISK_FREE_MIN_MIB).",
+        )
+    if room.queued + count > settings.QUEUED_MAX:
+        words = (
+            f"{room.queued:,} jobs wait already; {count:,} more would be above {settings.QUEUED_MAX:,} (QUEUED_MAX)."
+        )
+        return Refusal(lack=Lack.QUEUE, words=words)
+    if room.broker_share is not None and room.broker_share > BROKER_SHARE_MAXIMUM:
+        used = f"{100 * room.broker_share:.0f} % of its maxmemory are in use"
+        return Refusal(lack=Lack.BROKER, words=f"The broker is nearly full: {used}.")
+    return None
+
+
+def check_room(count: int, broker_share: float | None) -> None:
+    """Before the first transaction of `count` jobs. Raises NoRoom."""
+    if not is_on(Remedy.ADMISSION):
+        return
+    refusal = refusal_of(look(broker_share), count)
+    if refusal is not None:
+        raise NoRoom(refusal)
+
+
+def _free_bytes() -> int:
+    """Of the fullest disk that we write to. A database server's own disk is its own affair."""
+    folders = {Path(settings.STATE_DIR)}
+    if connection.vendor == "sqlite":
+        folders.add(Path(connection.settings_dict["NAME"]).parent)
+    return min(shutil.disk_usage(folder).free for folder in folders if folder.exists())
+
+
+# --- the broker -----------------------------------------------------------------------------------
+
+
+def read_broker_share(client: Redis) -> float | None:
+    """Raises RedisError where the broker is away."""
+    memory = client.info("memory")
+    maximum = int(memory.get("maxmemory") or 0)
+    return int(memory["used_memory"]) / maximum if maximum else None
+
+
+def broker_share() -> float | None:
+    """As it was a moment ago, at once; None at the first call, and while the broker does not answer."""
+    return _broker_watch(settings.REDIS_URL).share()
+
+
+class BrokerWatch:
+    def __init__(self, client: Redis) -> None:
+        self._client = client
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="broker-memory")
+        self._reading: Future[None] | None = None
+        self._asked_at = self._read_at = float("-inf")
+        self._share: float | None = None
+
+    def share(self) -> float | None:
+        now = time.monotonic()
+        if now - self._asked_at >= REFRESH_SECONDS and (self._reading is None or self._reading.done()):
+            self._asked_at = now
+            self._reading = self._thread.submit(self._read)
+        return self._share if now - self._read_at < BELIEVED_SECONDS else None
+
+    def _read(self) -> None:
+        try:
+            self._share = read_broker_share(self._client)
+            self._read_at = time.monotonic()
+        except (RedisError, OSError):
+            # What was known ages; the process's other parts say that the broker is away.
+            return
+
+
+@cache
+def _broker_watch(url: str) -> BrokerWatch:
+    """One for this process and broker."""
+    return BrokerWatch(connect(timeout_seconds=0.5))
