@@ -57,6 +57,11 @@ def write_beat(client: Redis, beat: Beat) -> None:
     client.hset(beats_key(), str(beat.gpu), json.dumps(asdict(beat)))
 
 
+def prove_writable(client: Redis) -> None:
+    """Raises a RedisError where the broker takes no heartbeat either."""
+    client.set(f"{KEY_PREFIX}reaper", "looks", ex=BEAT_TTL_SECONDS)
+
+
 def read_beats(client: Redis) -> dict[int, Beat]:
     """The last beat of each GPU's worker, however old."""
     return {int(gpu): _parse(json.loads(value)) for gpu, value in client.hgetall(beats_key()).items()}

@@ -8,7 +8,7 @@ from typing import Final
 from redis import Redis
 
 from scheduler import lifecycle
-from scheduler.liveness import SILENCE_SECONDS, Finding, Judge, RunningJob, read_beats
+from scheduler.liveness import SILENCE_SECONDS, Finding, Judge, RunningJob, prove_writable, read_beats
 from scheduler.logs import event_logger
 from scheduler.models import ClusterEvent, Job
 from scheduler.states import Reason
@@ -34,6 +34,8 @@ class Reaper:
             for job_id, attempt, gpu, boot in Job.objects.running().values_list("id", "attempt", "gpu", "boot")
             if gpu is not None
         ]
+        # Not while nobody can beat: a full broker answers reads, and refuses every heartbeat.
+        prove_writable(self.redis)
         # Read after the jobs: a job that started later is in no list of theirs.
         findings = self.judge.judge(read_beats(self.redis), running, now)
         return sum(self._act(job, finding) for job, finding in findings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from redis.exceptions import OutOfMemoryError
 
 from scheduler import lifecycle
 from scheduler.liveness import BEAT_SECONDS, SILENCE_SECONDS, Beat, write_beat
@@ -94,6 +95,29 @@ def test_after_a_gap_in_its_own_reads_everybody_gets_a_fresh_term(reaper, redis)
     worker.beat(job)
     assert scan(reaper, 46.5, 8) is None
     assert reread(job).state == "running"
+
+
+def test_a_full_broker_makes_nobody_look_dead(reaper, redis):
+    """It answers reads, and refuses every heartbeat."""
+    job, worker = running(), Worker(redis)
+    worker.beat(job)
+    assert scan(reaper, 0.0, 2) is None
+    before = redis.config_get("maxmemory")["maxmemory"]
+    redis.config_set("maxmemory", 1)
+    try:
+        for half_seconds in range(4, 60):
+            with pytest.raises(OutOfMemoryError):
+                worker.beat(job)
+            with pytest.raises(OutOfMemoryError):
+                reaper.tick(half_seconds / 2)
+    finally:
+        redis.config_set("maxmemory", before)
+
+    # It is heard again within its fresh term.
+    assert scan(reaper, 30.0, SILENCE_SECONDS - 1) is None
+    worker.beat(job)
+    assert scan(reaper, 30.0 + SILENCE_SECONDS - 1, SILENCE_SECONDS - 1) is None
+    assert reread(job).state == JobState.RUNNING
 
 
 def test_a_job_that_two_beats_do_not_list_has_lost_its_child(reaper, redis):
