@@ -17,6 +17,7 @@ from kombu.transport import TRANSPORT_ALIASES
 
 from scheduler.queues import PLAIN_QUEUES
 from scheduler.redis_client import KEY_PREFIX
+from scheduler.remedies import Remedy, is_on
 
 #: The queue of the beat-driven ticks.
 CONTROL_QUEUE: Final = "control"
@@ -74,8 +75,8 @@ app.conf.update(
         "priority_steps": [0],
         "queue_order_strategy": "scheduler.policy.strict:StrictOrder",
         # A frozen broker is noticed: without these a publish hangs for half a minute.
-        "socket_timeout": 5,
-        "socket_connect_timeout": 2,
+        "socket_timeout": 5 if is_on(Remedy.BROKER_TIMEOUTS) else None,
+        "socket_connect_timeout": 2 if is_on(Remedy.BROKER_TIMEOUTS) else None,
         "socket_keepalive": True,
         "health_check_interval": 5,
         "max_connections": 50,

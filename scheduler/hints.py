@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any, Final
 
 from django.db import DatabaseError
-from kombu.exceptions import OperationalError
+from kombu.exceptions import KombuError
 from redis import Redis
 from redis.exceptions import RedisError
 
@@ -21,6 +21,7 @@ from scheduler.logs import event_logger
 from scheduler.models import Gpu
 from scheduler.queues import PLAIN_QUEUES, Tiers, queue_name
 from scheduler.redis_client import KEY_PREFIX
+from scheduler.remedies import Remedy, is_on
 from scheduler.states import PRIORITY_ORDER, Priority
 
 log = event_logger(__name__)
@@ -64,11 +65,13 @@ def tiers_key() -> str:
 
 def window(tiers: Tiers) -> int:
     """Hints for each queue of one priority: each has its share, so that no tier's backlog keeps another's GPUs idle."""
+    if not is_on(Remedy.ADMISSION):
+        return 10**9
     return WINDOW // (1 + len(tiers.sizes_gib))
 
 
 def send(hints: Sequence[Hint]) -> None:
-    """Publishes the hints in order. Raises kombu's OperationalError or a RedisError if the broker is away."""
+    """Publishes the hints in order. Raises a KombuError or RedisError if the broker is away or full."""
     with app.amqp.producer_pool.acquire(block=True, timeout=5) as producer, _batch(producer):
         for hint in hints:
             app.send_task(
@@ -183,7 +186,7 @@ class _Sender:
                     fitting.append(hint)
             if fitting:
                 send(fitting)
-        except (OperationalError, RedisError, OSError) as error:
+        except (KombuError, RedisError, OSError) as error:
             log.info("hints_left_to_relay", hints=len(hints), error=error)
 
 

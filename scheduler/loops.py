@@ -14,7 +14,7 @@ from typing import Any, Final
 from celery import bootsteps
 from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connection
-from kombu.exceptions import OperationalError
+from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
 from scheduler.celery import CONTROL_QUEUE, app, worker_main
@@ -66,7 +66,7 @@ class Loop(Thread):
             now = time.monotonic()
             if self._lease.held(now):
                 done = self._tick(now)
-        except (DatabaseError, RedisError, OperationalError, OSError) as error:
+        except (DatabaseError, RedisError, KombuError, OSError) as error:
             # A broker or database that is away: said once, then tried again until it is back.
             if not self._failing:
                 log.warning("loop_waits", loop=self.name, error=f"{type(error).__name__}: {error}")

@@ -53,6 +53,11 @@ class ValkeyServer:
         self._process.send_signal(how)
         self._process.wait(10)
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def client(self) -> Redis:
         return Redis.from_url(self.url, socket_timeout=5)
 
