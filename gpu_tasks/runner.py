@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
@@ -33,9 +32,6 @@ from scheduler.logs import event_logger
 from scheduler.states import JobState, Reason
 
 log = event_logger(__name__)
-
-#: A hint that is given back is held for so long first, so that an idle GPU can take the next one.
-GIVE_BACK_SECONDS: Final = 0.25
 
 #: A job's result as JSON, in bytes.
 RESULT_MAXIMUM_BYTES: Final = 64 * 1024
@@ -83,9 +79,7 @@ class Runner:
         except DatabaseError as error:
             because = f"{type(error).__name__}: {error}"
         if because is not None:
-            log.info("hint_given_back", job=job_id, attempt=attempt, because=because)
-            time.sleep(GIVE_BACK_SECONDS)
-            raise Reject(because, requeue=True)
+            raise _given_back(job_id, attempt, because)
         self.gate.passed()
 
     def _clean_up(self, ending: Ending) -> None:
@@ -103,8 +97,7 @@ class Runner:
         except DatabaseError as error:
             log.warning("claim_failed", job=job_id, attempt=attempt, error=error)
             self.held.release()
-            time.sleep(GIVE_BACK_SECONDS)
-            raise Reject(str(error), requeue=True) from error
+            raise Reject(f"{type(error).__name__}: {error}", requeue=True) from error
         if isinstance(claimed, Claimed):
             self.witness.saw(Saw.STARTED, job_id, attempt)
             return claimed
@@ -112,9 +105,11 @@ class Runner:
         if claimed is Refusal.STALE:
             log.debug("stale_hint", job=job_id, attempt=attempt)
             raise Ignore
-        log.info("hint_given_back", job=job_id, attempt=attempt, because=claimed)
-        time.sleep(GIVE_BACK_SECONDS)
-        raise Reject(claimed, requeue=True)
+        if claimed is Refusal.TOO_BIG:
+            # It lay in the wrong queue; the relay sends it to the right one.
+            log.info("hint_dropped", job=job_id, attempt=attempt, because=claimed)
+            raise Ignore
+        raise _given_back(job_id, attempt, claimed)
 
     def _run(self, claimed: Claimed) -> Ending:
         self.held.running(
@@ -142,6 +137,12 @@ class Runner:
             seed=Random(f"job:{claimed.job_id}:{claimed.attempt}").getrandbits(63),
         )
         return _checked(job_type.run(parse_params(job_type, claimed.params), context))
+
+
+def _given_back(job_id: int, attempt: int, because: str) -> Reject:
+    """The hint goes back to the front of its queue, and gpu_tasks.tasks.HintRequest has the valve shut before."""
+    log.info("hint_given_back", job=job_id, attempt=attempt, because=because)
+    return Reject(because, requeue=True)
 
 
 def _checked(result: dict[str, Any]) -> dict[str, Any]:

@@ -14,12 +14,14 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from django.db import DatabaseError, close_old_connections
+from django.db.models.functions import Now
 
 from gpu_tasks import fork_guard, injection, job_processes
 from gpu_tasks.held import Held, HeldJob
 from gpu_tasks.pulse import Standing
 from gpu_tasks.spool import Ending, Spool
 from scheduler.gpu import GpuSample, ineligible_because, occupied_because
+from scheduler.lifecycle import Refusal
 from scheduler.liveness import SILENCE_SECONDS
 from scheduler.logs import event_logger
 from scheduler.models import Allocation, ClusterEvent, Gpu, Job
@@ -45,6 +47,11 @@ LOOK_SECONDS: Final = 1.0
 #: The note of a worker that cannot ask whether it may take jobs.
 DATABASE_AWAY: Final = "the database is away"
 REPLACING: Final = "the process of its jobs is being replaced"
+#: What is said of a GPU that could not follow a hint; else the reason itself.
+GIVEN_BACK: Final[dict[str, str]] = {
+    Refusal.GPU_BUSY: "another job still holds it",
+    Refusal.ELSEWHERE: "a job that failed here is left to another GPU for a moment",
+}
 
 
 class Pool(Protocol):
@@ -95,6 +102,8 @@ class Warden:
     _looked_at: float = field(default_factory=time.monotonic)
     #: Silence before this does not count: the process was stopped, and asks first.
     _silent_from: float = float("-inf")
+    #: (job, attempt) that another GPU may take first.
+    _left_to_others: tuple[int, int] | None = None
     #: What this GPU reads while it may take jobs, and what it reads now (None: not said yet).
     _readable: tuple[str, ...] = PLAIN_QUEUES
     _reading: tuple[str, ...] | None = None
@@ -254,7 +263,27 @@ class Warden:
 
     # --- the valve
 
+    def given_back(self, job_id: int, attempt: int, because: str) -> None:
+        """Our child could not follow a hint, which goes to the front of its queue now: it is for another GPU.
+
+        In the hub's thread, without a look at the database.
+        """
+        self._left_to_others = (job_id, attempt) if because == Refusal.ELSEWHERE else None
+        self._eligible_checked_at = time.monotonic()
+        self._set_note(GIVEN_BACK.get(because, because), consume=False)
+
+    def _watch_left_to_others(self) -> None:
+        """Until somebody took it or its time has passed: then this GPU may take jobs again at once."""
+        if self._left_to_others is None:
+            return
+        job_id, attempt = self._left_to_others
+        if not Job.objects.due().filter(id=job_id, attempt=attempt, elsewhere_until__gt=Now()).exists():
+            self._left_to_others, self._eligible_checked_at = None, float("-inf")
+
     def _watch_eligibility(self, now: float) -> None:
+        self._watch_left_to_others()
+        if self._left_to_others is not None:
+            return
         if now - self._eligible_checked_at < ELIGIBILITY_SECONDS or self._is_replacing():
             return
         self._eligible_checked_at = now

@@ -76,7 +76,8 @@ def main(index: int) -> None:
     job_processes.adopt_orphans()
     fork_guard.install()
     injection.ignore_orders()
-    worker_before_create_process.connect(lambda **_: refuse_fork_after_cuda(index), weak=False)
+    if has_cuda:
+        worker_before_create_process.connect(lambda **_: refuse_fork_after_cuda(index), weak=False)
     worker_process_init.connect(lambda **_: _prepare_child(gate), weak=False)
     standing = Standing()
     pulse = Pulse(
@@ -241,6 +242,7 @@ def _watch_step(
                 heard_at=lambda: pulse.last_confirmed,
                 left_over=left_over,
             )
+            tasks.HintRequest.heard_by = self._warden
             self._watchdog = Watchdog(
                 gpu=pulse.gpu,
                 held=pulse.held,

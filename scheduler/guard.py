@@ -17,7 +17,7 @@ from functools import cache
 from typing import Any, Final
 from uuid import uuid4
 
-from kombu.transport.redis import Channel, Transport
+from kombu.transport.redis import Channel, QoS, Transport
 from redis import Redis
 from redis.exceptions import RedisError
 
@@ -169,8 +169,19 @@ def _own_connection() -> Redis:
     return connect()
 
 
+class FrontQoS(QoS):
+    """kombu's, but a hint that is given back is taken next, as it was: kombu would put it behind the whole window."""
+
+    def reject(self, delivery_tag: Any, requeue: bool = False) -> None:
+        if requeue:
+            self.restore_by_tag(delivery_tag)
+        self.ack(delivery_tag)
+
+
 class GuardedChannel(Channel):
     """kombu's channel, but each reply to BRPOP passes the guard first."""
+
+    QoS = FrontQoS
 
     def _create_client(self, asynchronous: bool = False) -> Any:
         client = super()._create_client(asynchronous)  # type: ignore[misc]

@@ -19,8 +19,9 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from scheduler import rollup, statements
+from scheduler.gpu import fits
 from scheduler.job_type import ParamsInvalid
-from scheduler.models import Allocation, Job, JobEvent
+from scheduler.models import Allocation, Gpu, Job, JobEvent
 from scheduler.naming import job_name
 from scheduler.remedies import Remedy, is_on
 from scheduler.states import (
@@ -93,8 +94,10 @@ class Refusal(StrEnum):
 
     STALE = "stale"
     GPU_BUSY = "gpu_busy"
-    #: Better or only possible on another GPU: it failed here just now, or needs more memory.
+    #: Better on another GPU: it failed here just now.
     ELSEWHERE = "elsewhere"
+    #: Only possible on another GPU: it needs more memory.
+    TOO_BIG = "too_big"
 
 
 class CancelOutcome(StrEnum):
@@ -209,9 +212,13 @@ def claim(job_id: int, attempt: int, *, gpu: int, boot: str) -> Claimed | Refusa
 
 def _why_refused(job_id: int, attempt: int, gpu: int) -> Refusal:
     claimable = Job.objects.due().filter(id=job_id, attempt=attempt, cancel_requested=False)
-    if not claimable.exists():
+    needed_mib = claimable.values_list("gpu_memory_mib", flat=True).first()
+    if needed_mib is None:
         return Refusal.STALE
-    return Refusal.GPU_BUSY if Allocation.objects.filter(gpu=gpu).exists() else Refusal.ELSEWHERE
+    if Allocation.objects.filter(gpu=gpu).exists():
+        return Refusal.GPU_BUSY
+    total_mib = Gpu.objects.filter(index=gpu).values_list("memory_total_mib", flat=True).first()
+    return Refusal.ELSEWHERE if fits(total_mib, needed_mib) else Refusal.TOO_BIG
 
 
 def end(

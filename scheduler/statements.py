@@ -26,7 +26,8 @@ UPDATE scheduler_job
    AND gpu_memory_mib <= COALESCE((SELECT memory_total_mib FROM scheduler_gpu WHERE "index" = %s), 0)
    AND NOT (gpu IS NOT NULL AND gpu = %s AND elsewhere_until IS NOT NULL AND elsewhere_until > {now}
             AND EXISTS (SELECT 1 FROM scheduler_gpu
-                         WHERE "index" <> %s AND NOT drained AND quarantined = '' AND boot <> ''))
+                         WHERE "index" <> %s AND NOT drained AND quarantined = '' AND boot <> ''
+                           AND memory_total_mib >= gpu_memory_mib))
 RETURNING type, priority, params, source, accepts_faults, gpu_memory_mib, load, time_limit_seconds,
           started_at, event_count
 """

@@ -101,7 +101,9 @@ class Ledger:
             return "stale"
         if self.running_on(gpu) is not None:
             return "gpu_busy"
-        if job.memory_mib > MEMORY_MIB[gpu] or self._is_better_elsewhere(job, gpu, now):
+        if job.memory_mib > MEMORY_MIB[gpu]:
+            return "too_big"
+        if self._is_better_elsewhere(job, gpu, now):
             return "elsewhere"
         job.state, job.gpu, job.boot = "running", gpu, boot
         job.story.append(("started", job.attempt, False))
@@ -154,9 +156,10 @@ class Ledger:
     # --- parts
 
     def _is_better_elsewhere(self, job: JobShould, gpu: int, now: datetime) -> bool:
-        """It failed on this GPU just now, and another one takes jobs."""
+        """It failed on this GPU just now, and another one that it fits takes jobs."""
         failed_here = job.gpu == gpu and job.elsewhere_until is not None and job.elsewhere_until > now
-        return failed_here and any(other not in self.drained for other in MEMORY_MIB if other != gpu)
+        others = [other for other, mib in MEMORY_MIB.items() if other != gpu and mib >= job.memory_mib]
+        return failed_here and any(other not in self.drained for other in others)
 
     def _running(self, key: Key) -> JobShould | None:
         job = self.jobs.get(key[0])

@@ -145,7 +145,7 @@ def test_a_job_that_needs_more_memory_goes_elsewhere():
     Gpu.objects.filter(index=0).update(memory_total_mib=16_000)
     job = queued(params={"seconds": 0, "memory_mib": 20_000})
 
-    assert lifecycle.claim(job.id, 1, gpu=0, boot="boot-0") is Refusal.ELSEWHERE
+    assert lifecycle.claim(job.id, 1, gpu=0, boot="boot-0") is Refusal.TOO_BIG
     assert isinstance(lifecycle.claim(job.id, 1, gpu=1, boot="boot-1"), Claimed)
 
 

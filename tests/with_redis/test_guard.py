@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -159,6 +160,19 @@ def test_hints_in_a_tiers_queue_pass_too(redis, connection, known_task):
     assert json.loads(letter)["queue"] == "high.80g"
 
 
+def test_a_hint_that_is_given_back_is_taken_next(redis, connection, known_task):
+    hints.send([Hint(job_id=number, attempt=1, type="sleep", queue="high") for number in (1, 2, 3)])
+
+    def give_the_first_back(message: Any) -> None:
+        message.reject(requeue=True) if len(got) == 1 else message.ack()
+
+    got: list[Any] = []
+    consume(connection, 4, then=give_the_first_back, got=got)
+
+    assert [args[0] for args, _, _ in got] == [1, 1, 2, 3]
+    assert redis.keys("*unacked*") == []
+
+
 def test_what_workers_answer_to_a_question_reaches_the_asker(redis, connection):
     answers = app.control.mailbox.get_reply_queue()(connection.default_channel)
     answers.declare()
@@ -169,15 +183,22 @@ def test_what_workers_answer_to_a_question_reaches_the_asker(redis, connection):
     assert redis.llen(dead_letters_key()) == 0
 
 
-def consume(connection: Connection, count: int, queue: Queue | None = None) -> list[Any]:
+def consume(
+    connection: Connection,
+    count: int,
+    queue: Queue | None = None,
+    *,
+    then: Callable[[Any], None] = lambda message: message.ack(),
+    got: list[Any] | None = None,
+) -> list[Any]:
     """Payloads from the queue (that of priority high), through the asynchronous path that a worker takes."""
     from kombu.asynchronous import Hub
 
-    got: list[Any] = []
+    got = [] if got is None else got
 
     def on_message(message: Any) -> None:
         got.append(message.payload)
-        message.ack()
+        then(message)
 
     hub = Hub()
     connection.register_with_event_loop(hub)
