@@ -26,6 +26,7 @@ OF_OPERATION: Final = {
     "run_again": {422: "Its type is gone, or no GPU is large enough now"},
     "patch_control": TOO_OFTEN,
     "patch_gpu": TOO_OFTEN,
+    "inject_fault": {**TOO_OFTEN, 409: "No worker of this GPU beats, or it has no job's process to hit"},
 }
 
 

@@ -68,6 +68,7 @@ def test_every_address_refuses_a_change_by_an_unknown_visitor(strict_client: Cli
         ("POST", "/api/jobs/1/cancel"),
         ("POST", "/api/jobs/1/run-again"),
         ("PATCH", "/api/gpus/1"),
+        ("POST", "/api/gpus/1/faults"),
     }
     # An operation without permission would look for job 1, and find none: 404 is no refusal below /api/.
     open_operations = {
