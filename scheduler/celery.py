@@ -35,7 +35,8 @@ def broker_url(redis_url: str) -> str:
 
 
 # Whatever the URL's form: nothing from Redis reaches a consumer past the guard.
-TRANSPORT_ALIASES.update(redis="scheduler.guard:GuardedTransport", rediss="scheduler.guard:GuardedTransport")
+if is_on(Remedy.GUARD):
+    TRANSPORT_ALIASES.update(redis="scheduler.guard:GuardedTransport", rediss="scheduler.guard:GuardedTransport")
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "cluster_dashboard.settings")
 app = Celery("gpu_cluster", broker=broker_url(settings.REDIS_URL), set_as_current=True)
@@ -73,7 +74,7 @@ app.conf.update(
         "unacked_restore_interval": 10,
         # One list for each queue: message priorities inside a queue are not used.
         "priority_steps": [0],
-        "queue_order_strategy": "scheduler.policy.strict:StrictOrder",
+        "queue_order_strategy": ("scheduler.policy.strict:StrictOrder" if is_on(Remedy.QUEUE_ORDER) else "round_robin"),
         # A frozen broker is noticed: without these a publish hangs for half a minute.
         "socket_timeout": 5 if is_on(Remedy.BROKER_TIMEOUTS) else None,
         "socket_connect_timeout": 2 if is_on(Remedy.BROKER_TIMEOUTS) else None,

@@ -15,6 +15,7 @@ from scheduler.catalogue import catalogue
 from scheduler.lifecycle import ROWS_PER_TRANSACTION, JobRequest, SubmittedJob, database_now, submit_chunk
 from scheduler.logs import event_logger
 from scheduler.models import ClusterEvent, Control
+from scheduler.remedies import Remedy, is_on
 from scheduler.room import NoRoom, Refusal, broker_share, check_room
 from scheduler.states import Source
 from scheduler.workloads.jobmix import DrawnJob
@@ -55,7 +56,7 @@ def tick(now: datetime | None = None) -> list[SubmittedJob]:
         with transaction.atomic():
             made = _tick_once(now, workload(), refused=refusal is not None)
         submitted += made
-        if len(made) < ROWS_PER_TRANSACTION:
+        if len(made) < ROWS_PER_TRANSACTION or not is_on(Remedy.TICK_SLOTS):
             return submitted
 
 
@@ -102,7 +103,8 @@ def _tick_once(now: datetime, load: Workload, *, refused: bool) -> list[Submitte
     due = load.shape.due(
         now, position, seed=control.seed, rate_per_minute=control.rate_per_minute, at_most=ROWS_PER_TRANSACTION
     )
-    _keep(control, load, due.position)
+    if is_on(Remedy.TICK_SLOTS) or not due.arrivals:
+        _keep(control, load, due.position)
     if due.ended:
         ClusterEvent.objects.create(
             kind="generator", message=f"The trace has been played to its end: {load.name}"[:300]

@@ -23,7 +23,7 @@ from scheduler.gpu import fits
 from scheduler.job_type import ParamsInvalid
 from scheduler.models import Allocation, Gpu, Job, JobEvent
 from scheduler.naming import job_name
-from scheduler.remedies import Remedy, is_on
+from scheduler.remedies import Remedy, all_off, is_on
 from scheduler.states import (
     CHARGED_REASONS,
     EventKind,
@@ -182,9 +182,10 @@ def _keep_clear_of_given_names(jobs: Sequence[Job], requests: Sequence[JobReques
 
 def claim(job_id: int, attempt: int, *, gpu: int, boot: str) -> Claimed | Refusal:
     """queued -> running for exactly one worker; anybody else is refused."""
+    statement = statements.claim(all_off())
     try:
         with transaction.atomic(), connection.cursor() as cursor:
-            row = _one(cursor, statements.CLAIM, (gpu, boot, gpu, job_id, attempt, gpu, gpu, gpu, gpu))
+            row = _one(cursor, statement, (gpu, boot, gpu, job_id, attempt, gpu, gpu, gpu, gpu))
             if row is not None:
                 *job, started_at, n = row
                 cursor.execute(statements.ALLOCATE, (gpu, job_id, attempt))
@@ -234,7 +235,7 @@ def end(
     kind = event_for(job_id, JobState.RUNNING, state)
     reason_word, error = reason or "", error[:ERROR_LENGTH]
     result_text = None if result is None else json.dumps(result, allow_nan=False)
-    statement = statements.END if is_on(Remedy.FENCE) else statements.END_UNFENCED
+    statement = statements.end(all_off())
     with transaction.atomic(), connection.cursor() as cursor:
         row = _one(cursor, statement, (state, reason_word, error, result_text, job_id, attempt))
         if row is None:
@@ -268,7 +269,7 @@ def requeue(job_id: int, attempt: int, reason: Reason, *, detail: str = "") -> J
             return None
         charged = reason in CHARGED_REASONS
         failures = job.failures + charged
-        state = _state_after(job, failures)
+        state = _state_after(job, failures if is_on(Remedy.FAILURE_LIMIT) else 0)
         kind = event_for(job_id, JobState.RUNNING, state)
         final_reason = Reason.EXHAUSTED if state is JobState.FAILED else reason
         if state is JobState.QUEUED:

@@ -10,6 +10,7 @@ from django.db.models.functions import Now
 
 from scheduler.faults import FaultProfile
 from scheduler.queues import JobQueue, Tiers, tiers_of
+from scheduler.remedies import Remedy, is_on
 from scheduler.states import TERMINAL_STATES, EventKind, JobState, Preset, Priority, Reason, Source
 
 
@@ -34,7 +35,7 @@ class JobQuerySet(QuerySet["Job"]):
         return self.filter(state=JobState.RUNNING)
 
     def due(self) -> JobQuerySet:
-        return self.queued().filter(not_before__lte=Now())
+        return self.queued().filter(not_before__lte=Now()) if is_on(Remedy.NOT_BEFORE) else self.queued()
 
     def of_queue(self, queue: JobQueue) -> JobQuerySet:
         """By priority and, where GPUs differ, by the memory that they need."""

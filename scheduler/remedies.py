@@ -44,11 +44,16 @@ class Remedy(StrEnum):
     PROCESS_GROUP = "process_group"
     #: A stop gives running work back without a charge.
     HAND_BACK = "hand_back"
-    #: The live view needs no channel layer.
+    #: The live view needs no channel layer, and uses none that is configured.
     NO_CHANNEL_LAYER = "no_channel_layer"
     #: Whoever finds a death moves the row: nothing is "started" for ever.
     REAPER = "reaper"
 
 
 def is_on(remedy: Remedy) -> bool:
-    return remedy not in settings.REMEDIES_OFF
+    return remedy not in all_off()
+
+
+def all_off() -> frozenset[Remedy]:
+    found: frozenset[Remedy] = settings.REMEDIES_OFF
+    return found
