@@ -55,8 +55,7 @@ def freeze_broker(stage: Stage) -> None:
     stage.injected()
     _freeze(stage)
     stage.wait_for(lambda: not _answers(stage.redis), PATIENCE_SECONDS, "the broker does not answer")
-    stage.detected()
-    slowest = submit_for(stage, FREEZE_SECONDS)
+    slowest = submit_for(stage, FREEZE_SECONDS)()
     if slowest >= 1.0:
         stage.problems.append(f"promised: submitting takes less than 1 s; it took {slowest:.1f} s")
     thaw()
@@ -109,10 +108,10 @@ def fill_broker(stage: Stage) -> None:
     stage.injected()
     stage.redis.config_set("maxmemory", "1")
     stage.wait_for(lambda: _refuses_writes(stage.redis), PATIENCE_SECONDS, "the broker refuses writes")
-    stage.detected()
-    submit_for(stage, FULL_SECONDS)
+    collect = submit_for(stage, FULL_SECONDS, may_be_refused=True)
     empty()
     stage.healed()
+    collect()
     stage.see_jobs_flow()
 
 
@@ -126,7 +125,6 @@ def empty_broker(stage: Stage) -> None:
     stage.injected()
     removed = _empty(stage.redis)
     stage.facts["keys_removed"] = removed
-    stage.detected()
     starts = [stage.event(job, EventKind.STARTED) for job in waiting]
     # Every queued job runs: the last one counts.
     stage.recovered(max(start.at for start in starts))

@@ -8,9 +8,9 @@ PostgreSQL tables are locked, or every session is ended again and again.
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from threading import Event, Thread
 from typing import Any, Final
 
 from django.db import DatabaseError, connection, connections
@@ -32,21 +32,23 @@ _TABLES: Final = "scheduler_job, scheduler_jobevent, scheduler_allocation, sched
 def lock_database(stage: Stage) -> None:
     _load(stage, LOCKED_SECONDS)
     with _locked(stage):
-        # The answers may come only after the lock.
-        submit_for(stage, LOCKED_SECONDS, may_be_refused=True)
+        collect = submit_for(stage, LOCKED_SECONDS, may_be_refused=True)
     stage.healed()
     stage.see_jobs_flow()
+    collect()
 
 
 def database_away(stage: Stage) -> None:
     _load(stage, AWAY_SECONDS)
     if connection.vendor == "sqlite":
         with _locked(stage):
-            submit_for(stage, AWAY_SECONDS, may_be_refused=True)
+            collect = submit_for(stage, AWAY_SECONDS, may_be_refused=True)
     else:
-        _end_all_sessions(stage)
+        with _sessions_end(stage):
+            collect = submit_for(stage, AWAY_SECONDS, may_be_refused=True)
     stage.healed()
     stage.see_jobs_flow()
+    collect()
 
 
 def _load(stage: Stage, away_seconds: float) -> None:
@@ -68,7 +70,6 @@ def _locked(stage: Stage) -> Iterator[None]:
         with closing(sqlite3.connect(name, timeout=30, isolation_level=None)) as lock:
             lock.execute("BEGIN EXCLUSIVE")
             stage.injected()
-            stage.detected()
             yield
             lock.execute("ROLLBACK")
     elif connection.vendor == "postgresql":
@@ -78,7 +79,6 @@ def _locked(stage: Stage) -> Iterator[None]:
                 cursor.execute("BEGIN")
                 cursor.execute(f"LOCK TABLE {_TABLES} IN ACCESS EXCLUSIVE MODE")
                 stage.injected()
-                stage.detected()
                 yield
                 cursor.execute("ROLLBACK")
         finally:
@@ -92,29 +92,36 @@ def _second_connection() -> Any:
     return connections.create_connection("default")
 
 
-def _end_all_sessions(stage: Stage) -> None:
+@contextmanager
+def _sessions_end(stage: Stage) -> Iterator[None]:
     """As our own database user may: its other sessions, again and again."""
     hunter = _second_connection()
-    deadline = time.monotonic() + AWAY_SECONDS
-    ended = 0
-    stage.injected()
-    stage.detected()
-    try:
+    over, ended = Event(), [0]
+
+    def hunt() -> None:
         with hunter.cursor() as cursor:
-            while time.monotonic() < deadline:
+            while not over.wait(END_EVERY_SECONDS):
                 cursor.execute(
                     "SELECT COUNT(pg_terminate_backend(pid)) FROM pg_stat_activity"
                     " WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()"
                 )
-                ended += cursor.fetchone()[0]
-                time.sleep(END_EVERY_SECONDS)
-    except DatabaseError as error:
-        raise Missed(f"sessions could not be ended: {error}") from None
+                ended[0] += cursor.fetchone()[0]
+
+    thread = Thread(target=hunt, name="sessions", daemon=True)
+    hunter.inc_thread_sharing()
+    stage.injected()
+    thread.start()
+    try:
+        yield
     finally:
+        over.set()
+        thread.join(10)
         hunter.close()
         with suppress(DatabaseError):
             connection.close()
-    stage.facts["sessions_ended"] = ended
+    if not ended[0]:
+        raise Missed("no session could be ended")
+    stage.facts["sessions_ended"] = ended[0]
 
 
 SCENARIOS: Final = (

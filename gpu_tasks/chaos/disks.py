@@ -38,11 +38,11 @@ def fill_disk(stage: Stage) -> None:
     stage.healing.callback(filler.unlink, missing_ok=True)
     stage.injected()
     _fill(filler)
-    stage.detected()
-    submit_for(stage, FULL_SECONDS, may_be_refused=True)
+    collect = submit_for(stage, FULL_SECONDS, may_be_refused=True)
     filler.unlink(missing_ok=True)
     stage.healed()
     stage.see_jobs_flow()
+    collect()
 
 
 def _fill(filler: Path) -> None:

@@ -3,51 +3,76 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from http.client import HTTPException
 from typing import Final
 
+from django.db import DatabaseError, connection
+
 from gpu_tasks.chaos import web
 from gpu_tasks.chaos.stage import PATIENCE_SECONDS, Stage
+from gpu_tasks.chaos.web import Answer
 from scheduler.models import Job
 
-EVERY_SECONDS: Final = 0.5
+EVERY_SECONDS: Final = 1.0
+#: Who submits does not wait for the answer that somebody else waits for.
+AT_ONCE: Final = 64
 
 #: What the API says when a job is in, and when it cannot be taken now.
 ACCEPTED: Final = 202
 AWAY: Final = 503
 
+#: By the job's name.
+type Answers = dict[str, Future[Answer]]
 
-def submit_for(stage: Stage, seconds: float, *, may_be_refused: bool = False) -> float:
-    """A job every half a second for so long, through the API where it is on this machine. Gives the slowest answer
-    in seconds.
+
+def submit_for(stage: Stage, seconds: float, *, may_be_refused: bool = False) -> Callable[[], float]:
+    """A job every second for so long, through the API where it is on this machine. What it gives waits for the
+    answers, which may come much later, and gives the slowest one in seconds.
 
     Every job that the API took must run; one that it refused was told so, with a time to come back.
     """
     deadline = time.monotonic() + seconds
     if not stage.has_web:
-        return _submit_ourselves_until(stage, deadline)
-    names: list[str] = []
-    slowest, refused, unanswered = 0.0, 0, 0
+        slowest = _submit_ourselves_until(stage, deadline)
+        return lambda: slowest
+    answers: Answers = {}
+    pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="submit")
     while (left := deadline - time.monotonic()) > 0:
         name = stage.next_name()
+        body = {"type": "sleep", "params": {"seconds": 0}, "priority": "high", "name": name}
+        answers[name] = pool.submit(web.post_jobs, body)
+        time.sleep(min(EVERY_SECONDS, left))
+
+    def collect() -> float:
+        pool.shutdown()
+        return _judge(stage, answers, may_be_refused=may_be_refused)
+
+    return collect
+
+
+def _judge(stage: Stage, answers: Answers, *, may_be_refused: bool) -> float:
+    taken: list[str] = []
+    slowest, refused, unanswered = 0.0, 0, 0
+    for name, coming in answers.items():
         try:
-            answer = web.post_jobs({"type": "sleep", "params": {"seconds": 0}, "priority": "high", "name": name})
+            answer = coming.result()
         except (OSError, HTTPException) as error:
             unanswered += 1
             stage.facts["unanswered"] = f"{unanswered} times, {type(error).__name__}"
+            continue
+        slowest = max(slowest, answer.seconds)
+        if answer.status == ACCEPTED:
+            taken.append(name)
+        elif answer.status == AWAY and answer.retry_after is not None and may_be_refused:
+            refused += 1
         else:
-            slowest = max(slowest, answer.seconds)
-            refused += answer.status == AWAY
-            if answer.status == ACCEPTED:
-                names.append(name)
-            elif answer.status != AWAY or answer.retry_after is None or not may_be_refused:
-                stage.problems.append(f"submitting was answered with {answer.status} {answer.body!r:.200}")
-                break
-        time.sleep(min(EVERY_SECONDS, max(0.0, left)))
-    stage.facts |= {"submitted": len(names), "slowest_submit_seconds": round(slowest, 3)}
+            stage.problems.append(f"submitting was answered with {answer.status} {answer.body!r:.200}")
+    stage.facts |= {"submitted": len(taken), "slowest_submit_seconds": round(slowest, 3)}
     if refused:
         stage.facts["refused_for_now"] = refused
-    _adopt(stage, names)
+    _adopt(stage, taken)
     return slowest
 
 
@@ -68,7 +93,11 @@ def _submit_ourselves_until(stage: Stage, deadline: float) -> float:
     slowest = 0.0
     while (left := deadline - time.monotonic()) > 0:
         started = time.monotonic()
-        stage.expect(stage.sleeps(0))
+        try:
+            stage.expect(stage.sleeps(0))
+        except DatabaseError as error:
+            connection.close()
+            stage.facts["refused_for_now"] = str(error)
         slowest = max(slowest, time.monotonic() - started)
         time.sleep(min(EVERY_SECONDS, left))
     stage.facts |= {"submitted_without": "the API", "slowest_submit_seconds": round(slowest, 3)}
