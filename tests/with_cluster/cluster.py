@@ -65,6 +65,7 @@ class Cluster:
         self._terminal: int | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._sessions: list[int] = []
+        self._by_hand: dict[int, subprocess.Popen[bytes]] = {}
         self._api: Api | None = None
 
     # --- start and stop
@@ -177,11 +178,46 @@ class Cluster:
         for left in self.processes():
             with suppress(ProcessLookupError):
                 os.kill(left.pid, signal.SIGKILL)
-        if process is not None:
-            process.wait(5)
+        for ended in (process, *self._by_hand.values()):
+            if ended is not None:
+                ended.wait(5)
         self._close_terminal()
         self._close_api()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def start_worker(self, gpu: int, **environment: str) -> int:
+        """A GPU worker by hand, beside the supervisor's: nobody starts it again, nobody ends what it leaves. Gives
+        its pid once it has taken its place."""
+        name = f"gpu-{gpu}"
+        with self._output.open("ab") as output:
+            worker = subprocess.Popen(
+                [sys.executable, "manage.py", "start", name],
+                cwd=PROJECT,
+                env={**self.environment, "GPU_COUNT": str(gpu + 1), **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._sessions.append(worker.pid)
+        self._by_hand[worker.pid] = worker
+        return worker.pid
+
+    def wait_for_worker(self, gpu: int, pid: int) -> None:
+        """Until this worker, started by hand, takes jobs."""
+
+        def consumes() -> bool:
+            assert self._by_hand[pid].poll() is None, f"it ended\n{self.tail()}"
+            beat = self.beats().get(gpu)
+            return beat is not None and beat.pid == pid and self._consumes(beat)
+
+        wait_until(consumes, 30, lambda: f"gpu-{gpu} takes jobs\n{self.tail()}")
+
+    def wait_for_worker_end(self, pid: int, seconds: float = 20) -> int:
+        """The exit code of a worker that was started by hand."""
+        worker = self._by_hand[pid]
+        wait_until(lambda: worker.poll() is not None, seconds, lambda: f"{pid} ends\n{self.tail()}")
+        return worker.returncode
 
     # --- looking at it
 
@@ -238,6 +274,18 @@ class Cluster:
         """Straight from the database's file."""
         with closing(sqlite3.connect(f"file:{self.state_dir}/cluster.sqlite3?mode=ro", uri=True)) as connection:
             return connection.execute(sql, params).fetchall()
+
+    def steer_to(self, *gpus: int) -> None:
+        """Only these GPUs take jobs; the valves of the others are shut when it returns."""
+        known = [gpu["index"] for gpu in self.api.http.get("/api/gpus").json()["gpus"]]
+        for gpu in known:
+            self.api.change_gpu(gpu, drained=gpu not in gpus)
+
+        def is_steered() -> bool:
+            living = [beat for beat in self.beats().values() if is_alive(beat.pid)]
+            return all(("drained" in beat.note) == (beat.gpu not in gpus) for beat in living)
+
+        wait_until(is_steered, 15, lambda: f"only {gpus} take jobs: {self.beats()}")
 
     # --- hitting it
 
