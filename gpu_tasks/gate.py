@@ -18,6 +18,8 @@ from scheduler.remedies import Remedy, is_on
 
 log = event_logger(__name__)
 
+#: How a quarantine begins that a worker's own check has set, and may lift.
+OURS: Final = "CUDA: "
 #: A driver frees the memory of a killed process a moment later.
 FREE_SECONDS: Final = 2.0
 #: sysexits.h's "configuration error".
@@ -53,24 +55,29 @@ class Gate:
     # --- pinning
 
     def mispinned_because(self) -> str | None:
-        """Asked once: a process cannot change the GPU that CUDA gave it. A wrong one is quarantined."""
-        if self._is_proven or self.uuid is None:
+        """Asked until it is proved: a process cannot change the GPU that CUDA gave it. A wrong one is quarantined."""
+        if self._is_proven:
             return None
+        if self.uuid is not None and (wrong := self._wrong_device(self.uuid)) is not None:
+            return quarantine(self.gpu, wrong)
+        lift_quarantine(self.gpu)
+        self._is_proven = True
+        return None
+
+    def _wrong_device(self, uuid: str) -> str | None:
         try:
             found = cuda.device_uuid_bytes()
         except cuda.CudaFailed as error:
-            return quarantine(self.gpu, f"CUDA does not start: {error}")
+            return f"it does not start: {error}"
         if found is None:
             log.warning("pinning_not_proven", gpu=self.gpu, because="CuPy is not installed")
-            self._is_proven = True
             return None
-        if not cuda.is_device(found, self.uuid):
-            Gpu.objects.filter(index=self.gpu).update(cuda_uuid=cuda.uuid_of(found))
-            return quarantine(self.gpu, f"pinned to {self.uuid}, but CUDA gives {cuda.uuid_of(found)}")
-        Gpu.objects.filter(index=self.gpu).update(cuda_uuid=self.uuid)
-        log.info("pinning_proven", gpu=self.gpu, uuid=self.uuid)
-        self._is_proven = True
-        return None
+        is_ours = cuda.is_device(found, uuid)
+        told = uuid if is_ours else cuda.uuid_of(found)
+        Gpu.objects.filter(index=self.gpu).update(cuda_uuid=told)
+        if is_ours:
+            log.info("pinning_proven", gpu=self.gpu, uuid=uuid)
+        return None if is_ours else f"pinned to {uuid}, but it gives {told}"
 
     # --- what is left there
 
@@ -93,12 +100,19 @@ class Gate:
 
 
 def quarantine(gpu: int, why: str) -> str:
-    """The GPU takes no job until a person says otherwise. Gives `why` as it is kept."""
-    kept = why[:120]
+    """The GPU takes no job until a worker of it has proved that its CUDA is well. Gives what is kept."""
+    kept = f"{OURS}{why}"[:120]
     if Gpu.objects.filter(index=gpu).exclude(quarantined=kept).update(quarantined=kept):
-        log.error("gpu_quarantined", gpu=gpu, because=why)
-        ClusterEvent.objects.create(kind="quarantined", gpu=gpu, message=f"GPU {gpu} quarantined: {why}"[:300])
+        log.error("gpu_quarantined", gpu=gpu, because=kept)
+        ClusterEvent.objects.create(kind="quarantined", gpu=gpu, message=f"GPU {gpu} quarantined: {kept}"[:300])
     return kept
+
+
+def lift_quarantine(gpu: int) -> None:
+    """Only one of our own: what a person or somebody else has found wrong is not proved right here."""
+    if Gpu.objects.filter(index=gpu, quarantined__startswith=OURS).update(quarantined=""):
+        log.info("quarantine_lifted", gpu=gpu)
+        ClusterEvent.objects.create(kind="quarantine_lifted", gpu=gpu, message=f"GPU {gpu}: CUDA is well again")
 
 
 def refuse_fork_after_cuda(gpu: int) -> None:
@@ -108,6 +122,6 @@ def refuse_fork_after_cuda(gpu: int) -> None:
         return
     try:
         with fork_guard.database():
-            quarantine(gpu, f"the worker's main process has loaded {loaded}; a job type must import it in run()")
+            quarantine(gpu, f"{loaded} is loaded in the worker's main process; a job type must import it in run()")
     finally:
         os._exit(EXIT_CONFIGURATION)

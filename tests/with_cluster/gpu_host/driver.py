@@ -1,0 +1,22 @@
+"""What the stand-ins for NVML and CuPy know of this machine's GPUs: a file that the test writes."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+
+def folder() -> Path:
+    return Path(os.environ["FAKE_GPUS"])
+
+
+def gpus() -> list[dict[str, Any]]:
+    return json.loads((folder() / "gpus.json").read_text())
+
+
+def note_import() -> None:
+    """Which process loaded CUDA."""
+    with (folder() / "loaded_cuda").open("a") as file:
+        file.write(f"{os.getpid()}\n")

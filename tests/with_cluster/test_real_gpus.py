@@ -1,0 +1,133 @@
+"""Workers of real GPUs: each proves that it is pinned to its own, and none shares one with anybody."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from tests.services import wait_until
+from tests.with_cluster.api import assert_ended_once, story
+from tests.with_cluster.cluster import Cluster
+from tests.with_cluster.gpu_machine import GpuMachine, uuid_of
+
+GPU_COUNT = 2
+MACHINE = GpuMachine(GPU_COUNT)
+ENVIRONMENT = MACHINE.environment
+
+OTHER_UUID = uuid_of(9)
+
+
+@pytest.fixture
+def machine(cluster: Cluster) -> Iterator[GpuMachine]:
+    yield MACHINE
+    MACHINE.reset()
+    for gpu in range(GPU_COUNT):
+        if gpu_info(cluster, gpu)["quarantined"]:
+            replace_child(cluster, gpu)
+
+
+def gpu_info(cluster: Cluster, gpu: int) -> dict:
+    answer = cluster.api.http.get("/api/gpus")
+    answer.raise_for_status()
+    return next(each for each in answer.json()["gpus"] if each["index"] == gpu)
+
+
+def replace_child(cluster: Cluster, gpu: int) -> int:
+    """Gives the new child, which has proved its pinning."""
+    old = cluster.child_pid(gpu)
+    os.kill(old, signal.SIGKILL)
+    return wait_until(lambda: (new := cluster.child_pid(gpu)) != old and new, 10, f"GPU {gpu} has a new child")
+
+
+def wait_for_note(cluster: Cluster, gpu: int, words: str) -> None:
+    wait_until(lambda: words in cluster.beats()[gpu].note, 10, lambda: f"{words!r} in {cluster.beats()[gpu]}")
+
+
+def gpus_of_jobs(cluster: Cluster, count: int = 8) -> set[int]:
+    jobs = cluster.api.wait_for_jobs(cluster.api.submit(count=count, params={"seconds": 0.2}))
+    assert {job["state"] for job in jobs} == {"succeeded"}, "\n".join(map(story, jobs))
+    return {job["gpu"] for job in jobs}
+
+
+def test_pinning_is_proven_before_the_first_job(cluster: Cluster, machine: GpuMachine) -> None:
+    for gpu in range(GPU_COUNT):
+        proven = wait_until(lambda gpu=gpu: gpu_info(cluster, gpu)["cuda_uuid"], 10, f"GPU {gpu} is proven")
+
+        assert proven == gpu_info(cluster, gpu)["uuid"] == uuid_of(gpu)
+
+
+def test_cuda_is_loaded_in_children_and_never_in_a_main_process(cluster: Cluster, machine: GpuMachine) -> None:
+    job_ids = cluster.api.submit("cuda_probe", count=4, params={})
+    jobs = cluster.api.wait_for_jobs(job_ids)
+
+    assert {job["state"] for job in jobs} == {"succeeded"}, "\n".join(map(story, jobs))
+    loaded = machine.loaded_cuda()
+    assert {job["result"]["pid"] for job in jobs} <= loaded
+    mains = {cluster.pid(f"gpu-{gpu}") for gpu in range(GPU_COUNT)} | {cluster.pid(name) for name in ("web", "up")}
+    assert mains & loaded == set()
+
+
+def test_a_gpu_that_is_not_the_pinned_one_runs_no_job(cluster: Cluster, machine: GpuMachine) -> None:
+    machine.set(1, cuda_uuid=OTHER_UUID)
+    replace_child(cluster, 1)
+
+    wait_for_note(cluster, 1, "quarantined")
+
+    assert gpus_of_jobs(cluster) == {0}
+    info = gpu_info(cluster, 1)
+    assert uuid_of(1) in info["quarantined"]
+    assert OTHER_UUID in info["quarantined"]
+    assert info["cuda_uuid"] == OTHER_UUID
+    # Proved again by the next process, once the cause is gone.
+    machine.reset()
+    replace_child(cluster, 1)
+    wait_until(lambda: not gpu_info(cluster, 1)["quarantined"], 10, lambda: str(gpu_info(cluster, 1)))
+    assert gpu_info(cluster, 1)["cuda_uuid"] == uuid_of(1)
+
+
+def test_a_gpu_with_a_process_of_somebody_else_takes_no_job_until_that_has_gone(
+    cluster: Cluster, machine: GpuMachine
+) -> None:
+    with subprocess.Popen(["sleep", "600"]) as stranger:
+        machine.set(1, pids=[stranger.pid])
+        wait_for_note(cluster, 1, str(stranger.pid))
+
+        assert gpus_of_jobs(cluster) == {0}
+
+        # It is none of our jobs': we do not touch it.
+        assert stranger.poll() is None
+        stranger.kill()
+    wait_until(lambda: not cluster.beats()[1].note, 10, lambda: str(cluster.beats()[1]))
+    assert gpus_of_jobs(cluster) == {0, 1}
+
+
+def test_a_gpu_whose_memory_is_not_free_takes_no_job(cluster: Cluster, machine: GpuMachine) -> None:
+    machine.set(0, used_mib=5_000)
+
+    # At once, before the worker's own rounds have noticed anything: each job looks first.
+    assert gpus_of_jobs(cluster) == {1}
+
+    wait_for_note(cluster, 0, "5000 MiB")
+
+
+def test_the_process_is_replaced_after_a_cuda_error(cluster: Cluster, machine: GpuMachine) -> None:
+    children = [cluster.child_pid(gpu) for gpu in range(GPU_COUNT)]
+
+    failing, *others = cluster.api.submit("cuda_probe", params={"fail": True}) + cluster.api.submit(
+        "cuda_probe", count=8, params={}
+    )
+
+    job = cluster.api.wait_for_job(failing)
+    assert (job["state"], job["reason"]) == ("failed", "job_error"), story(job)
+    assert "cudaErrorIllegalAddress" in job["error"]
+    gpu = job["gpu"]
+    wait_until(lambda: cluster.child_pid(gpu) != children[gpu], 10, lambda: f"GPU {gpu} has a new child")
+    assert cluster.child_pid(1 - gpu) == children[1 - gpu]
+    for other in cluster.api.wait_for_jobs(others):
+        assert (other["state"], other["attempt"]) == ("succeeded", 1), story(other)
+        assert other["gpu"] != gpu or other["result"]["pid"] != children[gpu]
+        assert_ended_once(other)
