@@ -41,6 +41,7 @@ log = event_logger(__name__)
 
 #: For so long after the heal jobs may still end, and parts come back: beyond every promise.
 SETTLE_SECONDS: Final = 90.0
+START_SECONDS: Final = 6.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +56,12 @@ class Rehearsal:
 
     @staticmethod
     def begin(seed: int) -> Rehearsal:
+        """A cluster that has just been started gets a moment: a worker's first beats name no child yet."""
         client = connect()
-        return Rehearsal(seed=seed, redis=client, clock=Clock.set(), before=signs.look(client))
+        deadline = time.monotonic() + START_SECONDS
+        while not (before := signs.look(client)).all_take_jobs and time.monotonic() < deadline:
+            time.sleep(0.2)
+        return Rehearsal(seed=seed, redis=client, clock=Clock.set(), before=before)
 
     def play(self, scenario: Scenario, played: int = 0) -> Scorecard:
         """`played`: how often it was played in this run before. The same seed throws the same dice."""

@@ -27,10 +27,17 @@ LOOPS: Final = ("relay", "reaper")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signs:
+    """gpus: whose workers take jobs. others: whose workers beat and do not, or not yet."""
+
     gpus: tuple[int, ...]
+    others: int
     scheduler: bool
     web: bool
     flower: bool
+
+    @property
+    def all_take_jobs(self) -> bool:
+        return self.scheduler and bool(self.gpus) and not self.others
 
     def missing(self, before: Signs) -> list[str]:
         """What was there before and is not now."""
@@ -43,13 +50,11 @@ class Signs:
 def look(client: Redis) -> Signs:
     """Raises RedisError or DatabaseError if one of them does not answer."""
     now = redis_now(client)
-    gpus = [
-        gpu
-        for gpu, beat in read_beats(client).items()
-        if now - beat.at < BEAT_AGE_SECONDS and not beat.note and beat.child_pid is not None
-    ]
+    beats = {gpu: beat for gpu, beat in read_beats(client).items() if now - beat.at < BEAT_AGE_SECONDS}
+    gpus = [gpu for gpu, beat in beats.items() if not beat.note and beat.child_pid is not None]
     return Signs(
         gpus=tuple(sorted(gpus)),
+        others=len(beats) - len(gpus),
         scheduler=Lease.objects.filter(name__in=LOOPS, expires_at__gt=Now()).count() == len(LOOPS),
         web=web.answers(settings.ENVIRONMENT.web_port, "/readyz"),
         flower=web.answers(settings.ENVIRONMENT.flower_port, "/"),
