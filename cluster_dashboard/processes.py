@@ -15,6 +15,8 @@ from typing import Final
 from django.conf import settings
 from django.core.signals import request_finished
 from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
 from setproctitle import setproctitle
 
 from cluster_dashboard import broker
@@ -31,6 +33,9 @@ EXIT_LOCKED: Final = 75
 #: One thread for each process of ours: eight workers with a BLAS pool each would fight for the same cores.
 #: They act only if they are set before numpy is imported.
 BLAS_VARIABLES: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+#: How long the web process waits for a lock in the database before it answers 503.
+WEB_LOCK_SECONDS: Final = 5.0
 
 
 class Role(StrEnum):
@@ -179,6 +184,7 @@ def _web(_process: Process) -> None:
 
     # Each request runs in a thread of its own here: a connection kept for the next one would be kept for nobody.
     request_finished.connect(_close_connections)
+    connection_created.connect(_wait_less)
     # uvicorn raises the signal that stopped it once more when it is done: that must end in a clean exit.
     signal.signal(signal.SIGTERM, lambda *_: exit_cleanly())
     config = uvicorn.Config(
@@ -215,6 +221,16 @@ def _watched(name: str) -> Sign:
 
 def _close_connections(**_: object) -> None:
     connections.close_all()
+
+
+def _wait_less(connection: BaseDatabaseWrapper, **_: object) -> None:
+    """Somebody waits for the answer: behind a lock he is told soon, where a worker's result has time."""
+    if connection.vendor == "sqlite":
+        statement = f"PRAGMA busy_timeout = {WEB_LOCK_SECONDS * 1000:.0f}"
+    else:
+        statement = f"SET lock_timeout = '{WEB_LOCK_SECONDS * 1000:.0f}ms'"
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
 
 
 def exit_cleanly() -> None:
