@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
@@ -141,3 +141,24 @@ def shown_state(*, health: GpuHealth, drained: bool, quarantined: str, hot: bool
     if hot:
         return GpuState.HOT
     return GpuState.BUSY if busy else GpuState.IDLE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A GPU as a waiting job sees it."""
+
+    gpu: int
+    memory_total_mib: int | None
+    takes_jobs: bool
+
+
+def waits_because(needed_mib: int, places: Sequence[Place]) -> str:
+    """Why no GPU can take a job of this size now, in words for people; empty if one can, or none is known."""
+    fitting = [place for place in places if fits(place.memory_total_mib, needed_mib)]
+    if not places or any(place.takes_jobs for place in fitting):
+        return ""
+    if not fitting:
+        largest_mib = max(place.memory_total_mib or 0 for place in places)
+        return f"it needs {needed_mib} MiB of GPU memory; the largest GPU has {largest_mib}"
+    names = ", ".join(str(place.gpu) for place in fitting)
+    return f"no GPU with {needed_mib} MiB of memory takes jobs now (of that size: {names})"

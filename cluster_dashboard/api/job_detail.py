@@ -11,8 +11,10 @@ from redis.exceptions import RedisError
 from cluster_dashboard.api.broker import client
 from cluster_dashboard.api.schemas import JobDetail
 from gpu_tasks.pulse import samples_key
+from scheduler.gpu import Place, waits_because
+from scheduler.liveness import SILENCE_SECONDS, read_beats
 from scheduler.logs import event_logger
-from scheduler.models import Job
+from scheduler.models import Gpu, Job
 from scheduler.states import JobState
 
 log = event_logger(__name__)
@@ -23,7 +25,7 @@ def read_job(job_id: int) -> JobDetail | None:
     job = Job.objects.prefetch_related("events").filter(id=job_id).first()
     if job is None:
         return None
-    job.at, job.progress = timezone.now(), _progress(job)
+    job.at, job.progress, job.waits_because = timezone.now(), _progress(job), _waits_because(job)
     return JobDetail.from_orm(job)
 
 
@@ -36,6 +38,30 @@ def _progress(job: Job) -> float | None:
         log.info("progress_not_read", job=job.id, error=f"{type(error).__name__}: {error}")
         return None
     return None if sample is None else progress_in(json.loads(sample), job.id, job.attempt)
+
+
+def _waits_because(job: Job) -> str:
+    if job.state != JobState.QUEUED:
+        return ""
+    silent = _silent_gpus()
+    places = [
+        Place(
+            gpu=gpu.index,
+            memory_total_mib=gpu.memory_total_mib,
+            takes_jobs=not (gpu.drained or gpu.quarantined or gpu.index in silent),
+        )
+        for gpu in Gpu.objects.all()
+    ]
+    return waits_because(job.gpu_memory_mib, places)
+
+
+def _silent_gpus() -> set[int]:
+    """Whose worker has not been heard of for too long; none while the broker is away, since nobody knows then."""
+    try:
+        (seconds, _), beats = client().time(), read_beats(client())
+    except (RedisError, OSError):
+        return set()
+    return {gpu for gpu, beat in beats.items() if seconds - beat.at >= SILENCE_SECONDS}
 
 
 def progress_in(sample: dict[str, Any], job_id: int, attempt: int) -> float | None:

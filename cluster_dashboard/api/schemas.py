@@ -148,6 +148,7 @@ class JobDetail(JobSummary):
     max_failures: int
     accepts_faults: bool
     gpu_memory_mib: int
+    waits_because: str = Field(description="Why no GPU can take it now, where that is known; may be empty")
     not_before: datetime
     at: datetime = Field(description="When this was read, by the server's clock")
     progress: float | None = Field(description="0 to 1 while it runs, as far as its type tells; null where unknown")

@@ -87,6 +87,8 @@ def _facts(job: JobDetail, now: datetime) -> Table:
         ("time limit", duration(job.time_limit_seconds)),
         ("failures", f"{job.failures} of {job.max_failures}"),
     ]
+    if job.waits_because:
+        facts.append(("waits because", job.waits_because))
     if job.progress is not None:
         facts.append(("progress", f"{job.progress:.0%}"))
     if job.cancel_requested and job.state == JobState.RUNNING:

@@ -12,10 +12,12 @@ from scheduler.gpu import (
     GpuProcess,
     GpuSample,
     GpuState,
+    Place,
     fits,
     ineligible_because,
     occupied_because,
     shown_state,
+    waits_because,
 )
 from tests.unit.builders import a_sample
 
@@ -75,6 +77,27 @@ def test_nothing_of_the_unknown_sample_is_a_number() -> None:
 )
 def test_a_job_fits_where_its_memory_is(total: int | None, needed: int, answer: bool) -> None:
     assert fits(total, needed) is answer
+
+
+def a_place(gpu: int, total: int | None, *, takes_jobs: bool = True) -> Place:
+    return Place(gpu=gpu, memory_total_mib=total, takes_jobs=takes_jobs)
+
+
+@pytest.mark.parametrize(
+    ("places", "because"),
+    [
+        ([], ""),
+        ([a_place(0, 40_960), a_place(1, 81_559)], ""),
+        ([a_place(0, 81_559, takes_jobs=False), a_place(1, 81_559)], ""),
+        ([a_place(0, 40_960), a_place(1, None)], "it needs 60000 MiB of GPU memory; the largest GPU has 40960"),
+        (
+            [a_place(0, 40_960), a_place(1, 81_559, takes_jobs=False), a_place(3, 81_559, takes_jobs=False)],
+            "no GPU with 60000 MiB of memory takes jobs now (of that size: 1, 3)",
+        ),
+    ],
+)
+def test_a_job_that_no_gpu_can_take_now_knows_why(places: list[Place], because: str) -> None:
+    assert waits_because(60_000, places) == because
 
 
 @pytest.mark.parametrize(

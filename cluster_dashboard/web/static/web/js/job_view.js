@@ -37,6 +37,7 @@ function renderFacts(job, now) {
     ["Ran", segments.some((each) => each.kind === "running") ? time("running") : null],
     ["Submitted", moment(parseTime(job.submitted_at))],
     ["From", job.source],
+    ...(job.waits_because ? [["Waits because", job.waits_because]] : []),
   ];
   keepRows(byId("facts"), facts, {
     key: ([name]) => name,
