@@ -44,7 +44,8 @@ ACCEPTED: Final = {
     "DATABASE_URL": "sqlite:/// or postgres:// (empty: SQLite in STATE_DIR)",
     "GPU_BACKEND": "simulated, nvml or auto",
     "GPU_COUNT": "a whole number, 1 to 64",
-    "GPU_DEVICE": "a whole number, 0 to 63 (empty: the worker's own index)",
+    "GPU_OFFSET": "a whole number, 0 to 1000",
+    "GPU_DEVICE": "a whole number, 0 to 63 (empty: the N of gpu-N)",
     "GPU_MEMORY_GIB": "GiB of each simulated GPU, 1 to 1024: one number for all, or one for each of GPU_COUNT",
     "JOB_RATE": f"jobs a minute, {RATE_MINIMUM} to {RATE_MAXIMUM:.0f}",
     "JOB_TYPES_EXTRA": "module:Class of each further job type, separated by commas",
@@ -107,6 +108,7 @@ class Environment(BaseModel):
     database_url: Annotated[str, _scheme("sqlite:///", "postgres://", "postgresql://")] = ""
     gpu_backend: GpuBackendName = GpuBackendName.SIMULATED
     gpu_count: Annotated[int, Field(ge=1, le=64)] = 8
+    gpu_offset: Annotated[int, Field(ge=0, le=1000)] = 0
     gpu_device: Annotated[int, Field(ge=0, le=63)] | None = None
     gpu_memory_gib: Annotated[tuple[Annotated[float, Field(ge=1, le=1024)], ...], BeforeValidator(_numbers)] = ()
     job_rate: Annotated[float, Field(ge=RATE_MINIMUM, le=RATE_MAXIMUM, allow_inf_nan=False)] = 12.0

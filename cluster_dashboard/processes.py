@@ -174,7 +174,7 @@ def _gpu(process: Process) -> None:
     )
     from gpu_tasks.worker import main  # noqa: PLC0415
 
-    main(process.index)
+    main(process.index + settings.ENVIRONMENT.gpu_offset, device=device)
 
 
 def _web(_process: Process) -> None:

@@ -42,8 +42,8 @@ from scheduler.vitals import EXIT_STUCK, Sign, Vitals
 log = event_logger(__name__)
 
 
-def main(index: int) -> None:
-    """Runs worker gpu-<index> in this process until SIGTERM."""
+def main(index: int, *, device: int) -> None:
+    """Runs the worker of the cluster's GPU `index`, this machine's `device`, in this process until SIGTERM."""
     backend_name = resolve_backend(settings.ENVIRONMENT.gpu_backend)
 
     def open_this_gpu() -> GpuBackend:
@@ -53,7 +53,7 @@ def main(index: int) -> None:
             index,
             environment.seed or 0,
             simulated_memory_mib=environment.gpu_memory_mib(index),
-            device=environment.gpu_device,
+            device=device,
         )
 
     gpu = open_this_gpu()

@@ -53,6 +53,12 @@ def test_nvml_that_fails_is_unknown_and_never_simulated(driver: FakeNvml) -> Non
     assert gpu.identity().name is None
 
 
+def test_a_worker_whose_container_sees_one_gpu_opens_that_one(driver: FakeNvml) -> None:
+    driver.count = 1
+
+    assert open_gpu("nvml", 3, 5, device=0).identity().uuid is not None
+
+
 def test_another_backend_is_refused_with_those_there_are() -> None:
     with pytest.raises(ValueError, match="simulated, nvml, auto"):
         open_gpu("rocm", 0, 5)
