@@ -21,6 +21,8 @@ HANG_SECONDS: Final = 14.0
 #: attempt must still run then.
 JOB_SECONDS: Final = 6.0
 PATIENCE_SECONDS: Final = 15.0
+#: For a result that is there as soon as its process goes on.
+LATE_RESULT_SECONDS: Final = 8.0
 
 
 def pause_worker(stage: Stage) -> None:
@@ -54,7 +56,7 @@ def _see_late_result_refused(stage: Stage, victim: Victim, gpu: int, refused: in
         with suppress(ProcessLookupError):
             os.kill(victim.child_pid, signal.SIGCONT)
     stage.wait_for(
-        lambda: Tally.objects.total("commit_refused") > refused, PATIENCE_SECONDS, "the late result was refused"
+        lambda: Tally.objects.total("commit_refused") > refused, LATE_RESULT_SECONDS, "the late result was refused"
     )
     fault_requests.wake(victim, gpu)
     stage.healed()

@@ -12,7 +12,7 @@ from tests.services import wait_until
 from tests.with_cluster.cluster import PROJECT, Cluster
 
 #: Of each family what is quick.
-QUICK = ("kill_child", "kill_worker", "kill_scheduler", "poison_kill", "malformed_messages", "restart_broker")
+QUICK = ("kill_child", "kill_worker", "poison_kill", "malformed_messages", "restart_broker")
 
 
 def chaos(cluster: Cluster, *arguments: str, command: str = "chaos") -> subprocess.CompletedProcess[str]:
