@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from kombu.exceptions import KombuError
 from redis import Redis
+from redis.exceptions import RedisError
 
 from scheduler.hints import queue_key
-from tests.model.ledger import MEMORY_MIB, Key
+from tests.model.ledger import MEMORY_MIB, Key, promise
 
 #: In the order in which a worker of a large GPU reads them; one of a small GPU leaves out those of 80 GiB.
 QUEUES: Final = ("critical.80g", "critical", "high.80g", "high", "normal.80g", "normal", "low.80g", "low")
+
+
+ROOM_BYTES: Final = 128 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +34,16 @@ class Message:
         return int(job), int(attempt)
 
 
+def reads(gpu: int, message: Message) -> bool:
+    is_large = MEMORY_MIB[gpu] > min(MEMORY_MIB.values())
+    return is_large or "." not in message.queue
+
+
 @dataclass(slots=True)
 class Broker:
     redis: Redis
+    #: It answers reads and refuses what would need memory.
+    full: bool = False
     #: Every hint that was ever seen in a queue: what a broker that repeats may deliver again.
     seen: list[Message] = field(default_factory=list)
 
@@ -51,18 +64,30 @@ class Broker:
 
     def readable(self, gpu: int) -> list[Message]:
         """What the worker of this GPU would take, in its order."""
-        is_large = MEMORY_MIB[gpu] > min(MEMORY_MIB.values())
-        return [message for message in self.lying() if is_large or "." not in message.queue]
+        return [message for message in self.lying() if reads(gpu, message)]
 
     def take(self, message: Message) -> None:
         self.redis.lrem(queue_key(message.queue), -1, message.body)
 
     def put(self, message: Message, *, in_front: bool) -> None:
         push = self.redis.rpush if in_front else self.redis.lpush
-        push(queue_key(message.queue), message.body)
+        with self.refusing():
+            push(queue_key(message.queue), message.body)
 
     def empty(self) -> None:
         self.redis.flushdb()
+
+    def fill(self, *, full: bool) -> None:
+        self.redis.config_set("maxmemory", 1 if full else ROOM_BYTES)
+        self.full = full
+
+    @contextmanager
+    def refusing(self) -> Iterator[None]:
+        """Around what a full broker refuses: it is lost."""
+        try:
+            yield
+        except (RedisError, KombuError) as error:
+            promise("the broker fails only when it is full", self.full, f"{type(error).__name__}: {error}")
 
 
 @dataclass(slots=True)
@@ -72,8 +97,8 @@ class Interrupted:
     redis: Redis
     before: Callable[[], None] | None = None
     after: Callable[[], None] | None = None
-    #: What the reaper read last.
-    read: dict[int, dict[str, Any]] = field(default_factory=dict)
+    #: What the reaper read last; None: it could not.
+    read: dict[int, dict[str, Any]] | None = None
 
     def hgetall(self, key: str) -> Any:
         before, after, self.before, self.after = self.before, self.after, None, None

@@ -90,7 +90,9 @@ class Cluster:
         params = {"seconds": 0, "memory_mib": memory_mib}
         for job in submit(count, priority=priority, max_failures=max_failures, params=params):
             self.ledger.submit(job.id, priority, max_failures, memory_mib, now)
-            if hinted:
+            if not hinted:
+                continue
+            with self.broker.refusing():
                 hints.send([Hint(job_id=job.id, attempt=1, type=job.type, queue=self.ledger.jobs[job.id].queue)])
         self.broker.lying()
 
@@ -176,7 +178,8 @@ class Cluster:
             note="",
             at=self.clock.seconds,
         )
-        write_beat(self.redis, beat)
+        with self.broker.refusing():
+            write_beat(self.redis, beat)
 
     def held(self, worker: Worker) -> list[Key]:
         kept = [kept.run.key for kept in self.kept if kept.run.gpu == worker.gpu]

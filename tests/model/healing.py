@@ -23,6 +23,7 @@ LARGE: Final = [gpu for gpu, mib in MEMORY_MIB.items() if mib == max(MEMORY_MIB.
 def heal(cluster: Cluster) -> None:
     for worker in cluster.workers.values():
         worker.stopped = False
+    cluster.broker.fill(full=False)
     for scheduler in cluster.loops.schedulers:
         scheduler.awake = True
     for gpu in cluster.workers:

@@ -14,7 +14,7 @@ from scheduler.reaper import REASONS, Reaper
 from scheduler.relay import Relay
 from tests.model.broker import Broker, Interrupted
 from tests.model.clock import Clock
-from tests.model.foresight import Reading, ReaperForesight, RelayForesight
+from tests.model.foresight import Reading, ReaperForesight, RelayForesight, Run
 from tests.model.ledger import JobShould, Ledger, promise
 
 SCHEDULERS: Final = 2
@@ -68,7 +68,10 @@ class Loops:
         if acting is None:
             return
         before = self.broker.lying()
-        acting.relay.tick(self.clock.seconds)
+        with self.broker.refusing():
+            acting.relay.tick(self.clock.seconds)
+        if self.broker.full:
+            return
         acting.relay_foresight.check(self.ledger, self.clock, before, self.broker.lying())
 
     def tick_reaper(self, *, before: Happens = None, after: Happens = None) -> None:
@@ -79,12 +82,20 @@ class Loops:
         at = self.clock.seconds
         running = frozenset((*job.key, job.gpu or 0, job.boot) for job in self.ledger.in_state("running"))
         acting.reads.before, acting.reads.after = before, after
-        acting.reaper.tick(at)
-        acting.reaper_foresight.read(Reading(at, acting.reads.read, running))
+        acting.reads.read = None
+        with self.broker.refusing():
+            acting.reaper.tick(at)
+        if acting.reads.read is not None:
+            acting.reaper_foresight.read(Reading(at, acting.reads.read, running))
+            self._follow_reaper(acting, running)
+
+    def _follow_reaper(self, acting: Scheduler, running: frozenset[Run]) -> None:
+        """Whom it took, and whom it left."""
         for run in sorted(running):
             job = self.ledger.jobs[run[0]]
             if job.state == "running" and job.attempt == run[1]:
                 reason = _taken_for(job)
+                promise("nobody is dead while nobody can beat", not (self.broker.full and reason), f"{run}: {reason}")
                 acting.reaper_foresight.check(run, reason)
                 if reason is not None:
                     self.ledger.requeue(job.key, reason, self.clock.now)

@@ -23,6 +23,7 @@ from redis import Redis
 from scheduler.models import Control
 from scheduler.states import Reason
 from tests.model import contract
+from tests.model.broker import ROOM_BYTES, reads
 from tests.model.clock import Clock
 from tests.model.cluster import Cluster, Kept, Run, Worker
 from tests.model.healing import heal
@@ -38,7 +39,7 @@ PRIORITY = st.sampled_from(("normal", "critical", "high", "low"))
 #: Fits every GPU, or only the large ones.
 MEMORY = st.sampled_from((0, 20_000))
 MAX_FAILURES = st.sampled_from((2, 1, 3))
-TAKEN_FOR = st.sampled_from((Reason.OPERATOR, Reason.WORKER_DIED))
+TAKEN_FOR = st.sampled_from((Reason.OPERATOR, Reason.OPERATOR, Reason.WORKER_DIED))
 #: Which attempt a hint names that comes out of order: mostly the one that it was sent for.
 OFF = st.sampled_from((0, 0, 0, -1, 1))
 
@@ -55,6 +56,7 @@ class Protocol(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.clock.reset()
+        self.redis.config_set("maxmemory", ROOM_BYTES)
         self.redis.flushdb()
         _empty_tables()
         Control.objects.create(rate_per_minute=12, preset="normal", seed=7)
@@ -122,6 +124,12 @@ class Protocol(RuleBasedStateMachine):
     @rule()
     def broker_is_emptied(self) -> None:
         self.cluster.broker.empty()
+
+    @rule(seconds=st.sampled_from((0, 1, 12)))
+    def broker_is_full_or_has_room(self, seconds: int) -> None:
+        """Full: whatever is written is refused. Then some time of it."""
+        self.cluster.broker.fill(full=not self.cluster.broker.full)
+        self._run(seconds)
 
     # --- jobs that run
 
@@ -258,6 +266,9 @@ class Protocol(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from((12, 3, 6)))
     def cluster_runs(self, seconds: int) -> None:
         """Those who can, beat; relay and reaper tick."""
+        self._run(seconds)
+
+    def _run(self, seconds: int) -> None:
         for second in range(seconds):
             self.clock.advance(1.0)
             for worker in self.workers:
@@ -296,8 +307,8 @@ class Protocol(RuleBasedStateMachine):
 
     @property
     def workers(self) -> list[Worker]:
-        """Those with a job first."""
-        return sorted(self.cluster.workers.values(), key=lambda worker: worker.run is None)
+        """Those with a job first, then those with a large GPU."""
+        return sorted(self.cluster.workers.values(), key=lambda worker: (worker.run is None, -MEMORY_MIB[worker.gpu]))
 
     @property
     def idle(self) -> list[Worker]:
@@ -306,11 +317,13 @@ class Protocol(RuleBasedStateMachine):
     @property
     def ready(self) -> list[Worker]:
         """Idle, and a hint lies where it reads."""
-        return [worker for worker in self.idle if self.cluster.broker.readable(worker.gpu)]
+        lying = self.cluster.broker.lying()
+        return [worker for worker in self.idle if any(reads(worker.gpu, message) for message in lying)]
 
     @property
     def living(self) -> list[Run]:
-        return [run for run in self.cluster.runs if run.alive]
+        """Those whose claim is lost first."""
+        return sorted((run for run in self.cluster.runs if run.alive), key=lambda run: run in self.claimed)
 
     @property
     def claimed(self) -> list[Run]:
