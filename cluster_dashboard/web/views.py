@@ -20,6 +20,7 @@ from django.views.decorators.http import require_safe
 from cluster_dashboard.access import Right, may, may_control, may_read
 from cluster_dashboard.api.schemas import BIGINT_MAXIMUM
 from scheduler.catalogue import catalogue
+from scheduler.faults import FAULTS
 from scheduler.gpu import TEMPERATURE_LIMIT_C
 from scheduler.models import Gpu, Job
 from scheduler.states import PRESETS, PRIORITY_ORDER, JobState, Reason, Source
@@ -50,6 +51,9 @@ def live(request: HttpRequest) -> HttpResponse:
     context = {
         **_page(request, "live", changes=controls),
         "may_control": controls,
+        "may_change_gpus": may(request.user, Right.CHANGE_GPU),
+        "faults": FAULTS.items(),
+        "gpus": Gpu.objects.values_list("index", flat=True),
         "presets": PRESETS.items(),
         "priorities": PRIORITY_ORDER,
         "temperature_limit_c": TEMPERATURE_LIMIT_C,

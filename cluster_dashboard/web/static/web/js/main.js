@@ -2,6 +2,7 @@
 import { whenCanvasesResize } from "./canvas.js";
 import { forgetColors } from "./colors.js";
 import { followControl } from "./controls.js";
+import "./faults.js";
 import { renderCharts, renderKpis } from "./kpis.js";
 import { renderLanes } from "./lanes.js";
 import { renderQueue } from "./queue.js";

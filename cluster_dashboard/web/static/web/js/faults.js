@@ -1,0 +1,18 @@
+// The faults panel: one fault on one GPU, by POST /api/gpus/N/faults. It is there only for those who may.
+import { ask } from "./api_client.js";
+import { setText } from "./dom.js";
+
+const form = document.getElementById("faults");
+
+async function inject(event) {
+  event.preventDefault();
+  const [gpu, kind, said] = ["fault-gpu", "fault-kind", "fault-said"].map((id) => document.getElementById(id));
+  const button = form.querySelector("button");
+  button.disabled = true;
+  const [answer, refusal] = await ask("POST", `/api/gpus/${gpu.value}/faults`, { kind: kind.value });
+  button.disabled = false;
+  said.classList.toggle("bad", refusal !== null);
+  setText(said, refusal ?? `GPU ${answer.gpu}: ${answer.label}`);
+}
+
+form?.addEventListener("submit", inject);
