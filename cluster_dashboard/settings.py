@@ -9,6 +9,7 @@ import sys
 import tempfile
 from datetime import timedelta
 from hashlib import sha256
+from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import quote
 
@@ -206,6 +207,13 @@ LOGGING = {
             "color": ENVIRONMENT.log_format == "color" and sys.stderr.isatty(),
         }
     },
+    # A 503 is an answer that was meant, and told by whoever gave it.
+    "filters": {
+        "not_503": {
+            "()": "django.utils.log.CallbackFilter",
+            "callback": lambda record: getattr(record, "status_code", 0) != HTTPStatus.SERVICE_UNAVAILABLE,
+        }
+    },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": "INFO"},
     "loggers": {
@@ -219,7 +227,7 @@ LOGGING = {
         # A worker that is busy for a second answers its next question.
         "flower.inspector": {"level": "ERROR"},
         # A page that is not found is the visitor's affair.
-        "django.request": {"level": "ERROR"},
+        "django.request": {"level": "ERROR", "filters": ["not_503"]},
         "uvicorn.access": {"level": "WARNING"},
         "uvicorn.error": {"level": "WARNING"},
     },
