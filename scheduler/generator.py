@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Final
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models.functions import Now
 
-from scheduler.admission import job_request
+from scheduler.admission import job_request, largest_gpu_mib
 from scheduler.arrivals.shape import Position
 from scheduler.catalogue import catalogue
 from scheduler.lifecycle import ROWS_PER_TRANSACTION, JobRequest, SubmittedJob, database_now, submit_chunk
@@ -54,9 +55,9 @@ def tick(now: datetime | None = None) -> list[SubmittedJob]:
     _say_once(refusal)
     while True:
         with transaction.atomic():
-            made = _tick_once(now, workload(), refused=refusal is not None)
+            made, arrived = _tick_once(now, workload(), refused=refusal is not None)
         submitted += made
-        if len(made) < ROWS_PER_TRANSACTION or not is_on(Remedy.TICK_SLOTS):
+        if arrived < ROWS_PER_TRANSACTION or not is_on(Remedy.TICK_SLOTS):
             return submitted
 
 
@@ -88,18 +89,19 @@ def _say_once(refusal: Refusal | None) -> None:
     ClusterEvent.objects.create(kind="generator", message=words[:300])
 
 
-def _tick_once(now: datetime, load: Workload, *, refused: bool) -> list[SubmittedJob]:
-    """One transaction of at most ROWS_PER_TRANSACTION jobs, and the position after them.
+def _tick_once(now: datetime, load: Workload, *, refused: bool) -> tuple[list[SubmittedJob], int]:
+    """One transaction of at most ROWS_PER_TRANSACTION arrivals, and the position after them. Gives the jobs made,
+    and how many arrived.
 
     refused: as during a pause nothing arrives, and nothing is made up for later.
     """
     control = Control.objects.select_for_update().first()
     if control is None:
-        return []
+        return [], 0
     position = _position(control, load)
     if control.paused or refused:
         _keep(control, load, load.shape.paused(now, position))
-        return []
+        return [], 0
     due = load.shape.due(
         now, position, seed=control.seed, rate_per_minute=control.rate_per_minute, at_most=ROWS_PER_TRANSACTION
     )
@@ -109,8 +111,20 @@ def _tick_once(now: datetime, load: Workload, *, refused: bool) -> list[Submitte
         ClusterEvent.objects.create(
             kind="generator", message=f"The trace has been played to its end: {load.name}"[:300]
         )
-    requests = [_request(load.job(control.seed, arrival)) for arrival in due.arrivals]
-    return submit_chunk(requests, name_seed=control.seed) if requests else []
+    requests = _that_fit([_request(load.job(control.seed, arrival)) for arrival in due.arrivals])
+    made = submit_chunk(requests, name_seed=control.seed) if requests else []
+    return made, len(due.arrivals)
+
+
+def _that_fit(requests: list[JobRequest]) -> list[JobRequest]:
+    """Without those that no GPU of this cluster can hold: a user's would be refused too. Said once an hour."""
+    largest_mib = largest_gpu_mib() if requests else None
+    fitting = [request for request in requests if largest_mib is None or request.gpu_memory_mib <= largest_mib]
+    said = ClusterEvent.objects.filter(kind="too_large", at__gte=Now() - timedelta(hours=1))
+    if len(fitting) < len(requests) and not said.exists():
+        words = f"Generated jobs that need more than the {largest_mib} MiB of the largest GPU are left out"
+        ClusterEvent.objects.create(kind="too_large", message=words)
+    return fitting
 
 
 def _position(control: Control, load: Workload) -> Position:

@@ -12,7 +12,7 @@ from django.db import OperationalError
 from scheduler import generator
 from scheduler.controls import change_control
 from scheduler.lifecycle import database_now
-from scheduler.models import ClusterEvent, Control, Job, Tally
+from scheduler.models import ClusterEvent, Control, Gpu, Job, Tally
 
 pytestmark = pytest.mark.usefixtures("gpus")
 
@@ -63,6 +63,21 @@ def test_five_minutes_of_arrivals_fit_the_rate(control, rate_per_minute):
 
     expected = 5 * rate_per_minute
     assert abs(len(made) - expected) < 4 * sqrt(expected)
+
+
+def test_jobs_that_fit_no_gpu_are_left_out_which_is_said_once(control):
+    Gpu.objects.update(memory_total_mib=24_000)
+    change_control(actor="a test", rate_per_minute=600)
+
+    made, now = tick_for(30)
+    tick_for(30, start=now)
+
+    needed = set(Job.objects.values_list("gpu_memory_mib", flat=True))
+    assert made
+    assert max(needed) <= 24_000
+    assert Control.objects.get().arrivals > Job.objects.count()
+    [event] = ClusterEvent.objects.filter(kind="too_large")
+    assert "24000 MiB" in event.message
 
 
 def test_the_same_tick_twice_makes_nothing_twice(control):
