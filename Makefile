@@ -21,12 +21,16 @@ test: ## All tests that need no Docker and no GPU (ARGS="tests/unit -x" for some
 	@($(call BOOTSTRAP,base test))
 	@exec .venv/bin/python -m pytest $(ARGS)
 
-lint: ## Style, types and the direction of imports
+lint: ## Style, types, the direction of imports, the files for Docker
 	@($(call BOOTSTRAP,base test))
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+	.venv/bin/hadolint docker/Dockerfile
+	@# The schema's checker knows no tags of Compose's own.
+	@for file in docker-compose*.yml; do sed 's/!reset //' $$file | \
+		.venv/bin/check-jsonschema --builtin-schema vendor.compose-spec --default-filetype yaml - || exit 1; done
 
 bench: ## Speed beside bare Celery, as ratios in one run; writes tests/benchmarks/results
 	@($(call BOOTSTRAP,base test))

@@ -2,10 +2,16 @@
 
 Runs before everything else (service `secrets`), needs nothing but Python, and is safe to repeat: values that are
 there stay, the files are written anew. Each service sees its own folder of the volume and no other.
+
+    make_secrets.py ROOT                                        make them
+    make_secrets.py ROOT export ADDRESS [REDIS POSTGRES]        print what GPU workers of another host need, who reach
+                                                                this one at ADDRESS and at these ports
+    make_secrets.py ROOT import                                 on the other host: read that from standard input
 """
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import sys
@@ -46,8 +52,38 @@ READ_BY: Final[dict[str, tuple[str, ...]]] = {
 WITH_DATABASE: Final = ("init", "scheduler", "gpu", "web")
 
 
-def main(root: Path, environment: Mapping[str, str]) -> None:
+#: What a GPU worker reads.
+OF_WORKERS: Final = ("gpu/redis_url", "gpu/database_url", "gpu/seed")
+
+
+def main(words: list[str], environment: Mapping[str, str]) -> None:
     os.umask(0o077)
+    match words:
+        case [root]:
+            make(Path(root), environment)
+        case [root, "export", address]:
+            export(Path(root), address, "6379", "5432")
+        case [root, "export", address, redis, postgres]:
+            export(Path(root), address, redis, postgres)
+        case [root, "import"]:
+            import_for_workers(Path(root), json.load(sys.stdin))
+        case _:
+            sys.exit(__doc__)
+
+
+def export(root: Path, address: str, redis: str, postgres: str) -> None:
+    texts = {name: (root / name).read_text().strip() for name in OF_WORKERS}
+    texts["gpu/redis_url"] = texts["gpu/redis_url"].replace("@redis:6379", f"@{address}:{redis}")
+    texts["gpu/database_url"] = texts["gpu/database_url"].replace("@postgres:5432", f"@{address}:{postgres}")
+    json.dump(texts, sys.stdout)
+
+
+def import_for_workers(root: Path, texts: Mapping[str, str]) -> None:
+    for name in OF_WORKERS:
+        write(root / name, texts[name], folder_mode=0o700, mode=0o400)
+
+
+def make(root: Path, environment: Mapping[str, str]) -> None:
     values = make_values(root / "values", environment)
     for path, text in files(values).items():
         # The servers run as users of their own images: their folders, which only they see, are open to any user.
@@ -110,4 +146,4 @@ def write(path: Path, text: str, *, folder_mode: int, mode: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), os.environ)
+    main(sys.argv[1:], os.environ)
