@@ -119,8 +119,6 @@ class Warden:
             close_old_connections()
             self._set_note(DATABASE_AWAY, consume=False)
             log.debug("warden_waits", gpu=self.gpu, error=error)
-        else:
-            self._answered_at = time.monotonic()
 
     def watch_cut_off(self, now: float) -> None:
         """Without Redis and without the database for a whole term, nobody can tell whether the claim still stands:
@@ -242,6 +240,7 @@ class Warden:
         elif now - self._claim_checked_at >= CLAIM_SECONDS:
             self._claim_checked_at = now
             row = Job.objects.filter(id=job.job_id).values_list("state", "attempt", "cancel_requested").first()
+            self._answered_at = time.monotonic()
             if row is None or row[:2] != (JobState.RUNNING, job.attempt):
                 self._kill_if_still_held(job, Reason.CLAIM_LOST)
             elif row[2]:
@@ -290,6 +289,7 @@ class Warden:
         if self.spool.flush():
             log.info("kept_results_committed", gpu=self.gpu)
         row = Gpu.objects.filter(index=self.gpu).values_list("drained", "quarantined", "memory_total_mib").first()
+        self._answered_at = time.monotonic()
         drained, quarantined, memory_mib = row or (False, "", None)
         self._readable = Gpu.objects.tiers().read_by(memory_mib)
         sample = self.sample()
