@@ -149,8 +149,9 @@ else:
     # What the URL asks for (sslmode, a socket's folder as host) ranks above ours.
     DATABASES["default"]["OPTIONS"] = {
         "connect_timeout": 3,
-        # A network that is cut is noticed in 10 s, not after the 15 minutes for which TCP sends again.
-        "tcp_user_timeout": 10_000,
+        # A network that is cut is noticed in 4 s, not after the 15 minutes for which TCP sends again: a worker that is
+        # cut off must have its result on disk before it ends its job for want of an answer.
+        "tcp_user_timeout": 4_000,
         "keepalives_idle": 5,
         "keepalives_interval": 2,
         "keepalives_count": 3,

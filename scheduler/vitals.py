@@ -17,7 +17,7 @@ from scheduler.logs import event_logger
 
 log = event_logger(__name__)
 
-PERIOD_SECONDS: Final = 2.0
+PERIOD_SECONDS: Final = 1.0
 #: A part that did its work so long ago is not well; the file is left to age.
 WELL_SECONDS: Final = 10.0
 #: A part that did not even go round for so long never will. Far above every timeout of ours.
