@@ -11,15 +11,17 @@ import base64
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import cache
+from types import NoneType
 from typing import Any, Final
 from uuid import uuid4
 
 from kombu.transport.redis import Channel, QoS, Transport
+from kombu.utils.encoding import bytes_to_str
 from redis import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from scheduler.logs import event_logger
 from scheduler.redis_client import KEY_PREFIX, connect
@@ -32,6 +34,8 @@ DEAD_LETTERS_KEPT: Final = 1000
 DEAD_LETTER_BYTES: Final = 4096
 #: No message of ours is longer than a few hundred bytes.
 MESSAGE_MAXIMUM_BYTES: Final = 16 * 1024
+#: A worker sends its events to Flower in batches.
+BROADCAST_MAXIMUM_BYTES: Final = 1024 * 1024
 
 _HINT_ID: Final = re.compile(r"(\d{1,18})-(\d{1,9})")
 _TICK_ID: Final = re.compile(r"[\w-]{1,64}")
@@ -107,40 +111,93 @@ def _expiry(value: object) -> str | None:
 
 
 def _message(task: str, task_id: str, queue: str, *, args: list[int], expires: str | None) -> bytes:
-    """Celery's protocol 2, kombu's envelope."""
+    """Celery's protocol 2."""
     body = json.dumps([args, {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}])
+    headers = {
+        "lang": "py",
+        "task": task,
+        "id": task_id,
+        "root_id": task_id,
+        "parent_id": None,
+        "group": None,
+        "eta": None,
+        "expires": expires,
+        "retries": 0,
+        "timelimit": [None, None],
+        "argsrepr": repr(args),
+        "kwargsrepr": "{}",
+        "origin": "guard",
+        "ignore_result": True,
+    }
+    return _envelope(body, headers, queue, correlation_id=task_id)
+
+
+def _envelope(body: str, headers: dict[str, Any], queue: str, **properties: str) -> bytes:
+    """kombu's."""
     return json.dumps(
         {
             "body": base64.b64encode(body.encode()).decode(),
             "content-encoding": "utf-8",
             "content-type": "application/json",
-            "headers": {
-                "lang": "py",
-                "task": task,
-                "id": task_id,
-                "root_id": task_id,
-                "parent_id": None,
-                "group": None,
-                "eta": None,
-                "expires": expires,
-                "retries": 0,
-                "timelimit": [None, None],
-                "argsrepr": repr(args),
-                "kwargsrepr": "{}",
-                "origin": "guard",
-                "ignore_result": True,
-            },
+            "headers": headers,
             "properties": {
-                "correlation_id": task_id,
                 "reply_to": "",
                 "delivery_mode": 2,
                 "delivery_info": {"exchange": "", "routing_key": queue},
                 "priority": 0,
                 "body_encoding": "base64",
                 "delivery_tag": str(uuid4()),
+                **properties,
             },
         }
     ).encode()
+
+
+#: How the channel is called by which orders come.
+_ORDERS: Final = ".celery.pidbox"
+_ORDER_FIELDS: Final[dict[str, tuple[type, ...]]] = {
+    "method": (str,),
+    "arguments": (dict, NoneType),
+    "destination": (list, NoneType),
+    # Nobody of ours chooses workers by pattern, and a wrong one makes kombu subscribe anew: orders would be missed.
+    "pattern": (NoneType,),
+    "matcher": (NoneType,),
+    "ticket": (str, NoneType),
+    "reply_to": (dict, NoneType),
+}
+
+
+def clean_broadcast(item: bytes, channel: str) -> bytes:
+    """What comes by publish and subscribe, built anew: an order to the workers (remote control) or events for Flower.
+    NotOurs if it is neither."""
+    if len(item) > BROADCAST_MAXIMUM_BYTES:
+        raise NotOurs(f"{len(item)} bytes long; ours have at most {BROADCAST_MAXIMUM_BYTES}")
+    message = _json_object(item, "the message")
+    body, headers, properties = (message.get(name) for name in ("body", "headers", "properties"))
+    if not isinstance(body, str) or not isinstance(headers, dict) or not isinstance(properties, dict):
+        raise NotOurs("body, headers or properties: of the wrong type")
+    try:
+        text = base64.b64decode(body) if properties.get("body_encoding") == "base64" else body
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        raise NotOurs("body: not JSON") from None
+    if channel.endswith(_ORDERS):
+        _check_order(content)
+    elif not all(isinstance(event, dict) for event in (content if isinstance(content, list) else [content])):
+        raise NotOurs("body: no events")
+    kept = {name: headers[name] for name in ("clock", "expires") if type(headers.get(name)) in {int, float}}
+    return _envelope(json.dumps(content), kept, "")
+
+
+def _check_order(order: object) -> None:
+    if not isinstance(order, dict):
+        raise NotOurs("body: no order")
+    for name, types in _ORDER_FIELDS.items():
+        if not isinstance(order.get(name), types):
+            raise NotOurs(f"body.{name}: {order.get(name)!r:.100} is of the wrong type")
+    reply_to = order.get("reply_to")
+    if reply_to and not all(isinstance(reply_to.get(name), str) for name in ("exchange", "routing_key")):
+        raise NotOurs("body.reply_to: does not say where to")
 
 
 def bury(client: Redis, item: bytes, queue: str, reason: str) -> None:
@@ -163,6 +220,21 @@ def bury(client: Redis, item: bytes, queue: str, reason: str) -> None:
         log.error("dead_letter_not_kept", queue=queue, reason=reason, item=letter["base64"], error=error)
 
 
+def set_aside(client: Redis, queues: Iterable[str]) -> None:
+    """What has the name of a queue and is no list stops all who read or fill the queue: it gets another name."""
+    for queue in queues:
+        key = f"{KEY_PREFIX}{queue}"
+        kind: Any = client.type(key)
+        if kind not in {b"list", b"none"}:
+            client.rename(key, f"{KEY_PREFIX}set-aside:{queue}")
+            bury(
+                client,
+                b"",
+                queue,
+                f"the queue's key held a {kind.decode()}; it is now called {KEY_PREFIX}set-aside:{queue}",
+            )
+
+
 @cache
 def _own_connection() -> Redis:
     """The consumer's own waits in BRPOP."""
@@ -177,9 +249,19 @@ class FrontQoS(QoS):
             self.restore_by_tag(delivery_tag)
         self.ack(delivery_tag)
 
+    def restore_by_tag(self: Any, tag: Any, client: Any = None, leftmost: bool = False) -> None:
+        """What was taken and not acknowledged goes back to its queue, and passes the guard there. A note of it that
+        cannot be read would keep all others from going back, at every attempt."""
+        try:
+            QoS.restore_by_tag(self, tag, client, leftmost)
+        except (ValueError, TypeError, RecursionError) as error:
+            with self.channel.conn_or_acquire(client) as redis:
+                bury(_own_connection(), redis.hget(self.unacked_key, tag) or b"", self.unacked_key, f"unread: {error}")
+            self._remove_from_indices(tag).execute()
+
 
 class GuardedChannel(Channel):
-    """kombu's channel, but each reply to BRPOP passes the guard first."""
+    """kombu's channel, but whatever comes from Redis passes the guard first."""
 
     QoS = FrontQoS
 
@@ -190,8 +272,16 @@ class GuardedChannel(Channel):
         parse = client.parse_response
 
         def guarded(connection: Any, command_name: str, **options: Any) -> Any:
-            reply = parse(connection, command_name, **options)
-            return reply if command_name != "BRPOP" or not reply else self._checked(*reply)
+            if command_name != "BRPOP":
+                return parse(connection, command_name, **options)
+            try:
+                reply = parse(connection, command_name, **options)
+            except ResponseError as error:
+                if not str(error).startswith("WRONGTYPE"):
+                    raise
+                set_aside(_own_connection(), self.active_queues)
+                return None
+            return self._checked(*reply) if reply else reply
 
         client.parse_response = guarded
         return client
@@ -208,6 +298,18 @@ class GuardedChannel(Channel):
         except NotOurs as refusal:
             bury(_own_connection(), item, queue, str(refusal))
             return None
+
+    def _handle_message(self, client: Any, reply: Any) -> Any:
+        """One message of a subscription; without data kombu goes on to the next."""
+        message = super()._handle_message(client, reply)  # type: ignore[misc]
+        if message["type"] in {b"message", b"pmessage"}:
+            channel = bytes_to_str(message["channel"])
+            try:
+                message["data"] = clean_broadcast(message["data"], channel)
+            except NotOurs as refusal:
+                bury(_own_connection(), message["data"], channel, str(refusal))
+                message["data"] = None
+        return message
 
 
 class GuardedTransport(Transport):
