@@ -5,6 +5,7 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 
 from cluster_dashboard import health
+from cluster_dashboard.metrics import metrics
 
 urlpatterns = [
     path(
@@ -13,6 +14,7 @@ urlpatterns = [
     ),
     path("admin/", admin.site.urls),
     path("api/", include("cluster_dashboard.api.urls")),
+    path("metrics", metrics, name="metrics"),
     path("healthz", health.healthz),
     path("readyz", health.readyz),
     path("", include("cluster_dashboard.web.urls")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from http import HTTPStatus
 from typing import Any, Final
@@ -16,7 +17,7 @@ from pydantic import BaseModel
 
 from scheduler.job_type import ParamsInvalid
 from scheduler.logs import event_logger
-from scheduler.room import NoRoom
+from scheduler.room import Lack, NoRoom
 
 log = event_logger(__name__)
 
@@ -27,6 +28,10 @@ RETRY_AFTER_SECONDS: Final = 2
 
 #: Errors listed in one answer.
 ERRORS_MAXIMUM: Final = 20
+
+
+#: Calls that this process refused for want of room, for /metrics.
+REFUSED: Final[Counter[Lack]] = Counter()
 
 
 class FieldError(BaseModel):
@@ -114,6 +119,7 @@ def _params_invalid(_: HttpRequest, error: ParamsInvalid) -> HttpResponse:
 
 def _no_room(_: HttpRequest, error: NoRoom) -> HttpResponse:
     refusal = error.refusal
+    REFUSED[refusal.lack] += 1
     extra = {"reason": refusal.lack.value}
     return problem_response(503, refusal.words, extra=extra, retry_after=refusal.retry_after_seconds)
 

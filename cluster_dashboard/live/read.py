@@ -104,7 +104,7 @@ def read_database(after_event: int) -> DatabaseView:
         events=read_events(after_event - OVERLAP),
         counts={word: Tally.objects.total(word) for word in (EventKind.SUBMITTED, *JobState)},
         waiting={Priority(key): n for key, n in Tally.objects.by_priority(JobState.QUEUED).items()},
-        oldest=_oldest(now),
+        oldest=oldest_waiting(now),
         control=Control.objects.get(),
         gpus=list(Gpu.objects.all()),
         running={job.gpu: job for job in Job.objects.running() if job.gpu is not None},
@@ -180,7 +180,7 @@ def _happened(row: tuple[Any, ...]) -> Happened:
     )
 
 
-def _oldest(now: datetime) -> dict[Priority, float]:
+def oldest_waiting(now: datetime) -> dict[Priority, float]:
     """Seconds that the oldest waiting job of each priority has waited."""
     found = {
         priority: Job.objects.queued().filter(priority=priority).order_by("id").values_list("queued_at", flat=True)

@@ -1,0 +1,347 @@
+"""/metrics in Prometheus' text format: the cluster in numbers. docs/metrics.md lists the names.
+
+What is not known is absent, never zero. A database or broker that is away makes `gpu_cluster_up` 0, not an error.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache
+from threading import Lock
+from typing import Any, Final
+
+from django.db import DatabaseError
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+from prometheus_client import ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.registry import Collector, CollectorRegistry
+from redis import Redis
+from redis.exceptions import RedisError
+
+from cluster_dashboard.access import Right, bearer, may
+from cluster_dashboard.api.problems import REFUSED, problem_response
+from cluster_dashboard.live.read import RedisView, oldest_waiting, read_redis
+from cluster_dashboard.live.snapshot import gpu_now
+from cluster_dashboard.totals import Totals, TotalsReader
+from scheduler import dead_letters
+from scheduler.gpu import GpuState
+from scheduler.lifecycle import database_now
+from scheduler.logs import event_logger
+from scheduler.models import Control, Gpu, Job, Lease
+from scheduler.redis_client import connect
+from scheduler.room import Lack, Room, look, refusal_of
+from scheduler.states import PRIORITY_ORDER, EventKind, JobState
+
+log = event_logger(__name__)
+
+BROKER_TIMEOUT_SECONDS: Final = 1.0
+#: A second scrape so soon after the first one gets the same numbers.
+BELIEVED_SECONDS: Final = 1.0
+_MIB: Final = 1024 * 1024
+
+
+# --- the answer -----------------------------------------------------------------------------------
+
+
+@never_cache
+@require_safe
+def metrics(request: HttpRequest) -> HttpResponse:
+    """For whoever may read the page, and for tokens with the scope `read`."""
+    refused = _refusal(request)
+    return refused or HttpResponse(scraper().text(), content_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+
+def _refusal(request: HttpRequest) -> HttpResponse | None:
+    try:
+        if _may_read(request):
+            return None
+        knows = request.user.is_authenticated
+    except DatabaseError as error:
+        log.warning("metrics_reader_unknown", error=f"{type(error).__name__}: {error}")
+        return problem_response(503, "The database is away, so nobody knows whether you may read.", retry_after=2)
+    if knows:
+        return problem_response(403, "Your account may not read this.")
+    return problem_response(401, "This takes Authorization: Bearer with a token of the scope read, or a session.")
+
+
+def _may_read(request: HttpRequest) -> bool:
+    """A wrong token is refused even where none is needed: it is a mistake to hear of."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return bearer(token.strip()) is not None if scheme.lower() == "bearer" else may(request.user, Right.READ)
+
+
+@cache
+def scraper() -> Scraper:
+    """One for this process."""
+    return Scraper(connect(timeout_seconds=BROKER_TIMEOUT_SECONDS))
+
+
+class Scraper:
+    def __init__(self, redis: Redis) -> None:
+        self._lock = Lock()
+        self._text = b""
+        self._read_at = float("-inf")
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(ClusterCollector(redis))
+        ProcessCollector(registry=self._registry)
+
+    def text(self) -> bytes:
+        with self._lock:
+            if time.monotonic() - self._read_at >= BELIEVED_SECONDS:
+                self._text = generate_latest(self._registry)
+                self._read_at = time.monotonic()
+            return self._text
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseNumbers:
+    now: datetime
+    totals: Totals
+    oldest: dict[Any, float]
+    gpus: list[Gpu]
+    busy: set[int]
+    control: Control | None
+    leases: list[Lease]
+    room: Room
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerNumbers:
+    live: RedisView
+    letters: dead_letters.Counts
+
+
+@dataclass(slots=True, eq=False)
+class ClusterCollector(Collector):
+    redis: Redis
+    totals: TotalsReader = field(default_factory=TotalsReader)
+    started: float = field(default_factory=time.monotonic)
+
+    def collect(self) -> Iterator[Metric]:
+        began = time.perf_counter()
+        database, broker = self._database(), self._broker()
+        up = _gauge("up", "1 while this part answers", ["part"])
+        up.add_metric(["database"], database is not None)
+        up.add_metric(["broker"], broker is not None)
+        yield up
+        yield _one("web_uptime_seconds", "Since the web process started to count", time.monotonic() - self.started)
+        yield _refused()
+        if database is not None:
+            yield from _jobs(database.totals)
+            yield from _queues(database)
+            yield from _cluster(database, None if broker is None else broker.live)
+            yield from _gpu_rows(database)
+        if broker is not None:
+            yield from _broker(broker)
+        if database is not None and broker is not None:
+            yield from _gpus_now(database, broker.live)
+        yield _one("scrape_seconds", "What it took to read all this", time.perf_counter() - began)
+
+    def _database(self) -> DatabaseNumbers | None:
+        try:
+            now = database_now()
+            return DatabaseNumbers(
+                now=now,
+                totals=self.totals.read(now),
+                oldest=oldest_waiting(now),
+                gpus=list(Gpu.objects.all()),
+                busy=set(Job.objects.running().values_list("gpu", flat=True)),
+                control=Control.objects.first(),
+                leases=list(Lease.objects.all()),
+                room=look(),
+            )
+        except (DatabaseError, OSError) as error:
+            log.warning("metrics_without_database", error=f"{type(error).__name__}: {error}")
+            return None
+
+    def _broker(self) -> BrokerNumbers | None:
+        try:
+            return BrokerNumbers(live=read_redis(self.redis), letters=dead_letters.count(self.redis))
+        except (RedisError, OSError) as error:
+            log.warning("metrics_without_broker", error=f"{type(error).__name__}: {error}")
+            return None
+
+
+# --- the cluster ----------------------------------------------------------------------------------
+
+
+def _jobs(totals: Totals) -> Iterator[Metric]:
+    jobs = _gauge("jobs", "Jobs by state and priority", ["state", "priority"])
+    submitted = _counter("jobs_submitted", "Jobs accepted", ["priority"])
+    starts = _counter("job_starts", "Attempts started", ["priority"])
+    for priority in PRIORITY_ORDER:
+        for state in JobState:
+            jobs.add_metric([state, priority], totals.words[priority, state])
+        submitted.add_metric([priority], totals.words[priority, EventKind.SUBMITTED])
+        starts.add_metric([priority], totals.words[priority, EventKind.STARTED])
+    ended = _counter(
+        "attempts_ended",
+        "Attempts that ended, or failed and were charged, by outcome and reason",
+        ["outcome", "reason"],
+    )
+    for (outcome, reason), n in sorted(totals.ended.items()):
+        ended.add_metric([outcome, reason], n)
+    requeues = _counter("requeues", "Running jobs that went back to their queue", ["charged"])
+    requeues.add_metric(["true"], totals.requeued_charged)
+    requeues.add_metric(["false"], totals.requeued_uncharged)
+    refused = _counter("commits_refused", "Results of attempts that were no longer the current one", [])
+    refused.add_metric([], totals.of("commit_refused"))
+    yield from (jobs, submitted, starts, ended, requeues, refused)
+
+
+def _queues(database: DatabaseNumbers) -> Iterator[Metric]:
+    waiting = _gauge("queue_waiting_jobs", "Jobs that wait", ["priority"])
+    oldest = _gauge("queue_oldest_seconds", "How long the oldest waiting job has waited", ["priority"])
+    for priority in PRIORITY_ORDER:
+        waiting.add_metric([priority], database.totals.words[priority, JobState.QUEUED])
+        if priority in database.oldest:
+            oldest.add_metric([priority], database.oldest[priority])
+    yield from (waiting, oldest)
+
+
+def _cluster(database: DatabaseNumbers, live: RedisView | None) -> Iterator[Metric]:
+    control, room = database.control, database.room
+    if control is not None:
+        yield _one("generator_rate_per_minute", "Jobs a minute that the generator makes", control.rate_per_minute)
+        yield _one("generator_paused", "1 while it makes none", control.paused)
+    leases = _gauge(
+        "loop_lease_seconds", "Until the lease of a scheduler's loop runs out; below 0: nobody acts", ["loop"]
+    )
+    for lease in database.leases:
+        leases.add_metric([lease.name], (lease.expires_at - database.now).total_seconds())
+    yield leases
+    yield _one("disk_free_bytes", "Free where jobs are written to", room.free_bytes)
+    share = None if live is None else live.broker_share
+    refusal = refusal_of(Room(free_bytes=room.free_bytes, queued=room.queued, broker_share=share))
+    no_room = _gauge("no_room", "1 while new jobs are refused for this reason", ["reason"])
+    for lack in Lack:
+        no_room.add_metric([lack], refusal is not None and refusal.lack is lack)
+    yield no_room
+
+
+def _refused() -> Metric:
+    refused = _counter("submissions_refused", "Calls that this web process refused for want of room", ["reason"])
+    for lack in Lack:
+        refused.add_metric([lack], REFUSED[lack])
+    return refused
+
+
+def _broker(broker: BrokerNumbers) -> Iterator[Metric]:
+    hints = _gauge("queue_hints", "Hints that lie in the broker", ["priority"])
+    for priority in PRIORITY_ORDER:
+        hints.add_metric([priority], broker.live.in_redis[priority])
+    letters = _counter("dead_letters", "Messages that were none of ours, since the broker was last emptied", [])
+    letters.add_metric([], broker.letters.total)
+    yield from (hints, letters)
+    yield _one("dead_letters_kept", "Of these, the ones that can be looked at", broker.letters.kept)
+    if broker.live.broker_share is not None:
+        yield _one("broker_memory_ratio", "Share of the broker's maxmemory in use", broker.live.broker_share)
+
+
+# --- GPUs -----------------------------------------------------------------------------------------
+
+
+def _gpu_rows(database: DatabaseNumbers) -> Iterator[Metric]:
+    """What the database knows of each GPU."""
+    info = _gauge("gpu_info", "Always 1", ["gpu", "uuid", "name", "host", "backend"])
+    for gpu in database.gpus:
+        info.add_metric([str(gpu.index), gpu.uuid, gpu.name, gpu.host, gpu.backend], 1)
+    yield info
+    yield _of_gpus(
+        "gpu_failure_rate", "Probability that a generated job meets a fault", _rows(database, "failure_rate")
+    )
+    yield _of_gpus("gpu_drained", "1: an operator lets it take no new job", _rows(database, "drained"))
+    quarantined = [(gpu, bool(gpu.quarantined)) for gpu in database.gpus]
+    yield _of_gpus("gpu_quarantined", "1: the cluster lets it take no job", quarantined)
+    yield _of_gpus(
+        "gpu_memory_total_bytes", "Its memory", [(gpu, _times(gpu.memory_total_mib, _MIB)) for gpu in database.gpus]
+    )
+    yield _of_gpus("gpu_power_limit_watts", "What it may draw", _rows(database, "power_limit_w"))
+    uptimes = [(gpu, _age(database.now, gpu.booted_at)) for gpu in database.gpus]
+    yield _of_gpus("gpu_worker_uptime_seconds", "Since its worker registered", uptimes)
+
+
+def _gpus_now(database: DatabaseNumbers, live: RedisView) -> Iterator[Metric]:
+    """What its worker says of each GPU now; a sample that is too old is not said again."""
+    now = [(gpu, gpu_now(gpu, live, busy=gpu.index in database.busy)) for gpu in database.gpus]
+    states = _gauge("gpu_state", "1 for the state that it is in", ["gpu", "state"])
+    for gpu, values in now:
+        for state in GpuState:
+            states.add_metric([str(gpu.index), state], values["state"] is state)
+    yield states
+    for name, words, key, factor in (
+        ("gpu_heartbeat_age_seconds", "Since its worker's last heartbeat", "heartbeat_age_s", 1),
+        ("gpu_utilization_ratio", "Share of time in which it computed", "utilization_percent", 0.01),
+        ("gpu_memory_used_bytes", "Memory in use", "memory_used_mib", _MIB),
+        ("gpu_temperature_celsius", "Temperature", "temperature_c", 1),
+        ("gpu_power_watts", "What it draws", "power_w", 1),
+    ):
+        yield _of_gpus(name, words, [(gpu, _times(values[key], factor)) for gpu, values in now])
+    yield from _as_dcgm(now)
+
+
+def _as_dcgm(now: list[tuple[Gpu, dict[str, Any]]]) -> Iterator[Metric]:
+    """The same under the names, units and labels of NVIDIA's DCGM exporter, for dashboards that exist."""
+    for name, words, key in (
+        ("DCGM_FI_DEV_GPU_UTIL", "GPU utilization (in %).", "utilization_percent"),
+        ("DCGM_FI_DEV_FB_USED", "Framebuffer memory used (in MiB).", "memory_used_mib"),
+        ("DCGM_FI_DEV_FB_FREE", "Framebuffer memory free (in MiB).", "memory_free_mib"),
+        ("DCGM_FI_DEV_GPU_TEMP", "GPU temperature (in C).", "temperature_c"),
+        ("DCGM_FI_DEV_POWER_USAGE", "Power draw (in W).", "power_w"),
+    ):
+        family = GaugeMetricFamily(name, words, labels=["gpu", "UUID", "device", "modelName", "Hostname"])
+        for gpu, values in now:
+            value = _free_mib(gpu, values) if key == "memory_free_mib" else values[key]
+            if value is not None:
+                labels = [str(gpu.index), gpu.uuid, f"nvidia{gpu.index}", gpu.name, gpu.host]
+                family.add_metric(labels, value)
+        yield family
+
+
+def _free_mib(gpu: Gpu, values: dict[str, Any]) -> float | None:
+    used = values["memory_used_mib"]
+    return None if used is None or gpu.memory_total_mib is None else gpu.memory_total_mib - used
+
+
+# --- parts ----------------------------------------------------------------------------------------
+
+
+def _gauge(name: str, words: str, labels: list[str]) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"gpu_cluster_{name}", words, labels=labels)
+
+
+def _counter(name: str, words: str, labels: list[str]) -> CounterMetricFamily:
+    return CounterMetricFamily(f"gpu_cluster_{name}", words, labels=labels)
+
+
+def _one(name: str, words: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"gpu_cluster_{name}", words, value=value)
+
+
+def _of_gpus(name: str, words: str, values: Iterable[tuple[Gpu, float | None]]) -> GaugeMetricFamily:
+    family = _gauge(name, words, ["gpu"])
+    for gpu, value in values:
+        if value is not None:
+            family.add_metric([str(gpu.index)], value)
+    return family
+
+
+def _rows(database: DatabaseNumbers, name: str) -> list[tuple[Gpu, float | None]]:
+    return [(gpu, getattr(gpu, name)) for gpu in database.gpus]
+
+
+def _times(value: float | None, factor: float) -> float | None:
+    return None if value is None else value * factor
+
+
+def _age(now: datetime, since: datetime | None) -> float | None:
+    return None if since is None else (now - since).total_seconds()
