@@ -138,7 +138,6 @@ def two_beats(stage: Stage) -> None:
         after, _ = _generator_stands_at()
         stage.facts["ticks_per_second"] = round(heard / (time.monotonic() - watched_from), 1)
     _compare(stage, drawn=after.arrivals - before.arrivals, newest=newest)
-    stage.see_jobs_flow()
 
 
 def _start_generator(stage: Stage) -> None:
