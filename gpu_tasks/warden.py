@@ -156,8 +156,14 @@ class Warden:
         job_processes.kill(job.child_pid)
         job_processes.end_children(self._own_pids)
         if is_on(Remedy.HAND_BACK):
-            if self._give_back(job, Reason.SHUTDOWN, f"GPU {self.gpu}: worker stopped"):
-                log.info("job_returned", job=job.job_id, attempt=job.attempt, gpu=self.gpu)
+            # This thread's connection is as old as the worker: the database may have been restarted since.
+            close_old_connections()
+            try:
+                if self._give_back(job, Reason.SHUTDOWN, f"GPU {self.gpu}: worker stopped"):
+                    log.info("job_returned", job=job.job_id, attempt=job.attempt, gpu=self.gpu)
+            except DatabaseError as error:
+                # Its next boot gives the job back, or the reaper.
+                log.warning("job_not_returned", job=job.job_id, gpu=self.gpu, error=error)
             self.held.release()
 
     # --- the child
