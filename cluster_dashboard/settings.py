@@ -36,9 +36,9 @@ LOG_DIR = STATE_DIR / "log"
 # Without a key (before the first start) each process has one of its own: nobody can be signed in yet.
 SECRET_KEY = ENVIRONMENT.secret_key or secrets.token_urlsafe(48)
 DEBUG = False
-LOOPBACK_HOSTS = {"localhost", "127.0.0.1", "[::1]"}
-# Loopback names always: a health check on this machine knows no other.
-ALLOWED_HOSTS = sorted({host.strip() for host in ENVIRONMENT.allowed_hosts.split(",")} | LOOPBACK_HOSTS)
+# Always: a health check on this machine knows no other name, and Prometheus beside it in compose asks for `web`.
+LOCAL_HOSTS = {"localhost", "127.0.0.1", "[::1]", "web"}
+ALLOWED_HOSTS = sorted({host.strip() for host in ENVIRONMENT.allowed_hosts.split(",")} | LOCAL_HOSTS)
 ROOT_URLCONF = "cluster_dashboard.urls"
 ASGI_APPLICATION = "cluster_dashboard.asgi.application"
 LANGUAGE_CODE = "en"
@@ -114,7 +114,7 @@ if ENVIRONMENT.https:
     SECURE_HSTS_SECONDS = 365 * 24 * 3600
     # Other names of the same domain are not ours to decide about.
     SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
-elif set(ALLOWED_HOSTS) == LOOPBACK_HOSTS:
+elif set(ALLOWED_HOSTS) == LOCAL_HOSTS:
     # Nothing leaves this machine, so there is nothing for TLS to protect. With any other name `check --deploy` warns.
     SILENCED_SYSTEM_CHECKS = ["security.W004", "security.W008", "security.W012", "security.W016"]
 # Names of our own: browsers share cookies between the ports of one host.
