@@ -10,6 +10,7 @@ from typing import Any
 
 from tests.services import wait_until
 from tests.with_cluster.cluster import PROJECT, Cluster
+from tests.with_cluster.unix_session import is_stopped
 
 #: Of each family what is quick.
 QUICK = ("kill_child", "kill_worker", "poison_kill", "malformed_messages", "restart_broker")
@@ -60,14 +61,14 @@ def test_interrupted_rehearsal_heals_what_it_stopped(cluster: Cluster) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
-    broker = f"/proc/{cluster.pid('broker')}/stat"
-    wait_until(lambda: _state(broker) == "T", 60, "the broker is stopped")
+    broker = cluster.pid("broker")
+    wait_until(lambda: is_stopped(broker), 60, "the broker is stopped")
 
     process.send_signal(signal.SIGINT)
 
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output
-    assert _state(broker) != "T"
+    assert not is_stopped(broker)
     wait_until(cluster.api.is_ready, 10, cluster.tail)
 
 
@@ -83,6 +84,21 @@ def test_fault_by_command_hits_the_worker_and_is_recorded(cluster: Cluster) -> N
     assert (job["state"], job["reason"]) == ("failed", "injected_error")
     recorded = cluster.query("SELECT gpu, actor FROM scheduler_clusterevent WHERE kind = 'fault' ORDER BY id DESC")
     assert recorded[0] == (gpu, "cli")
+
+
+def test_worker_that_nobody_reaches_stops_itself_when_asked_and_goes_on(cluster: Cluster) -> None:
+    """As in a container: its pidfile is not on the injector's machine."""
+    pid, child = cluster.pid("gpu-1"), cluster.child_pid(1)
+    pidfile = cluster.state_dir / "run" / "gpu-1.pid"
+    hidden = pidfile.rename(pidfile.with_suffix(".hidden"))
+    try:
+        done = chaos(cluster, "worker_hung", "--gpu", "1", "--seconds", "4", command="inject")
+
+        assert done.returncode == 0, done.stderr
+        wait_until(lambda: is_stopped(pid) and is_stopped(child), 5, cluster.shown)
+        wait_until(lambda: not is_stopped(child) and not is_stopped(pid), 10, cluster.shown)
+    finally:
+        hidden.rename(pidfile)
 
 
 def test_fault_on_a_gpu_without_a_worker_is_refused(cluster: Cluster) -> None:
@@ -126,8 +142,3 @@ def test_without_the_fence_a_late_result_fails_the_scorecard() -> None:
     assert (code, cards["pause_worker"]["verdict"]) == (1, "fail"), cards
     words = " ".join(cards["pause_worker"]["reasons"])
     assert "the verdict: ends_carry_current_attempt" in words, words
-
-
-def _state(stat: str) -> str:
-    with open(stat) as file:  # noqa: PTH123
-        return file.read().rpartition(")")[2].split()[0]
