@@ -34,6 +34,7 @@ GENERATED: Final[dict[str, Callable[[], str]]] = {
     "admin_password": lambda: secrets.token_urlsafe(12),
     "flower_password": lambda: secrets.token_urlsafe(16),
     "seed": lambda: str(secrets.randbelow(2**31)),
+    "grafana_password": lambda: secrets.token_urlsafe(16),
     "database_password": lambda: secrets.token_urlsafe(32),
     "broker_health": lambda: secrets.token_urlsafe(32),
     "broker_operator": lambda: secrets.token_urlsafe(32),
@@ -110,6 +111,7 @@ def files(values: Mapping[str, str]) -> dict[str, str]:
     for role in WITH_DATABASE:
         found[f"{role}/database_url"] = f"postgres://cluster:{values['database_password']}@postgres:5432/cluster"
     found["postgres/password"] = values["database_password"]
+    found["grafana/password"] = values["grafana_password"]
     found["redis/users.acl"] = broker_users(values)
     found["redis/health_password"] = values["broker_health"]
     found["redis/operator_password"] = values["broker_operator"]
