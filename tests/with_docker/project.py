@@ -7,6 +7,7 @@ import os
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from copy import copy
 from functools import cache
 from typing import Any, Final
 
@@ -62,8 +63,17 @@ class Project:
             "GPU_COUNT": "2",
             "JOB_RATE": "0.1",
             "SEED": "7",
+            "OWN_CODE": "./tests/sample_job_types",
+            "JOB_TYPES_EXTRA": "countdown:Countdown",
             **(environment or {}),
         }
+
+    def with_files(self, *files: str) -> Project:
+        """The same project by other compose files."""
+        other = copy(self)
+        other.environment = dict(self.environment)
+        other._files = [word for file in files for word in ("-f", file)]
+        return other
 
     # --- compose
 
@@ -151,8 +161,8 @@ class Project:
         docker("network", action, *alias, f"{self.name}_{network}", self.container_id(service))
 
 
-def docker(*words: str) -> str:
-    done = subprocess.run(["docker", *words], capture_output=True, text=True, timeout=120, check=False)
+def docker(*words: str, seconds: float = 120) -> str:
+    done = subprocess.run(["docker", *words], capture_output=True, text=True, timeout=seconds, check=False)
     assert done.returncode == 0, f"docker {' '.join(words)}: {done.stderr}"
     return done.stdout
 
