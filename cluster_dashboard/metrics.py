@@ -29,7 +29,6 @@ from cluster_dashboard.api.problems import REFUSED, problem_response
 from cluster_dashboard.live.read import RedisView, oldest_waiting, read_redis
 from cluster_dashboard.live.snapshot import gpu_now
 from cluster_dashboard.totals import Totals, TotalsReader
-from scheduler import dead_letters
 from scheduler.gpu import GpuState
 from scheduler.lifecycle import database_now
 from scheduler.logs import event_logger
@@ -114,12 +113,6 @@ class DatabaseNumbers:
     room: Room
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BrokerNumbers:
-    live: RedisView
-    letters: dead_letters.Counts
-
-
 @dataclass(slots=True, eq=False)
 class ClusterCollector(Collector):
     redis: Redis
@@ -138,12 +131,12 @@ class ClusterCollector(Collector):
         if database is not None:
             yield from _jobs(database.totals)
             yield from _queues(database)
-            yield from _cluster(database, None if broker is None else broker.live)
+            yield from _cluster(database, broker)
             yield from _gpu_rows(database)
         if broker is not None:
             yield from _broker(broker)
         if database is not None and broker is not None:
-            yield from _gpus_now(database, broker.live)
+            yield from _gpus_now(database, broker)
         yield _one("scrape_seconds", "What it took to read all this", time.perf_counter() - began)
 
     def _database(self) -> DatabaseNumbers | None:
@@ -163,9 +156,9 @@ class ClusterCollector(Collector):
             log.warning("metrics_without_database", error=f"{type(error).__name__}: {error}")
             return None
 
-    def _broker(self) -> BrokerNumbers | None:
+    def _broker(self) -> RedisView | None:
         try:
-            return BrokerNumbers(live=read_redis(self.redis), letters=dead_letters.count(self.redis))
+            return read_redis(self.redis)
         except (RedisError, OSError) as error:
             log.warning("metrics_without_broker", error=f"{type(error).__name__}: {error}")
             return None
@@ -235,16 +228,18 @@ def _refused() -> Metric:
     return refused
 
 
-def _broker(broker: BrokerNumbers) -> Iterator[Metric]:
+def _broker(live: RedisView) -> Iterator[Metric]:
     hints = _gauge("queue_hints", "Hints that lie in the broker", ["priority"])
     for priority in PRIORITY_ORDER:
-        hints.add_metric([priority], broker.live.in_redis[priority])
-    letters = _counter("dead_letters", "Messages that were none of ours, since the broker was last emptied", [])
-    letters.add_metric([], broker.letters.total)
-    yield from (hints, letters)
-    yield _one("dead_letters_kept", "Of these, the ones that can be looked at", broker.letters.kept)
-    if broker.live.broker_share is not None:
-        yield _one("broker_memory_ratio", "Share of the broker's maxmemory in use", broker.live.broker_share)
+        hints.add_metric([priority], live.in_redis[priority])
+    yield hints
+    if live.dead_letters is not None:
+        letters = _counter("dead_letters", "Messages that were none of ours, since the broker was last emptied", [])
+        letters.add_metric([], live.dead_letters.total)
+        yield letters
+        yield _one("dead_letters_kept", "Of these, the ones that can be looked at", live.dead_letters.kept)
+    if live.broker_share is not None:
+        yield _one("broker_memory_ratio", "Share of the broker's maxmemory in use", live.broker_share)
 
 
 # --- GPUs -----------------------------------------------------------------------------------------

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, cast
 
+from django.db import transaction
 from redis import Redis
 
-from scheduler.guard import dead_letter_count_key, dead_letters_key
+from scheduler.guard import DEAD_LETTER_BYTES, dead_letter_count_key, dead_letters_key
 from scheduler.models import ClusterEvent
 
 #: Characters of a digest that name a letter; a thousand are kept at most.
@@ -21,23 +22,23 @@ ID_LENGTH: Final = 12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
-    """id: made of what is kept of it. size: bytes of the whole message, of which `content` may be the beginning."""
+    """id: made of what is kept of it. size: bytes of the whole message, of which `kept` may be the beginning."""
 
     id: str
     at: datetime
     queue: str
     reason: str
     size: int
-    content: bytes
+    kept: bytes
 
     @property
     def is_whole(self) -> bool:
-        return len(self.content) == self.size
+        return len(self.kept) == self.size
 
     @property
-    def text(self) -> str:
+    def content(self) -> str:
         """What is no UTF-8 stands as \\x.."""
-        return self.content.decode(errors="backslashreplace")
+        return self.kept.decode(errors="backslashreplace")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +60,7 @@ def count(client: Redis) -> Counts:
 def read(client: Redis, *, offset: int = 0, limit: int = -1) -> list[DeadLetter]:
     """Newest first. limit: -1 gives all."""
     last = -1 if limit < 0 else offset + limit - 1
-    return [] if limit == 0 else [_letter(raw) for raw in client.lrange(dead_letters_key(), offset, last)]
+    return [] if limit == 0 else [_letter(raw) for raw in _raw(client, offset, last)]
 
 
 def find(client: Redis, letter_id: str) -> DeadLetter | None:
@@ -67,28 +68,37 @@ def find(client: Redis, letter_id: str) -> DeadLetter | None:
 
 
 def drop(client: Redis, letter_id: str, *, actor: str) -> bool:
-    """Whether it was there. Who dropped it, and what it was, stays in the audit."""
-    dropped = [_letter(raw) for raw in _raw_with(client, letter_id) if client.lrem(dead_letters_key(), 0, raw)]
-    if dropped:
-        first = dropped[0]
-        _audit(actor, "Dead letter dropped", {"id": first.id, "queue": first.queue, "reason": first.reason[:300]})
-    return bool(dropped)
+    """Whether it was there. The audit comes first: nothing is dropped that it does not tell of."""
+    raw = next(_raw_with(client, letter_id), None)
+    if raw is None:
+        return False
+    letter = _letter(raw)
+    with transaction.atomic():
+        _audit(actor, "Dead letter dropped", {"id": letter.id, "queue": letter.queue, "reason": letter.reason[:300]})
+        dropped = bool(client.lrem(dead_letters_key(), 0, cast(str, raw)))
+        transaction.set_rollback(not dropped)
+    return dropped
 
 
 def drop_all(client: Redis, *, actor: str) -> int:
     """How many there were; one that comes meanwhile stays."""
-    pipe = client.pipeline(transaction=True)
-    pipe.llen(dead_letters_key())
-    pipe.delete(dead_letters_key())
-    dropped = int(pipe.execute()[0])
-    if dropped:
-        words = "1 dead letter dropped" if dropped == 1 else f"{dropped} dead letters dropped"
-        _audit(actor, words, {"dropped": dropped})
-    return dropped
+    found = count(client).kept
+    if found == 0:
+        return 0
+    with transaction.atomic():
+        words = "1 dead letter dropped" if found == 1 else f"{found} dead letters dropped"
+        _audit(actor, words, {"dropped": found})
+        client.ltrim(dead_letters_key(), 0, -found - 1)
+    return found
+
+
+def _raw(client: Redis, first: int, last: int) -> list[bytes]:
+    # Our connections decode nothing, which redis-py's types cannot tell.
+    return cast(list[bytes], client.lrange(dead_letters_key(), first, last))
 
 
 def _raw_with(client: Redis, letter_id: str) -> Iterator[bytes]:
-    return (raw for raw in client.lrange(dead_letters_key(), 0, -1) if _id_of(raw) == letter_id)
+    return (raw for raw in _raw(client, 0, -1) if _id_of(raw) == letter_id)
 
 
 def _id_of(raw: bytes) -> str:
@@ -96,15 +106,22 @@ def _id_of(raw: bytes) -> str:
 
 
 def _letter(raw: bytes) -> DeadLetter:
-    kept: dict[str, Any] = json.loads(raw)
-    return DeadLetter(
-        id=_id_of(raw),
-        at=datetime.fromtimestamp(kept["at"], UTC),
-        queue=kept["queue"],
-        reason=kept["reason"],
-        size=kept["size"],
-        content=base64.b64decode(kept["base64"]),
-    )
+    """Whatever lies in the list can be looked at, and dropped, even if the guard did not write it."""
+    try:
+        values: dict[str, Any] = json.loads(raw)
+        return DeadLetter(
+            id=_id_of(raw),
+            at=datetime.fromtimestamp(values["at"], UTC),
+            queue=str(values["queue"]),
+            reason=str(values["reason"]),
+            size=int(values["size"]),
+            kept=base64.b64decode(values["base64"]),
+        )
+    except (ValueError, TypeError, KeyError, OverflowError, OSError):
+        never = datetime.fromtimestamp(0, UTC)
+        return DeadLetter(
+            id=_id_of(raw), at=never, queue="", reason="cannot be read", size=len(raw), kept=raw[:DEAD_LETTER_BYTES]
+        )
 
 
 def _audit(actor: str, sentence: str, before: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from ninja.errors import ValidationErrorContext
 from ninja.openapi.schema import OpenAPISchema
 from ninja.operation import Operation
 
-from cluster_dashboard.api import control, faults, generator, gpus, jobs, one_job, openapi
+from cluster_dashboard.api import control, dead_letters, faults, generator, gpus, jobs, one_job, openapi
 from cluster_dashboard.api.docs import OwnHostDocs, for_readers
 from cluster_dashboard.api.json_body import StrictParser
 from cluster_dashboard.api.permissions import CONTROL
@@ -42,5 +42,5 @@ api = ClusterApi(
     auth=CONTROL,
 )
 answer_with_problems(api)
-for _subject in (jobs, one_job, gpus, faults, control, generator):
+for _subject in (jobs, one_job, gpus, faults, control, generator, dead_letters):
     api.add_router("", _subject.router)

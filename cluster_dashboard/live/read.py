@@ -12,7 +12,7 @@ from django.db.models.functions import Now, TruncMinute
 from redis import Redis
 
 from gpu_tasks.pulse import history_key, samples_key
-from scheduler import hints
+from scheduler import dead_letters, hints
 from scheduler.lifecycle import database_now
 from scheduler.liveness import Beat, read_beats
 from scheduler.models import ClusterEvent, Control, Gpu, Job, JobEvent, Tally
@@ -68,6 +68,7 @@ class RedisView:
     in_redis: dict[Priority, int]
     #: Of its maxmemory; None: without a limit.
     broker_share: float | None = None
+    dead_letters: dead_letters.Counts | None = None
 
 
 def read_redis(client: Redis) -> RedisView:
@@ -79,6 +80,7 @@ def read_redis(client: Redis) -> RedisView:
         samples=samples,
         in_redis=hints.lengths(client),
         broker_share=read_broker_share(client),
+        dead_letters=dead_letters.count(client),
     )
 
 

@@ -37,6 +37,7 @@ def build_snapshot(seq: int, database: DatabaseView, redis: RedisView, window: W
             }
             for priority in PRIORITY_ORDER
         },
+        "dead_letters": None if redis.dead_letters is None else redis.dead_letters.kept,
         "counts": {
             "submitted": database.counts[EventKind.SUBMITTED],
             **{state.value: database.counts[state] for state in JobState},

@@ -8,6 +8,7 @@ urlpatterns = [
     path("", views.live, name="live"),
     path("jobs", views.jobs, name="jobs"),
     path("jobs/<int:job_id>", views.job, name="job"),
+    path("dead-letters", views.dead_letters, name="dead-letters"),
     path("login", views.SignIn.as_view(), name="login"),
     path("logout", views.SignOut.as_view(), name="logout"),
 ]

@@ -22,6 +22,7 @@ from cluster_dashboard.api.schemas import BIGINT_MAXIMUM
 from scheduler.catalogue import catalogue
 from scheduler.faults import FAULTS
 from scheduler.gpu import TEMPERATURE_LIMIT_C
+from scheduler.guard import DEAD_LETTERS_KEPT
 from scheduler.models import Gpu, Job
 from scheduler.states import PRESETS, PRIORITY_ORDER, JobState, Reason, Source
 
@@ -93,6 +94,17 @@ def job(request: HttpRequest, job_id: int) -> HttpResponse:
         "may_submit": submits,
     }
     return render(request, "job.html", context)
+
+
+@for_readers
+def dead_letters(request: HttpRequest) -> HttpResponse:
+    controls = may_control(request.user)
+    context = {
+        **_page(request, "dead-letters", changes=controls),
+        "may_control": controls,
+        "kept": DEAD_LETTERS_KEPT,
+    }
+    return render(request, "dead_letters.html", context)
 
 
 def _page(request: HttpRequest, section: str, *, changes: bool) -> dict[str, Any]:

@@ -69,6 +69,8 @@ def test_every_address_refuses_a_change_by_an_unknown_visitor(strict_client: Cli
         ("POST", "/api/jobs/1/run-again"),
         ("PATCH", "/api/gpus/1"),
         ("POST", "/api/gpus/1/faults"),
+        ("DELETE", "/api/dead-letters"),
+        ("DELETE", "/api/dead-letters/1"),
     }
     # An operation without permission would look for job 1, and find none: 404 is no refusal below /api/.
     open_operations = {

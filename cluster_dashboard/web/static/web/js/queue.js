@@ -1,7 +1,7 @@
 // The queue panel: shares by priority, waiting counts, and the jobs that start next.
 import { typeEntry } from "./colors.js";
 import { element, keepRows, setAttribute, setText, setValue } from "./dom.js";
-import { duration, fixed } from "./format.js";
+import { duration, fixed, plural } from "./format.js";
 import { jobLink } from "./job_words.js";
 
 const total = document.getElementById("queue-total");
@@ -9,9 +9,10 @@ const share = document.getElementById("share");
 const rows = document.querySelectorAll("#priorities tr");
 const next = document.getElementById("next");
 const nextTable = next.closest("table");
+const letters = document.getElementById("dead-letters");
 const nextEmpty = document.getElementById("next-empty");
 
-export function renderQueue({ queues, next: jobs, counts }) {
+export function renderQueue({ queues, next: jobs, counts, dead_letters: deadLetters }) {
   const waiting = Object.values(queues).reduce((sum, queue) => sum + (queue.waiting ?? 0), 0);
   setText(total, `${fixed(counts.queued ?? waiting)} waiting`);
   for (const part of share.children) {
@@ -21,6 +22,8 @@ export function renderQueue({ queues, next: jobs, counts }) {
   }
   setAttribute(share, "aria-label", `Waiting jobs: ${Object.entries(queues).map(([name, queue]) => `${name} ${queue.waiting ?? "unknown"}`).join(", ")}`);
   for (const row of rows) updatePriority(row, queues[row.dataset.priority]);
+  letters.hidden = !deadLetters;
+  setText(letters.firstElementChild, plural(deadLetters ?? 0, "dead letter"));
   nextTable.hidden = jobs.length === 0;
   nextEmpty.hidden = jobs.length > 0;
   keepRows(next, jobs, { key: (job) => job.id, create: createJob, update: updateJob });

@@ -1,0 +1,73 @@
+// The list of dead letters: asks the API while the tab is seen, and drops one or all.
+// What a letter says is written by strangers: it enters the page as text alone.
+import { ask } from "./api_client.js";
+import { element, keepRows, setAttribute, setText } from "./dom.js";
+import { clock, fixed, moment, parseTime, plural } from "./format.js";
+import "./theme.js";
+
+const EVERY_MS = 5_000;
+const LIMIT = 50;
+const byId = (id) => document.getElementById(id);
+const { letters: url, staff } = document.body.dataset;
+const offset = Math.max(0, Math.trunc(Number(new URLSearchParams(location.search).get("offset"))) || 0);
+const dropAll = byId("drop-all");
+const sure = byId("sure");
+let timer = 0;
+
+async function load() {
+  clearTimeout(timer);
+  const [page, refusal] = await ask("GET", `${url}?limit=${LIMIT}&offset=${offset}`);
+  setText(byId("letters-error"), refusal ?? "");
+  setAttribute(byId("connection"), "data-state", refusal ? "stale" : "live");
+  setText(byId("connection-state"), refusal ? "No answer" : "Live");
+  setText(byId("connection-detail"), refusal ? "" : ` · ${clock(Date.now() / 1000)}`);
+  if (refusal) setText(byId("letters-empty"), "Nothing to show.");
+  else show(page);
+  if (!document.hidden) timer = setTimeout(load, EVERY_MS);
+}
+
+function show({ dead_letters: letters, kept, total, next_offset: next }) {
+  setText(byId("letters-shown"), kept > 0 ? `${fixed(kept)} kept of ${fixed(total)}, newest first` : `${fixed(total)} so far`);
+  byId("letters-empty").hidden = letters.length > 0;
+  setText(byId("letters-empty"), offset > 0 ? "No more of them." : "None: every message in the queues is one of ours.");
+  if (dropAll) dropAll.hidden = kept === 0;
+  byId("newest").hidden = offset === 0;
+  byId("older").hidden = next === null;
+  setAttribute(byId("older"), "href", `/dead-letters?offset=${Number(next)}`);
+  keepRows(byId("letters"), letters, { key: (letter) => letter.id, create: createLetter, update: () => {} });
+}
+
+function createLetter(letter) {
+  const drop = element("button", { className: "button", type: "button", textContent: "Drop", attributes: { "aria-label": `Drop the letter ${letter.id}` } });
+  drop.addEventListener("click", () => remove(`${url}/${encodeURIComponent(letter.id)}`, drop));
+  const cut = letter.is_whole ? "Content" : "Content (its beginning)";
+  return element(
+    "li",
+    {},
+    element(
+      "div",
+      { className: "letter-head" },
+      element("span", { className: "wrong", textContent: letter.reason }),
+      element("span", { className: "about", textContent: `queue ${letter.queue || "unknown"} · ${plural(letter.size, "byte")}` }),
+      element("time", { dateTime: letter.at, textContent: moment(parseTime(letter.at)) }),
+      ...(staff === "true" ? [drop] : []),
+    ),
+    element("details", {}, element("summary", { textContent: cut }), element("pre", { textContent: letter.content, tabIndex: 0, attributes: { role: "region", "aria-label": `Content of the letter ${letter.id}` } })),
+  );
+}
+
+async function remove(path, button) {
+  button.disabled = true;
+  const [, refusal] = await ask("DELETE", path);
+  button.disabled = false;
+  await load();
+  if (refusal) setText(byId("letters-error"), refusal);
+}
+
+dropAll?.addEventListener("click", () => {
+  sure.returnValue = "";
+  sure.showModal();
+});
+sure?.addEventListener("close", () => sure.returnValue === "drop" && remove(url, dropAll));
+document.addEventListener("visibilitychange", () => !document.hidden && load());
+load();
