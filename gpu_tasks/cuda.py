@@ -17,12 +17,12 @@ class CudaFailed(Exception):
 def loaded_here() -> str | None:
     """What of CUDA this process has loaded, in words; None if nothing."""
     if "cupy" in sys.modules:
-        return "the module cupy"
+        return "cupy"
     try:
         maps = Path("/proc/self/maps").read_text()
     except OSError:
         return None  # not Linux: there is no CUDA either
-    return "the driver's library libcuda" if "/libcuda.so" in maps else None
+    return "libcuda" if "/libcuda.so" in maps else None
 
 
 def device_uuid_bytes() -> bytes | None:

@@ -147,7 +147,7 @@ class Record:
     def end_left_overs(self) -> list[int]:
         """Kills those that live still. Gives those that do not end."""
         try:
-            noted = {int(pid): int(born) for pid, born in json.loads(self._path.read_text()).items()}
+            noted = {int(pid): int(born) for pid, born in dict(json.loads(self._path.read_text())).items()}
         except (OSError, ValueError):
             return []
         alive = [pid for pid, born in noted.items() if born_at(pid) == born]
