@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import statistics
+from array import array
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from itertools import groupby, pairwise
@@ -17,8 +18,12 @@ from scheduler.verdict.rules import Breach, breaches_of
 
 #: Breaches kept with their story; all are counted.
 BREACHES_KEPT: Final = 100
+#: What the witnesses saw is held in memory for so many jobs at a time; their files are read once for each range.
+JOBS_AT_ONCE: Final = 100_000
 
 _STATES: Final = ("queued", "running", "succeeded", "failed", "cancelled")
+#: Above every job's number.
+_BEYOND: Final = 2**63 - 1
 _ENDS: Final = {"succeeded", "failed", "cancelled"}
 #: Requeues after which the old process may still have run for a while: nobody saw it die.
 _UNCONFIRMED: Final = {"worker_died", "worker_restarted", "claim_lost"}
@@ -26,6 +31,8 @@ _UNCONFIRMED: Final = {"worker_died", "worker_restarted", "claim_lost"}
 INVERSION_GRACE_SECONDS: Final = 1.0
 #: What a witness told so shortly before the snapshot may be newer than it: clocks of machines differ.
 NEWS_SECONDS: Final = 5.0
+#: The machine under a job failed, as whoever found it says.
+_DEATHS: Final = {"child_died", "worker_died", "worker_restarted", "gpu_fault", "exhausted"}
 _ORDER: Final = ("critical", "high", "normal", "low")
 
 
@@ -47,11 +54,14 @@ class Verdict:
     broken: Counter[str] = field(default_factory=Counter)
     breaches: list[Breach] = field(default_factory=list)
     untold: list[str] = field(default_factory=list)
-    recovery_seconds: list[float] = field(default_factory=list)
-    detection_seconds: list[float] = field(default_factory=list)
+    starts_without_witness: int = 0
+    recovery_seconds: array[float] = field(default_factory=lambda: array("d"))
+    detection_seconds: array[float] = field(default_factory=lambda: array("d"))
     requeues: Counter[str] = field(default_factory=Counter)
     priority_inversions: int = 0
     refused_commits: int = 0
+    #: Of a child, worker or GPU, at an attempt that no random fault struck: 0 on a run that nobody disturbs.
+    unexplained_deaths: int = 0
     overlaps_in_unconfirmed_kills: int = 0
 
     @property
@@ -59,6 +69,10 @@ class Verdict:
         if self.broken:
             return Outcome.BROKEN
         return Outcome.CANNOT_TELL if self.untold else Outcome.HOLDS
+
+    def add_untold(self, words: str) -> None:
+        if len(self.untold) < BREACHES_KEPT:
+            self.untold.append(words)
 
     def add(self, breach: Breach) -> None:
         self.broken[breach.rule] += 1
@@ -71,6 +85,7 @@ class Verdict:
             "jobs": self.jobs,
             "events": self.events,
             "starts": self.starts,
+            "starts_without_witness": self.starts_without_witness,
             "testimonies": self.testimonies,
             "states": dict(self.counts),
             "broken": dict(self.broken),
@@ -81,6 +96,7 @@ class Verdict:
             "recovery_seconds": _quantiles(self.recovery_seconds),
             "priority_inversions": self.priority_inversions,
             "refused_commits": self.refused_commits,
+            "unexplained_deaths": self.unexplained_deaths,
             "overlaps_in_unconfirmed_kills": self.overlaps_in_unconfirmed_kills,
         }
 
@@ -89,9 +105,10 @@ def judge(witness_folder: Path, *, first_job: int = 0) -> Verdict:
     """first_job: older jobs are not looked at. Reads only."""
     verdict = Verdict()
     with log.snapshot() as now:
-        # The witnesses after the snapshot: every start in it has been told by then.
-        seen = _hear(verdict, log.testimonies(witness_folder), first_job)
-        _by_job(verdict, log.events_by_job(first_job), seen, now)
+        for first, end in _ranges(first_job):
+            # The witnesses after the snapshot: every start in it has been told by then.
+            seen = _hear(verdict, log.testimonies(witness_folder, first, end))
+            _by_job(verdict, log.events_by_job(first, end), seen, now)
         for job in log.jobs_without_events(first_job):
             verdict.add(Breach("accepted_once", job, "has a row but no events"))
         _by_gpu(verdict, log.events_by_gpu(first_job))
@@ -100,6 +117,17 @@ def judge(witness_folder: Path, *, first_job: int = 0) -> Verdict:
             _counts(verdict)
     _can_tell(verdict)
     return verdict
+
+
+def _ranges(first_job: int) -> list[tuple[int, int]]:
+    """[first, end) of the jobs that are looked at together, without a gap; the last one is open.
+
+    Jobs below all others that retention says it removed are told of by nobody but their witnesses.
+    """
+    lowest, highest = log.job_range()
+    start = max(first_job, min(lowest, log.last_removed_job() + 1))
+    cuts = [start, *range(start + JOBS_AT_ONCE, highest, JOBS_AT_ONCE), _BEYOND]
+    return list(pairwise(cuts))
 
 
 # --- witnesses
@@ -119,12 +147,10 @@ class Seen:
 type Attempts = dict[tuple[int, int, int], Seen]
 
 
-def _hear(verdict: Verdict, testimonies: Iterable[Testimony], first_job: int) -> Attempts:
+def _hear(verdict: Verdict, testimonies: Iterable[Testimony]) -> Attempts:
     """By (job, attempt, GPU)."""
     seen: Attempts = {}
     for told in testimonies:
-        if told.job < first_job:
-            continue
         verdict.testimonies += 1
         attempt = seen.setdefault((told.job, told.attempt, told.gpu), Seen())
         match told.saw:
@@ -146,8 +172,10 @@ def _hear(verdict: Verdict, testimonies: Iterable[Testimony], first_job: int) ->
 
 
 def _by_job(verdict: Verdict, events: Iterable[Event], seen: Attempts, now: float) -> None:
-    for _, group in groupby(events, key=lambda event: event.job):
+    with_events: set[int] = set()
+    for job, group in groupby(events, key=lambda event: event.job):
         story = list(group)
+        with_events.add(job)
         verdict.jobs += 1
         verdict.events += len(story)
         for breach in breaches_of(story):
@@ -157,7 +185,7 @@ def _by_job(verdict: Verdict, events: Iterable[Event], seen: Attempts, now: floa
         _recoveries(verdict, story)
     last_removed = log.last_removed_job()
     for (job, attempt, gpu), told in seen.items():
-        if job <= last_removed and not log.is_there(job):
+        if job <= last_removed and job not in with_events:
             # Removed with its events; that it was no other hand, the counts tell.
             continue
         if (told.started or told.ended) and told.last_at < now - NEWS_SECONDS:
@@ -170,7 +198,10 @@ def _against_witness(verdict: Verdict, story: list[Event], seen: Attempts, now: 
     job = story[0].job
     ended = {(event.attempt, event.gpu): event for event in story if event.kind in _ENDS}
     previous: tuple[Event, Seen] | None = None
+    current: Seen | None = None
     for event in story:
+        if current is not None and event.kind in {"requeued", "failed"} and event.reason in _DEATHS:
+            verdict.unexplained_deaths += current.strike_at is None
         if event.kind == "requeued" and previous is not None:
             if (strike_at := previous[1].strike_at) is not None:
                 verdict.detection_seconds.append(max(0.0, event.at - strike_at))
@@ -179,9 +210,10 @@ def _against_witness(verdict: Verdict, story: list[Event], seen: Attempts, now: 
         if event.kind != "started":
             continue
         verdict.starts += 1
-        told = seen.pop((job, event.attempt, event.gpu or 0), None)
+        current = told = seen.pop((job, event.attempt, event.gpu or 0), None)
         if told is None or not told.claiming:
-            verdict.untold.append(f"job {job}: no witness of its start at attempt {event.attempt} on GPU {event.gpu}")
+            verdict.starts_without_witness += 1
+            verdict.add_untold(f"job {job}: no witness of its start at attempt {event.attempt} on GPU {event.gpu}")
             continue
         if told.ended and (event.attempt, event.gpu) not in ended and told.last_at < now - NEWS_SECONDS:
             yield Breach("witness_agrees", job, f"GPU {event.gpu} saw attempt {event.attempt} end; the log does not")
@@ -256,11 +288,10 @@ def _counts(verdict: Verdict) -> None:
 
 def _can_tell(verdict: Verdict) -> None:
     if verdict.events == 0:
-        verdict.untold.append("the event log is empty")
-    del verdict.untold[BREACHES_KEPT:]
+        verdict.add_untold("the event log is empty")
 
 
-def _quantiles(values: list[float]) -> dict[str, float] | None:
-    if not values:
+def _quantiles(values: Sequence[float]) -> dict[str, float] | None:
+    if len(values) == 0:
         return None
     return {"n": len(values), "p50": round(statistics.median(values), 3), "max": round(max(values), 3)}

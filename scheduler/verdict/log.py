@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -78,8 +79,23 @@ def snapshot() -> Iterator[float]:
             cursor.execute("ROLLBACK")
 
 
-def events_by_job(first_job: int) -> Iterator[Event]:
-    return _events(f"SELECT {_COLUMNS} WHERE e.job_id >= %s ORDER BY e.job_id, e.n", first_job)
+def job_range() -> tuple[int, int]:
+    """The lowest and the highest job that the log or the rows know; (0, 0) if there is none."""
+    found = [
+        number
+        for statement in (
+            "SELECT MIN(id), MAX(id) FROM scheduler_job",
+            "SELECT MIN(job_id), MAX(job_id) FROM scheduler_jobevent",
+        )
+        for number in next(iter(_rows(statement)))
+        if number is not None
+    ]
+    return (min(found), max(found)) if found else (0, 0)
+
+
+def events_by_job(first: int, end: int) -> Iterator[Event]:
+    """Of the jobs from `first` up to, not including, `end`."""
+    return _events(f"SELECT {_COLUMNS} WHERE e.job_id >= %s AND e.job_id < %s ORDER BY e.job_id, e.n", first, end)
 
 
 def events_by_gpu(first_job: int) -> Iterator[Event]:
@@ -129,22 +145,23 @@ def last_removed_job() -> int:
     return int(last)
 
 
-def is_there(job: int) -> bool:
-    return any(_rows("SELECT 1 FROM scheduler_job WHERE id = %s", job))
-
-
 def first_job_since(at: datetime) -> int:
     """The lowest id of the jobs submitted at or after `at`; beyond every id if there is none."""
     (found,) = next(iter(_rows("SELECT MIN(id) FROM scheduler_job WHERE submitted_at >= %s", at)))
     return 2**62 if found is None else int(found)
 
 
-def testimonies(folder: Path) -> Iterator[Testimony]:
-    """Every whole line of every witness file; a line cut off by a power cut is left out."""
+#: Finds a line's job without reading the line as JSON: most lines are read only to be left out.
+_JOB: Final = re.compile(rb'"job": ?(\d+)')
+
+
+def testimonies(folder: Path, first: int, end: int) -> Iterator[Testimony]:
+    """Every whole line about these jobs of every witness file; a line cut off by a power cut is left out."""
     for path in sorted(folder.glob("*.jsonl")):
         with path.open("rb") as file:
             for line in file:
-                if line.endswith(b"\n"):
+                found = _JOB.search(line)
+                if found is not None and first <= int(found[1]) < end and line.endswith(b"\n"):
                     values = json.loads(line)
                     yield Testimony(
                         at=values["at"],

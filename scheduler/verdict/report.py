@@ -87,12 +87,13 @@ def _facts(verdict: Verdict) -> list[tuple[str, str]]:
     return [
         ("jobs", f"{verdict.jobs} ({states})"),
         ("events", str(verdict.events)),
-        ("starts, with witness", f"{verdict.starts}, {verdict.starts - len(verdict.untold)}"),
+        ("starts, with witness", f"{verdict.starts}, {verdict.starts - verdict.starts_without_witness}"),
         ("went back to the queue", requeues),
         ("fault to queue, seconds", _seconds(found["detection_seconds"])),
         ("queue to next start, seconds", _seconds(found["recovery_seconds"])),
         ("priority inversions", str(verdict.priority_inversions)),
         ("late results refused", str(verdict.refused_commits)),
+        ("deaths that no fault explains", str(verdict.unexplained_deaths)),
         ("overlaps in unconfirmed kills", str(verdict.overlaps_in_unconfirmed_kills)),
     ]
 

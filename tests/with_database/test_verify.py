@@ -17,6 +17,7 @@ from scheduler import lifecycle
 from scheduler.lifecycle import Claimed
 from scheduler.models import Job, JobEvent, Tally
 from scheduler.states import JobState, Reason
+from scheduler.verdict import judge as judge_module
 from scheduler.verdict.judge import Outcome, judge
 from scheduler.verdict.report import rule_names
 from tests.build import make_due, queued, reread
@@ -140,6 +141,45 @@ def test_a_job_wiped_altogether_is_known_by_its_witness(run):
     let_news_settle(run)
 
     assert "witness_agrees" in judge(run.folder).broken
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3])
+def test_looked_at_in_ranges_the_verdict_is_the_same(run, monkeypatch, at_once):
+    whole = judge(run.folder).as_dict()
+    monkeypatch.setattr(judge_module, "JOBS_AT_ONCE", at_once)
+
+    assert judge(run.folder).as_dict() == whole
+
+    for job in (run.lost, run.runs):
+        execute("DELETE FROM scheduler_jobevent WHERE job_id = %s", job.id)
+        execute("DELETE FROM scheduler_allocation WHERE job_id = %s", job.id)
+        execute("DELETE FROM scheduler_job WHERE id = %s", job.id)
+    let_news_settle(run)
+    told_of = {breach.job for breach in judge(run.folder).breaches if breach.rule == "witness_agrees"}
+    # The first and the last job are gone, from the edges of the first and the last range.
+    assert told_of == {run.lost.id, run.runs.id}
+
+
+def test_a_death_that_no_fault_explains_is_counted(run):
+    """The job of the run above lost its worker to a fault that struck; this one just so."""
+    assert judge(run.folder).unexplained_deaths == 0
+    lifecycle.requeue(run.runs.id, 1, Reason.WORKER_DIED)
+    run.start(run.runs, 2)
+    lifecycle.requeue(run.runs.id, 2, Reason.SHUTDOWN)
+
+    verdict = judge(run.folder)
+
+    assert (verdict.outcome, verdict.unexplained_deaths) == (Outcome.HOLDS, 1)
+
+
+def test_starts_without_a_witness_are_all_counted(run, monkeypatch):
+    monkeypatch.setattr(judge_module, "BREACHES_KEPT", 1)
+    for path in run.folder.glob("*.jsonl"):
+        path.unlink()
+
+    verdict = judge(run.folder)
+
+    assert (verdict.starts, verdict.starts_without_witness, len(verdict.untold)) == (3, 3, 1)
 
 
 def test_an_empty_log_is_never_a_pass(state_dir):
