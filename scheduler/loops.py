@@ -24,7 +24,6 @@ from scheduler.logs import event_logger
 from scheduler.reaper import Reaper
 from scheduler.redis_client import connect
 from scheduler.relay import Relay
-from scheduler.remedies import Remedy, is_on
 from scheduler.vitals import Sign, Vitals
 
 log = event_logger(__name__)
@@ -87,8 +86,7 @@ class Loops(bootsteps.StartStopStep):
 
     def __init__(self, parent: Any, **options: Any) -> None:
         super().__init__(parent, **options)
-        reaper = Reaper(connect()).tick if is_on(Remedy.REAPER) else lambda _now: 0
-        self._loops = [Loop("relay", Relay(connect()).tick), Loop("reaper", reaper)]
+        self._loops = [Loop("relay", Relay(connect()).tick), Loop("reaper", Reaper(connect()).tick)]
         self._vitals = Vitals(Path(settings.RUN_DIR, "scheduler.health"), [loop.sign for loop in self._loops])
 
     def start(self, parent: Any) -> None:

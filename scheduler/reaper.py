@@ -11,6 +11,7 @@ from scheduler import lifecycle
 from scheduler.liveness import SILENCE_SECONDS, Finding, Judge, RunningJob, prove_writable, read_beats
 from scheduler.logs import event_logger
 from scheduler.models import ClusterEvent, Job
+from scheduler.remedies import Remedy, is_on
 from scheduler.states import Reason
 
 log = event_logger(__name__)
@@ -41,6 +42,8 @@ class Reaper:
         return sum(self._act(job, finding) for job, finding in findings)
 
     def _act(self, job: RunningJob, finding: Finding) -> bool:
+        if not is_on(Remedy.REAPER):
+            return False
         reason, detail = REASONS[finding]
         state = lifecycle.requeue(job.job_id, job.attempt, reason, detail=f"GPU {job.gpu}: {detail}")
         if state is None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
+
+from django.db.models import F
 
 from scheduler import lifecycle
 from scheduler.admission import job_request
@@ -43,6 +46,12 @@ def in_state(state: JobState) -> Job:
     if state is JobState.QUEUED:
         return queued()
     return running() if state is JobState.RUNNING else ended(state)
+
+
+def let_wait(seconds: float) -> None:
+    """All waiting jobs have waited so much longer."""
+    moved = timedelta(seconds=seconds)
+    Job.objects.queued().update(queued_at=F("queued_at") - moved, not_before=F("not_before") - moved)
 
 
 def make_due(job: Job) -> None:

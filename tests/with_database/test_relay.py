@@ -12,7 +12,7 @@ from scheduler.hints import WINDOW, queue_key
 from scheduler.models import Gpu, Job
 from scheduler.relay import LOST_AFTER_SECONDS, Relay, effective_priority
 from scheduler.states import JobState, Priority
-from tests.build import queued, reread, running, submit
+from tests.build import let_wait, queued, reread, running, submit
 from tests.services import wait_until
 
 pytestmark = pytest.mark.usefixtures("gpus")
@@ -21,12 +21,6 @@ pytestmark = pytest.mark.usefixtures("gpus")
 @pytest.fixture
 def relay(redis):
     return Relay(redis)
-
-
-def let_wait(seconds: float) -> None:
-    """All waiting jobs have waited so much longer."""
-    moved = timedelta(seconds=seconds)
-    Job.objects.queued().update(queued_at=F("queued_at") - moved, not_before=F("not_before") - moved)
 
 
 def lying(redis, priority=Priority.NORMAL):

@@ -1,0 +1,66 @@
+"""F2: a message that is delivered again does not start its job again."""
+
+from __future__ import annotations
+
+import pytest
+from kombu import pools
+
+from scheduler import hints, lifecycle
+from scheduler.celery import app
+from scheduler.hints import Hint, queue_key
+from scheduler.lifecycle import Claimed, Refusal
+from scheduler.models import JobEvent
+from scheduler.remedies import Remedy
+from scheduler.states import EventKind
+from tests.build import queued, running, story, submit
+from tests.services import wait_until
+from tests.with_database.gpu_worker import GpuWorker
+
+pytestmark = pytest.mark.usefixtures("gpus")
+
+JOBS, DELIVERIES = 5, 3
+
+
+def test_a_running_job_is_not_started_on_another_gpu():
+    job = running(gpu=0)
+
+    assert lifecycle.claim(job.id, 1, gpu=1, boot="boot-1") is Refusal.STALE
+    assert story(job) == [(1, "submitted", 1), (2, "started", 1)]
+
+
+def test_without_the_check_it_runs_on_two(without):
+    without(Remedy.CLAIM_CHECK)
+    job = running(gpu=0)
+
+    assert isinstance(lifecycle.claim(job.id, 1, gpu=1, boot="boot-1"), Claimed)
+    assert story(job) == [(1, "submitted", 1), (2, "started", 1), (3, "started", 1)]
+
+
+def starts(worker: GpuWorker, redis) -> list[int]:
+    """Of each job, when all its hints have been followed by a healthy worker."""
+    jobs = submit(JOBS)
+    hints.send([Hint(job_id=job.id, attempt=1, type=job.type, queue="normal") for job in jobs * DELIVERIES])
+    last = queued(priority="low")
+    hints.send([Hint(job_id=last.id, attempt=1, type=last.type, queue="low")])
+    ended = JobEvent.objects.filter(job=last, kind=EventKind.SUCCEEDED)
+    wait_until(ended.exists, 20, worker.tail)
+    assert redis.llen(queue_key("normal")) == 0
+    return [JobEvent.objects.filter(job=job, kind=EventKind.STARTED).count() for job in jobs]
+
+
+@pytest.fixture
+def _own_connections(redis):
+    yield
+    app.pool.force_close_all()
+    app._pool = app.amqp._producer_pool = None
+    pools.reset()
+
+
+@pytest.mark.usefixtures("_own_connections")
+@pytest.mark.parametrize("database_settings", ["sqlite"], indirect=True, scope="session")
+@pytest.mark.parametrize(("remedy", "expected"), [("on", 1), ("off", DELIVERIES)])
+def test_a_healthy_worker_runs_a_job_once_and_without_the_check_at_each_delivery(redis, tmp_path, remedy, expected):
+    with GpuWorker(redis, tmp_path, without=None if remedy == "on" else Remedy.CLAIM_CHECK) as worker:
+        found = starts(worker, redis)
+
+    assert found == [expected] * JOBS

@@ -1,0 +1,55 @@
+"""F5: a job that costs its worker each time ends after its limit; the others are unhurt."""
+
+from __future__ import annotations
+
+import pytest
+
+from scheduler import lifecycle
+from scheduler.lifecycle import Claimed
+from scheduler.models import JobEvent
+from scheduler.remedies import Remedy
+from scheduler.states import EventKind, JobState, Reason
+from tests.build import make_due, queued, reread, submit
+
+pytestmark = pytest.mark.usefixtures("gpus")
+
+#: More often than any limit here.
+DEATHS = 12
+
+
+def starts(job) -> int:
+    return JobEvent.objects.filter(job=job, kind=EventKind.STARTED).count()
+
+
+def kill_each_worker(poison, others) -> None:
+    """Whichever GPU starts the poison job dies of it; in between the others run."""
+    waiting = iter(others)
+    for death in range(DEATHS):
+        job, gpu = reread(poison), death % 3
+        if isinstance(lifecycle.claim(job.id, job.attempt, gpu=gpu, boot=f"boot-{gpu}"), Claimed):
+            lifecycle.requeue(job.id, job.attempt, Reason.WORKER_DIED)
+            make_due(job)
+        if (other := next(waiting, None)) is not None:
+            lifecycle.claim(other.id, 1, gpu=gpu, boot=f"boot-{gpu}")
+            lifecycle.end(other.id, 1, JobState.SUCCEEDED)
+
+
+@pytest.mark.parametrize("max_failures", [1, 3])
+def test_a_poison_job_starts_exactly_as_often_as_its_limit_says(max_failures):
+    poison, others = queued(max_failures=max_failures), submit(DEATHS)
+
+    kill_each_worker(poison, others)
+
+    assert starts(poison) == max_failures
+    assert (reread(poison).state, reread(poison).reason) == ("failed", "exhausted")
+    assert {(reread(job).state, reread(job).failures, starts(job)) for job in others} == {("succeeded", 0, 1)}
+
+
+def test_without_the_limit_it_kills_on_and_on(without):
+    without(Remedy.FAILURE_LIMIT)
+    poison = queued(max_failures=3)
+
+    kill_each_worker(poison, [])
+
+    assert starts(poison) == DEATHS
+    assert reread(poison).state == "queued"
