@@ -17,7 +17,7 @@ run: ## The cluster on this machine, until Ctrl-C (variables: .env.example)
 	@($(call BOOTSTRAP,base))
 	@exec .venv/bin/python manage.py up
 
-test: ## All tests that need no Docker and no GPU (ARGS="tests/unit -x" for some)
+test: ## All tests; those for Docker where an engine runs (ARGS="tests/unit -x" for some)
 	@($(call BOOTSTRAP,base test))
 	@exec .venv/bin/python -m pytest $(ARGS)
 
