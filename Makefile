@@ -32,9 +32,9 @@ lint: ## Style, types, the direction of imports, the files for Docker
 	@for file in docker-compose*.yml; do sed 's/!reset //' $$file | \
 		.venv/bin/check-jsonschema --builtin-schema vendor.compose-spec --default-filetype yaml - || exit 1; done
 
-bench: ## Speed beside bare Celery, as ratios in one run; writes tests/benchmarks/results
+bench: ## Speed beside Celery, as ratios in one run (ARGS=--postgresql); writes tests/benchmarks/results
 	@($(call BOOTSTRAP,base test))
-	@exec .venv/bin/python -m tests.benchmarks.protocol
+	@exec .venv/bin/python -m tests.benchmarks.protocol $(ARGS)
 
 model: ## Search for an order of events that breaks a promise (SECONDS=600; SEED=7 for one that was found)
 	@($(call BOOTSTRAP,base test))

@@ -1,47 +1,60 @@
-"""What the job protocol costs, as ratios to bare Celery in the same run: `make bench`.
+"""What the job protocol costs, as ratios in the same run: `make bench` (ARGS=--postgresql).
 
-Start latency on an idle cluster (submit -> start) and the drain of no-op jobs, eight workers each, one broker.
-The result goes to tests/benchmarks/results/protocol-<database>.json with command, commit and machine.
+Beside bare Celery, and beside Celery that keeps each task's start and result by django-celery-results in the same
+database. Start latency on an idle cluster (submit -> start) and the drain of no-op jobs; eight workers each, one
+broker. The result goes to tests/benchmarks/results/protocol-<database>.json with command, commit and machine.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.benchmarks.provenance import ROOT, provenance
+
 LATENCY_JOBS = 300
 DRAIN_JOBS = 4000
 WORKERS = 8
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--postgresql", action="store_true")
+    if not parser.parse_args().postgresql:
+        run("sqlite", "make bench")
+        return
+    from tests.services import PostgresServer
+
+    with PostgresServer() as server:
+        os.environ["DATABASE_URL"] = server.url("postgres")
+        run("postgresql", "make bench ARGS=--postgresql")
+
+
+def run(database: str, command: str) -> None:
     state = Path(tempfile.mkdtemp(prefix="bench-"))
     os.environ.update(
         STATE_DIR=str(state), WEB_PORT="18390", FLOWER_PORT="18391", GPU_COUNT=str(WORKERS), JOB_RATE="0.1", SEED="7"
     )
-    cluster = subprocess.Popen(
-        [sys.executable, "manage.py", "up"], cwd=ROOT, stdout=(state / "up.txt").open("w"), stderr=subprocess.STDOUT
-    )
+    with (state / "up.txt").open("w") as output:
+        cluster = subprocess.Popen([sys.executable, "manage.py", "up"], cwd=ROOT, stdout=output, stderr=output)
     try:
         _wait(lambda: "cluster is ready" in (state / "up.txt").read_text(), 60, "the cluster is ready")
         result = measure(state)
     finally:
         cluster.terminate()
         cluster.wait(30)
-    name = "postgresql" if os.environ.get("DATABASE_URL", "").startswith("postgres") else "sqlite"
-    path = ROOT / "tests" / "benchmarks" / "results" / f"protocol-{name}.json"
-    path.write_text(json.dumps({**provenance(), "database": name, **result}, indent=2) + "\n")
+    path = ROOT / "tests" / "benchmarks" / "results" / f"protocol-{database}.json"
+    path.write_text(json.dumps({**provenance(command), "database": database, **result}, indent=2) + "\n")
     print(path.read_text())
 
 
@@ -59,53 +72,37 @@ def measure(state: Path) -> dict[str, Any]:
     change_control(actor="bench", paused=True)
     os.environ.update(BARE_BROKER=broker_url(settings.REDIS_URL), BARE_REDIS=settings.REDIS_URL)
     redis = Redis.from_url(settings.REDIS_URL)
-    bare = [_bare_worker(number, state) for number in range(WORKERS)]
+    from tests.benchmarks.bare import BARE, STORED
+
+    _make_tables()
+    bare, stored = (Yardstick(name, redis, state) for name in (BARE, STORED))
     try:
-        _wait(lambda: redis.scard("bare:_kombu.binding.bare") >= 1, 60, "bare workers are up")
-        _bare_starts(redis, WORKERS * 4)
-        ours_latency, bare_latency = _our_latency(), _bare_latency(redis)
-        ours_rate, bare_rate = _our_drain(), _bare_drain(redis)
+        for each in (bare, stored):
+            each.warm_up()
+        latency = {"ours": _our_latency(), BARE: bare.latency(), STORED: stored.latency()}
+        rate = {"ours": _our_drain(), BARE: bare.drain(), STORED: stored.drain()}
     finally:
-        for worker in bare:
-            worker.terminate()
-        for worker in bare:
-            worker.wait(30)
+        for each in (bare, stored):
+            each.stop()
+    median = {name: statistics.median(values) for name, values in latency.items()}
     return {
         "start_latency_ms": {
-            "ours": _quantiles(ours_latency),
-            "bare_celery": _quantiles(bare_latency),
-            "ratio_p50": round(statistics.median(ours_latency) / statistics.median(bare_latency), 2),
+            "ours": _quantiles(latency["ours"]),
+            "bare_celery": _quantiles(latency[BARE]),
+            "celery_with_results": _quantiles(latency[STORED]),
+            "ratio_p50": round(median["ours"] / median[BARE], 2),
+            "ratio_p50_with_results": round(median["ours"] / median[STORED], 2),
             "jobs": LATENCY_JOBS,
         },
         "drain_jobs_per_second": {
-            "ours": round(ours_rate),
-            "bare_celery": round(bare_rate),
-            "ratio": round(ours_rate / bare_rate, 2),
+            "ours": round(rate["ours"]),
+            "bare_celery": round(rate[BARE]),
+            "celery_with_results": round(rate[STORED]),
+            "ratio": round(rate["ours"] / rate[BARE], 2),
+            "ratio_with_results": round(rate["ours"] / rate[STORED], 2),
             "jobs": DRAIN_JOBS,
         },
     }
-
-
-def _bare_worker(number: int, state: Path) -> subprocess.Popen[bytes]:
-    flags = ["--concurrency=1", "--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel=WARNING"]
-    return subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "celery",
-            "-q",
-            "-A",
-            "tests.benchmarks.bare",
-            "worker",
-            f"--hostname=b{number}@%h",
-            *flags,
-        ],
-        cwd=ROOT,
-        # Without Django: bare Celery is what it says, and our guard does not stand before it.
-        env={**{k: v for k, v in os.environ.items() if k != "DJANGO_SETTINGS_MODULE"}, "C_FORCE_ROOT": "1"},
-        stdout=(state / f"bare-{number}.txt").open("w"),
-        stderr=subprocess.STDOUT,
-    )
 
 
 # --- ours
@@ -152,42 +149,83 @@ def _submit(count: int) -> list[int]:
     return [job.id for job in jobs]
 
 
-# --- bare Celery
+# --- the yardsticks
 
 
-def _bare_latency(redis: Any) -> list[float]:
-    from tests.benchmarks.bare import STARTS_KEY, noop
-
-    redis.delete(STARTS_KEY)
-    sent = []
-    for number in range(LATENCY_JOBS):
-        sent.append(time.time())
-        noop.delay(number)
-        time.sleep(0.03)
-    _wait(lambda: redis.hlen(STARTS_KEY) == LATENCY_JOBS, 60, "bare tasks start")
-    started = {int(number): float(at) for number, at in redis.hgetall(STARTS_KEY).items()}
-    return [(started[number] - at) * 1000 for number, at in enumerate(sent)]
+def _make_tables() -> None:
+    """Those of django-celery-results, beside ours."""
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.benchmarks.stored_settings"}
+    command = [sys.executable, "-m", "django", "migrate", "-v0", "django_celery_results"]
+    subprocess.run(command, cwd=ROOT, env=environment, check=True)
 
 
-def _bare_drain(redis: Any) -> float:
-    from tests.benchmarks.bare import STARTS_KEY, app, noop
+class Yardstick:
+    """As many workers as ours."""
 
-    redis.delete(STARTS_KEY)
-    with app.amqp.producer_pool.acquire(block=True) as producer, producer.batch(500):
-        for number in range(DRAIN_JOBS):
-            noop.apply_async((number,), producer=producer, retry=False)
-    _wait(lambda: redis.hlen(STARTS_KEY) == DRAIN_JOBS, 120, "bare tasks are drained")
-    started = sorted(float(at) for at in redis.hvals(STARTS_KEY))
-    return DRAIN_JOBS / (started[-1] - started[0])
+    def __init__(self, name: str, redis: Any, state: Path) -> None:
+        from tests.benchmarks.bare import add_noop, make_app, starts_key
 
+        self._name, self._redis, self._key = name, redis, starts_key(name)
+        self._app = make_app(name)
+        self._noop = add_noop(self._app, name)
+        self._workers = [self._worker(number, state) for number in range(WORKERS)]
 
-def _bare_starts(redis: Any, count: int) -> None:
-    """Warms every child up."""
-    from tests.benchmarks.bare import STARTS_KEY, noop
+    def _worker(self, number: int, state: Path) -> subprocess.Popen[bytes]:
+        from tests.benchmarks.bare import STORED
 
-    for number in range(count):
-        noop.delay(number)
-    _wait(lambda: redis.hlen(STARTS_KEY) == count, 60, "bare workers answer")
+        flags = ["--concurrency=1", "--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel=WARNING"]
+        command = [sys.executable, "-m", "celery", "-q", "-A", "tests.benchmarks.bare", "worker"]
+        # Without our Django: Celery is what it says, and our guard does not stand before it.
+        environment = {k: v for k, v in os.environ.items() if k != "DJANGO_SETTINGS_MODULE"}
+        if self._name == STORED:
+            environment["DJANGO_SETTINGS_MODULE"] = "tests.benchmarks.stored_settings"
+        with (state / f"{self._name}-{number}.txt").open("w") as output:
+            return subprocess.Popen(
+                [*command, f"--hostname={self._name}{number}@%h", *flags],
+                cwd=ROOT,
+                env={**environment, "YARDSTICK": self._name, "C_FORCE_ROOT": "1"},
+                stdout=output,
+                stderr=output,
+            )
+
+    def stop(self) -> None:
+        for worker in self._workers:
+            worker.terminate()
+        for worker in self._workers:
+            worker.wait(30)
+
+    def warm_up(self) -> None:
+        """Until every child has worked."""
+        binding = f"{self._name}:_kombu.binding.{self._name}"
+        _wait(lambda: self._redis.scard(binding) >= 1, 60, f"{self._name} workers are up")
+        self._send(WORKERS * 4)
+        self._all_started(WORKERS * 4, 60)
+
+    def latency(self) -> list[float]:
+        self._redis.delete(self._key)
+        sent = []
+        for number in range(LATENCY_JOBS):
+            sent.append(time.time())
+            self._noop.delay(number)
+            time.sleep(0.03)
+        self._all_started(LATENCY_JOBS, 60)
+        started = {int(number): float(at) for number, at in self._redis.hgetall(self._key).items()}
+        return [(started[number] - at) * 1000 for number, at in enumerate(sent)]
+
+    def drain(self) -> float:
+        self._redis.delete(self._key)
+        self._send(DRAIN_JOBS)
+        self._all_started(DRAIN_JOBS, 180)
+        started = sorted(float(at) for at in self._redis.hvals(self._key))
+        return DRAIN_JOBS / (started[-1] - started[0])
+
+    def _send(self, count: int) -> None:
+        with self._app.amqp.producer_pool.acquire(block=True) as producer, producer.batch(500):
+            for number in range(count):
+                self._noop.apply_async((number,), producer=producer, retry=False)
+
+    def _all_started(self, count: int, seconds: float) -> None:
+        _wait(lambda: self._redis.hlen(self._key) == count, seconds, f"{self._name} tasks start")
 
 
 # --- parts
@@ -198,25 +236,12 @@ def _quantiles(values: list[float]) -> dict[str, float]:
     return {"p50": round(statistics.median(ordered), 1), "p99": round(ordered[int(len(ordered) * 0.99)], 1)}
 
 
-def _wait(condition: Any, seconds: float, story: str) -> None:
+def _wait(condition: Callable[[], bool], seconds: float, story: str) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
             raise TimeoutError(f"after {seconds} s not true: {story}")
         time.sleep(0.1)
-
-
-def provenance() -> dict[str, str]:
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    return {
-        "command": "make bench",
-        "commit": commit.stdout.strip(),
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        "python": platform.python_version(),
-    }
 
 
 if __name__ == "__main__":
