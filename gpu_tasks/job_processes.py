@@ -69,12 +69,11 @@ def end_own_children() -> list[int]:
     return end_children(injection.helper_pids) if _leader == os.getpid() else []
 
 
-def end_children(spared: Callable[[], Iterable[int] | None]) -> list[int]:
+def end_children(spared: Callable[[], Iterable[int]]) -> list[int]:
     """Kills every child of this process but the spared ones, and what each of them leaves to us. Gives those that
     live on.
 
-    `spared` is asked after the look at the children, so that it knows each of ours among them; None: it cannot
-    tell now, since one is being forked.
+    `spared` is asked after the look at the children, so that it knows each of ours among them.
     """
     if not is_on(Remedy.PROCESS_GROUP):
         return []
@@ -90,10 +89,9 @@ def end_children(spared: Callable[[], Iterable[int] | None]) -> list[int]:
     return left
 
 
-def _strangers(spared: Callable[[], Iterable[int] | None]) -> list[int]:
-    found = children_of(os.getpid())
-    ours = spared() if found else ()
-    return [] if ours is None else [pid for pid in set(found).difference(ours) if not _reap(pid)]
+def _strangers(spared: Callable[[], Iterable[int]]) -> list[int]:
+    found = set(children_of(os.getpid()))
+    return [pid for pid in found.difference(spared()) if not _reap(pid)] if found else []
 
 
 def _reap(pid: int) -> bool:
@@ -111,6 +109,13 @@ def children_of(pid: int) -> list[int]:
             with suppress(OSError):
                 found += map(int, (thread / "children").read_text().split())
     return found
+
+
+def is_of_our_group(pid: int) -> bool:
+    try:
+        return os.getpgid(pid) == os.getpgrp()
+    except ProcessLookupError:
+        return False
 
 
 def descendants_of(pid: int) -> list[int]:

@@ -59,8 +59,8 @@ class Pool(Protocol):
 
     def child_pid(self) -> int | None: ...
 
-    def child_pids(self) -> Collection[int] | None:
-        """Every child that Celery knows; None while it forks one."""
+    def child_pids(self) -> Collection[int]:
+        """Every child that Celery knows."""
         ...
 
     def respawn(self) -> None:
@@ -225,9 +225,10 @@ class Warden:
         self.left_over = [*living, *older]
         self.record.note(self.left_over)
 
-    def _own_pids(self) -> Collection[int] | None:
-        children = self.pool.child_pids()
-        return None if children is None else {*children, *injection.helper_pids()}
+    def _own_pids(self) -> Collection[int]:
+        """A child that Celery has just forked, and does not know yet, is still in our own group; a job's never are."""
+        newborn = [pid for pid in job_processes.children_of(os.getpid()) if job_processes.is_of_our_group(pid)]
+        return {*self.pool.child_pids(), *injection.helper_pids(), *newborn}
 
     def _is_alive(self, pid: int) -> bool:
         with suppress(ChildProcessError):

@@ -133,11 +133,10 @@ class CeleryPool:
         pool = self._worker.pool and self._worker.pool._pool
         return pool._pool[0].pid if pool and pool._pool else None
 
-    def child_pids(self) -> Collection[int] | None:
+    def child_pids(self) -> Collection[int]:
         pool = self._worker.pool and self._worker.pool._pool
-        # Celery appends a child before it forks it.
-        pids = [child.pid for child in tuple(pool._pool)] if pool and pool._pool else []
-        return None if None in pids else pids
+        # Celery lists a child before it forks it: its pid is None then.
+        return [child.pid for child in tuple(pool._pool) if child.pid is not None] if pool and pool._pool else []
 
     def respawn(self) -> None:
         # On the hub's thread: the parent-death signal follows the thread that forks.

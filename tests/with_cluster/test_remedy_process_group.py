@@ -122,6 +122,14 @@ def test_a_worker_that_nobody_keeps_ends_what_its_killed_predecessor_left(cluste
     cluster.wait_for_worker_end(by_hand)
     assert list(started.processes) == started.living()
 
+    # One that may not end them sees them at least, and keeps off the GPU.
+    hampered = cluster.start_worker(OTHER, REMEDIES_OFF="process_group")
+    wait_until(lambda: cluster.beats()[OTHER].pid == hampered, 30, cluster.tail)
+    wait_until(lambda: "of an earlier job" in cluster.beats()[OTHER].note, 5, lambda: str(cluster.beats()[OTHER]))
+    os.kill(hampered, signal.SIGTERM)
+    cluster.wait_for_worker_end(hampered)
+    assert list(started.processes) == started.living()
+
     successor = cluster.start_worker(OTHER)
 
     cluster.wait_for_worker(OTHER, successor)
