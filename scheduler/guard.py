@@ -77,9 +77,9 @@ def clean_message(item: bytes, queue: str, tasks: Mapping[str, object]) -> bytes
     if not isinstance(task_id, str):
         raise NotOurs(f"headers.id: {task_id!r:.100} is not text")
     if task.startswith(_HINT_TASKS):
-        return _message(task, task_id, queue, args=_hint_args(task_id), expires=None)
+        return task_message(task, task_id, queue, args=_hint_args(task_id), expires=None)
     if task.startswith(_TICK_TASKS) and _TICK_ID.fullmatch(task_id):
-        return _message(task, task_id, queue, args=[], expires=_expiry(headers.get("expires")))
+        return task_message(task, task_id, queue, args=[], expires=_expiry(headers.get("expires")))
     raise NotOurs(f"headers.task: {task!r} comes neither as a hint nor as a tick")
 
 
@@ -110,7 +110,7 @@ def _expiry(value: object) -> str | None:
         raise NotOurs(f"headers.expires: {value!r:.100} is not a time") from None
 
 
-def _message(task: str, task_id: str, queue: str, *, args: list[int], expires: str | None) -> bytes:
+def task_message(task: str, task_id: str, queue: str, *, args: list[int], expires: str | None) -> bytes:
     """Celery's protocol 2."""
     body = json.dumps([args, {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}])
     headers = {

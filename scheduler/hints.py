@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final
+from itertools import batched
+from typing import Any, Final, Literal
 
 from django.db import DatabaseError
-from kombu.exceptions import KombuError
 from redis import Redis
 from redis.exceptions import RedisError
 
-from scheduler.celery import app, job_queue
+from scheduler.guard import task_message
 from scheduler.lifecycle import SubmittedJob
 from scheduler.logs import event_logger
 from scheduler.models import Gpu
 from scheduler.queues import PLAIN_QUEUES, Tiers, queue_name
-from scheduler.redis_client import KEY_PREFIX
+from scheduler.redis_client import KEY_PREFIX, connect
 from scheduler.remedies import Remedy, is_on
 from scheduler.states import PRIORITY_ORDER, Priority
 
@@ -70,37 +70,38 @@ def window(tiers: Tiers) -> int:
     return WINDOW // (1 + len(tiers.sizes_gib))
 
 
-def send(hints: Sequence[Hint]) -> None:
-    """Publishes the hints in order. Raises a KombuError or RedisError if the broker is away or full."""
-    with app.amqp.producer_pool.acquire(block=True, timeout=5) as producer, _batch(producer):
-        for hint in hints:
-            app.send_task(
-                task_name(hint.type),
-                args=[hint.job_id, hint.attempt],
-                task_id=f"{hint.job_id}-{hint.attempt}",
-                queue=job_queue(hint.queue).name,
-                producer=producer,
-                retry=False,
-                ignore_result=True,
-            )
+def send(hints: Sequence[Hint], client: Redis | None = None) -> dict[str, int]:
+    """Publishes the hints in order; gives the new lengths of their queues. Raises a RedisError if the broker is away
+    or full."""
+    # The newest message lies at the left end, the next one to be taken at the right end.
+    return _push("lpush", hints, client)
 
 
-def send_in_front(hints: Sequence[Hint], client: Redis) -> None:
+def send_in_front(hints: Sequence[Hint], client: Redis | None = None) -> None:
     """Publishes the hints so that they are taken next, in their order: a job that was running already does not
     queue up behind a whole window again."""
-    send(hints)
-    pipe = client.pipeline(transaction=False)
-    for hint in reversed(hints):
-        # The newest message lies at the left end, the next one to be taken at the right end. A message that
-        # somebody else pushed meanwhile may be moved in its place: that changes an order, nothing else.
-        pipe.lmove(queue_key(hint.queue), queue_key(hint.queue), "LEFT", "RIGHT")
-    pipe.execute()
+    _push("rpush", hints[::-1], client)
 
 
-def _batch(producer: Any) -> AbstractContextManager[Any]:
-    """kombu's pipelined publishing, which its type stubs do not know yet."""
-    batch: AbstractContextManager[Any] = producer.batch(BATCH_SIZE)
-    return batch
+def _push(command: Literal["lpush", "rpush"], hints: Sequence[Hint], client: Redis | None) -> dict[str, int]:
+    """Straight into the list: one hint takes 65 us instead of the 250 of Celery's own way there."""
+    found: dict[str, int] = {}
+    for some in batched(hints, BATCH_SIZE):
+        pipe = (client or _own_client()).pipeline(transaction=False)
+        for hint in some:
+            getattr(pipe, command)(queue_key(hint.queue), _message(hint))
+        found |= zip((hint.queue for hint in some), map(int, pipe.execute()), strict=True)
+    return found
+
+
+def _message(hint: Hint) -> bytes:
+    args, task_id = [hint.job_id, hint.attempt], f"{hint.job_id}-{hint.attempt}"
+    return task_message(task_name(hint.type), task_id, str(hint.queue), args=args, expires=None)
+
+
+@cache
+def _own_client() -> Redis:
+    return connect()
 
 
 def waiting(client: Redis, queues: Sequence[str] = PLAIN_QUEUES) -> dict[str, set[tuple[int, int]]]:
@@ -167,6 +168,8 @@ class _Sender:
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hints")
         self.pending = 0
+        #: As the broker told them with the last hints that were sent.
+        self._lengths: dict[str, int] = {}
 
     def submit(self, hints: list[Hint], client: Redis, window: int) -> None:
         self.pending += 1
@@ -177,16 +180,19 @@ class _Sender:
 
     def _send(self, hints: list[Hint], client: Redis, window: int = WINDOW) -> None:
         try:
-            lying = _lengths(client, list({hint.queue for hint in hints}))
-            room = {queue: max(0, window - length) for queue, length in lying.items()}
+            count = Counter(hint.queue for hint in hints)
+            if any(self._lengths.get(queue, window) + n > window for queue, n in count.items()):
+                # Workers may have taken many since; other senders' hints are seen with our next ones.
+                self._lengths |= _lengths(client, list(count))
+            room = {queue: max(0, window - self._lengths[queue]) for queue in count}
             fitting = []
             for hint in hints:
                 if room[hint.queue] > 0:
                     room[hint.queue] -= 1
                     fitting.append(hint)
             if fitting:
-                send(fitting)
-        except (KombuError, RedisError, OSError) as error:
+                self._lengths |= send(fitting, client)
+        except (RedisError, OSError) as error:
             log.info("hints_left_to_relay", hints=len(hints), error=error)
 
 

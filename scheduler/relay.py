@@ -67,7 +67,7 @@ class Relay:
         if again:
             hints.send_in_front(again, self.redis)
         if len(again) < len(wanted):
-            hints.send([hint for hint in wanted if hint.attempt == 1])
+            hints.send([hint for hint in wanted if hint.attempt == 1], self.redis)
         self._sent.update({(hint.queue, hint.key): now for hint in wanted})
         return len(wanted)
 

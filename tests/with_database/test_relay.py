@@ -207,6 +207,31 @@ def test_the_sender_after_commit_keeps_to_the_window(redis):
     assert redis.llen(queue_key("normal")) == WINDOW
 
 
+def test_the_sender_sees_room_when_workers_have_taken_hints(redis):
+    sender = hints._Sender()
+    sender._send([a_hint(number) for number in range(WINDOW)], redis)
+    redis.ltrim(queue_key("normal"), 0, 0)
+
+    sender._send([a_hint(WINDOW)], redis)
+
+    assert redis.llen(queue_key("normal")) == 2
+
+
+def test_two_senders_together_keep_to_the_window_but_for_one_batch(redis):
+    one, other = hints._Sender(), hints._Sender()
+    one._send([a_hint(1)], redis)
+    other._send([a_hint(number) for number in range(WINDOW)], redis)
+
+    for number in range(5):
+        one._send([a_hint(number)], redis)
+
+    assert redis.llen(queue_key("normal")) == WINDOW + 1
+
+
+def a_hint(job_id):
+    return hints.Hint(job_id=job_id, attempt=1, type="sleep", queue="normal")
+
+
 def hint_request(**params):
     from scheduler.admission import job_request
 
