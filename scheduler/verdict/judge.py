@@ -25,6 +25,7 @@ _STATES: Final = ("queued", "running", "succeeded", "failed", "cancelled")
 #: Above every job's number.
 _BEYOND: Final = 2**63 - 1
 _ENDS: Final = {"succeeded", "failed", "cancelled"}
+_LETS_GO: Final = _ENDS | {"requeued"}
 #: Requeues after which the old process may still have run for a while: nobody saw it die.
 _UNCONFIRMED: Final = {"worker_died", "worker_restarted", "claim_lost"}
 #: A job that waited less than this when another one started was not overtaken.
@@ -235,36 +236,35 @@ def _recoveries(verdict: Verdict, story: list[Event]) -> None:
 # --- GPU by GPU
 
 
-def _by_gpu(verdict: Verdict, events: Iterable[Event]) -> None:
+def _by_gpu(verdict: Verdict, events: Iterable[tuple[int, int, str]]) -> None:
     """In the log no GPU holds two jobs at once."""
-    for gpu, group in groupby(events, key=lambda event: event.gpu):
-        holder: Event | None = None
-        for event in group:
-            if event.kind == "started":
-                if holder is not None:
-                    words = f"started on GPU {gpu} while job {holder.job} held it"
-                    verdict.add(Breach("one_job_for_each_gpu", event.job, words))
-                holder = event
-            elif holder is not None and event.job == holder.job and event.kind in _ENDS | {"requeued"}:
-                holder = None
+    holders: dict[int, int] = {}
+    for gpu, job, kind in events:
+        holder = holders.get(gpu)
+        if kind == "started":
+            if holder is not None:
+                words = f"started on GPU {gpu} while job {holder} held it"
+                verdict.add(Breach("one_job_for_each_gpu", job, words))
+            holders[gpu] = job
+        elif job == holder and kind in _LETS_GO:
+            del holders[gpu]
 
 
 # --- in order of time
 
 
-def _by_time(verdict: Verdict, events: Iterable[Event]) -> None:
+def _by_time(verdict: Verdict, events: Iterable[tuple[int, str, float, str]]) -> None:
     """Priority inversions: starts past a more urgent job that had waited for a while."""
     waiting: dict[str, OrderedDict[int, float]] = {priority: OrderedDict() for priority in _ORDER}
-    for event in events:
-        priority = event.row.priority or "normal"
-        if event.kind == "submitted":
-            waiting[priority][event.job] = event.at
-        elif event.kind in {"started", "cancelled"}:
-            waiting[priority].pop(event.job, None)
-        if event.kind == "started":
+    for job, kind, at, priority in events:
+        if kind == "submitted":
+            waiting[priority][job] = at
+            continue
+        waiting[priority].pop(job, None)
+        if kind == "started":
             more_urgent = _ORDER[: _ORDER.index(priority)]
             oldest = [next(iter(waiting[each].values())) for each in more_urgent if waiting[each]]
-            if oldest and min(oldest) < event.at - INVERSION_GRACE_SECONDS:
+            if oldest and min(oldest) < at - INVERSION_GRACE_SECONDS:
                 verdict.priority_inversions += 1
 
 
