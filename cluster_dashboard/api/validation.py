@@ -86,7 +86,9 @@ def _range(schema: dict[str, Any]) -> str:
             return f" from {low:.15g} to {high:.15g}"
         case {"minimum": low}:
             return f", {low:.15g} or more"  # the largest id there may be says nothing to a reader
-    return ""
+    limits = (("exclusiveMinimum", "above"), ("exclusiveMaximum", "below"), ("maximum", "at most"))
+    words = [f"{word} {schema[key]:.15g}" for key, word in limits if key in schema]
+    return f" {' and '.join(words)}" if words else ""
 
 
 def _property(schema: dict[str, Any], name: str, root: dict[str, Any]) -> dict[str, Any]:

@@ -19,11 +19,13 @@ from django.views.decorators.http import require_safe
 
 from cluster_dashboard.access import Right, may, may_control, may_read
 from cluster_dashboard.api.schemas import BIGINT_MAXIMUM
+from scheduler.admission import COUNT_MAXIMUM, FAILURES_MAXIMUM, TIME_LIMIT_MAXIMUM_SECONDS, TIME_LIMIT_SECONDS
 from scheduler.catalogue import catalogue
 from scheduler.faults import FAULTS
 from scheduler.gpu import TEMPERATURE_LIMIT_C
 from scheduler.guard import DEAD_LETTERS_KEPT
 from scheduler.models import Gpu, Job
+from scheduler.naming import NAME_MAXIMUM_LENGTH
 from scheduler.states import PRESETS, PRIORITY_ORDER, JobState, Reason, Source
 
 #: Jobs on one page of the list.
@@ -52,6 +54,7 @@ def live(request: HttpRequest) -> HttpResponse:
     context = {
         **_page(request, "live", changes=controls),
         "may_control": controls,
+        "may_submit": may(request.user, Right.SUBMIT),
         "may_change_gpus": may(request.user, Right.CHANGE_GPU),
         "faults": FAULTS.items(),
         "gpus": Gpu.objects.values_list("index", flat=True),
@@ -68,6 +71,7 @@ def jobs(request: HttpRequest) -> HttpResponse:
     context = {
         **_page(request, "jobs", changes=False),
         "limit": JOBS_SHOWN,
+        "may_submit": may(request.user, Right.SUBMIT),
         "filters": [
             ("state", "State", "any state", list(JobState)),
             ("type", "Type", "any type", list(catalogue())),
@@ -78,6 +82,27 @@ def jobs(request: HttpRequest) -> HttpResponse:
         ],
     }
     return render(request, "jobs.html", context)
+
+
+@never_cache
+@require_safe
+def new_job(request: HttpRequest) -> HttpResponse:
+    """The form; its fields come from the types' own parameters, and POST /api/jobs judges what is in them."""
+    if not request.user.is_authenticated:
+        return redirect_to_login(request.get_full_path(), reverse("login"))
+    if not may(request.user, Right.SUBMIT):
+        raise PermissionDenied
+    context = {
+        **_page(request, "jobs", changes=True),
+        "types": list(catalogue()),
+        "priorities": PRIORITY_ORDER,
+        "count_maximum": COUNT_MAXIMUM,
+        "name_maximum": NAME_MAXIMUM_LENGTH,
+        "time_limit": TIME_LIMIT_SECONDS,
+        "time_limit_maximum": TIME_LIMIT_MAXIMUM_SECONDS,
+        "failures_maximum": FAILURES_MAXIMUM,
+    }
+    return render(request, "new_job.html", context)
 
 
 @for_readers

@@ -53,7 +53,7 @@ def test_every_preset_is_offered(client: Client) -> None:
         assert f'value="{preset}"><span>{of.label}</span>' in page
 
 
-@pytest.mark.parametrize("path", ["/", "/jobs", "/jobs/1"])
+@pytest.mark.parametrize("path", ["/", "/jobs", "/jobs/1", "/jobs/new", "/dead-letters"])
 def test_private_page_sends_a_visitor_to_sign_in(client: Client, private, path: str) -> None:
     answer = client.get(path)
 
@@ -160,3 +160,14 @@ def test_form_that_is_out_of_date_is_a_page_in_our_look(staff) -> None:
 
     assert answer.status_code == 403
     assert "Form out of date" in answer.content.decode()
+
+
+def test_form_is_for_those_who_may_submit(client: Client) -> None:
+    user = get_user_model().objects.create_user("carol", is_staff=True)
+    client.force_login(user)
+
+    assert client.get("/jobs/new").status_code == 403
+    assert "/jobs/new" not in client.get("/jobs").content.decode()
+    user.user_permissions.add(Permission.objects.get(codename="change_job"))
+    assert client.get("/jobs/new").status_code == 200
+    assert "/jobs/new" in client.get("/jobs").content.decode()

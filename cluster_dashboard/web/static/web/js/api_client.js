@@ -1,15 +1,17 @@
 // Asks the API: JSON in, JSON out, and a text for people where it refuses.
 
-/** [answer, null] or [null, text]. */
-export async function ask(method, path, body) {
-  const headers = { Accept: "application/json" };
+/** [answer, null] or [null, text, problem]; the problem is null where the server was not reached. */
+export async function ask(method, path, body, more = {}) {
+  const headers = { Accept: "application/json", ...more };
   if (method !== "GET") headers["X-CSRFToken"] = csrfToken();
   if (body !== undefined) headers["Content-Type"] = "application/json";
   try {
     const response = await fetch(path, { method, headers, credentials: "same-origin", body: body === undefined ? undefined : JSON.stringify(body) });
-    return response.ok ? [await response.json(), null] : [null, await refusalText(response)];
+    if (response.ok) return [await response.json(), null];
+    const problem = await response.json().catch(() => ({}));
+    return [null, refusalText(response, problem), problem];
   } catch {
-    return [null, method === "GET" ? "The server was not reached." : "The server was not reached: the change may not have been made."];
+    return [null, method === "GET" ? "The server was not reached." : "The server was not reached: the change may not have been made.", null];
   }
 }
 
@@ -20,9 +22,8 @@ function csrfToken() {
   return cookie ? cookie.slice(name.length) : document.body.dataset.csrf;
 }
 
-async function refusalText(response) {
+function refusalText(response, problem) {
   if (response.status === 401 || response.status === 403) return "You are no longer signed in, or may not do this. Reload the page and sign in.";
-  const problem = await response.json().catch(() => ({}));
   const fields = (problem.errors ?? []).map(({ field, message }) => `${field}: ${message}`);
   return fields.join("; ") || problem.detail || problem.title || `The server refused (${response.status}).`;
 }
