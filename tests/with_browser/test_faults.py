@@ -19,7 +19,7 @@ def test_visitor_sees_no_faults_panel(cluster_page: Page) -> None:
 def test_fault_of_the_page_kills_the_worker_and_names_who(staff_page: Page, running_cluster: Cluster) -> None:
     old_pid = running_cluster.pid("gpu-1")
     staff_page.get_by_label("GPU", exact=True).select_option("1")
-    staff_page.get_by_label("Fault").select_option("Worker killed")
+    staff_page.get_by_label("Fault", exact=True).select_option("Worker killed")
 
     staff_page.get_by_role("button", name="Inject").click()
 
