@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from django.db import DatabaseError
 
@@ -16,6 +17,9 @@ from scheduler.logs import event_logger
 from scheduler.states import JobState, Reason
 
 log = event_logger(__name__)
+
+#: Between two tries to get a result anywhere.
+AGAIN_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +64,18 @@ class Spool:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def commit_or_keep(self, ending: Ending) -> bool:
-        """Whether it was committed now."""
+        """Whether it was committed now. Where a full disk takes neither it waits: the job is held meanwhile."""
+        said = False
+        while True:
+            try:
+                return self._commit_or_keep(ending)
+            except OSError as error:
+                if not said:
+                    log.warning("result_waits_for_disk", job=ending.job_id, attempt=ending.attempt, error=error)
+                said = True
+                time.sleep(AGAIN_SECONDS)
+
+    def _commit_or_keep(self, ending: Ending) -> bool:
         try:
             return self._commit(ending)
         except DatabaseError as error:

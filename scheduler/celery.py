@@ -66,6 +66,9 @@ app.conf.update(
     # --- the broker
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
+    # A broker that is full, or whose disk is, answers with errors: a worker that ended for them would cost its
+    # running job a failure.
+    broker_channel_error_retry=True,
     broker_pool_limit=10,
     broker_transport_options={
         "global_keyprefix": KEY_PREFIX,
