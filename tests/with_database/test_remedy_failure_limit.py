@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
+from kombu import pools
 
 from scheduler import lifecycle
+from scheduler.celery import app
 from scheduler.lifecycle import Claimed
 from scheduler.models import JobEvent
+from scheduler.relay import Relay
 from scheduler.remedies import Remedy
 from scheduler.states import EventKind, JobState, Reason
 from tests.build import make_due, queued, reread, submit
+from tests.services import wait_until
+from tests.with_database.gpu_worker import GpuWorker
 
 pytestmark = pytest.mark.usefixtures("gpus")
 
@@ -53,3 +60,38 @@ def test_without_the_limit_it_kills_on_and_on(without):
 
     assert starts(poison) == DEATHS
     assert reread(poison).state == "queued"
+
+
+# --- the same with a real worker, whose process the job kills
+
+
+@pytest.fixture
+def _own_connections(redis):
+    yield
+    app.pool.force_close_all()
+    app._pool = app.amqp._producer_pool = None
+    pools.reset()
+
+
+@pytest.mark.usefixtures("_own_connections")
+@pytest.mark.parametrize("database_settings", ["sqlite"], indirect=True, scope="session")
+@pytest.mark.parametrize("remedy", ["on", "off"])
+def test_a_job_that_kills_its_process_ends_at_its_limit_and_without_it_does_not(redis, tmp_path, remedy):
+    poison = queued(type="fault_injection", params={"mode": "kill", "after_seconds": 0}, max_failures=2)
+    others = submit(5)
+    relay = Relay(redis)
+
+    def happens(what) -> bool:
+        relay.tick(time.monotonic())
+        return bool(what())
+
+    with GpuWorker(redis, tmp_path, without=None if remedy == "on" else Remedy.FAILURE_LIMIT) as worker:
+        if remedy == "on":
+            wait_until(lambda: happens(lambda: reread(poison).state == "failed"), 30, worker.tail)
+        else:
+            wait_until(lambda: happens(lambda: starts(poison) > 2), 30, worker.tail)
+        wait_until(lambda: all(reread(job).state == "succeeded" for job in others), 10, worker.tail)
+
+    if remedy == "on":
+        assert (starts(poison), reread(poison).reason) == (2, "exhausted")
+    assert {(reread(job).failures, starts(job)) for job in others} == {(0, 1)}
