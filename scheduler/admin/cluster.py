@@ -36,6 +36,12 @@ class GpuForm(forms.ModelForm):  # type: ignore[type-arg]
         model = Gpu
         fields: ClassVar = GPU_SWITCHES
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name, field in self.fields.items():
+            # In the list only the column's head says what a field is, which nobody hears.
+            field.widget.attrs["aria-label"] = f"{name.replace('_', ' ').capitalize()} of GPU {self.instance.index}"
+
 
 @admin.register(Gpu)
 class GpuAdmin(ListAdmin):

@@ -332,3 +332,12 @@ def test_events_are_shown_and_never_changed(admin_client: Client) -> None:
     assert admin_client.get(f"{path}{event.id}/change/").status_code == 200
     assert admin_client.post(f"{path}{event.id}/change/", {"message": "nothing happened"}).status_code == 403
     assert admin_client.post(f"{path}{event.id}/delete/", {"post": "yes"}).status_code == 403
+
+
+@pytest.mark.usefixtures("gpus")
+def test_each_field_in_the_list_of_gpus_says_what_it_is(admin_client: Client) -> None:
+    page = admin_client.get("/admin/scheduler/gpu/").content.decode()
+
+    for index in range(3):
+        assert f'aria-label="Failure rate of GPU {index}"' in page
+        assert f'aria-label="Drained of GPU {index}"' in page
