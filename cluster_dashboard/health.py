@@ -23,6 +23,10 @@ log = event_logger(__name__)
 BROKER_TIMEOUT_SECONDS: Final = 1.0
 
 
+class Unfit(Exception):
+    """It answers, and cannot be used; the words may be shown to anybody."""
+
+
 @never_cache
 @require_safe
 def healthz(request: HttpRequest) -> HttpResponse:
@@ -47,6 +51,9 @@ def _answer(checks: dict[str, Callable[[], None]]) -> HttpResponse:
 def _failure(name: str, check: Callable[[], None]) -> FieldError | None:
     try:
         check()
+    except Unfit as error:
+        log.warning("health_check_failed", check=name, error=error)
+        return FieldError(field=name, message=str(error))
     except (DatabaseError, RedisError, OSError) as error:
         # The words of the error stay in the log: they may hold addresses, and anybody may ask here.
         log.warning("health_check_failed", check=name, error=f"{type(error).__name__}: {error}")
@@ -62,7 +69,9 @@ def _ask_database() -> None:
 
 
 def _ask_broker() -> None:
-    _broker().ping()
+    policy = _broker().info("memory").get("maxmemory_policy")
+    if policy != "noeviction":
+        raise Unfit(f"has maxmemory-policy {policy}; it must be noeviction, or jobs would vanish")
 
 
 @cache

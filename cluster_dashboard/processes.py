@@ -155,6 +155,7 @@ def _broker(_process: Process) -> None:
 def _scheduler(_process: Process) -> None:
     from scheduler.loops import main  # noqa: PLC0415
 
+    broker.refuse_eviction()
     main()
 
 

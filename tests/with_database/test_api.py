@@ -470,5 +470,17 @@ def test_readyz_names_the_broker_that_is_away(client: Client) -> None:
     assert (status, list(errors)) == (503, ["broker"])
 
 
+def test_readyz_refuses_a_broker_that_may_evict(client: Client, redis: Redis, settings: Any) -> None:
+    settings.REDIS_URL = f"unix://{settings.BROKER_SOCKET}?db=0"
+    redis.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        status, errors = problem(client.get("/readyz"))
+    finally:
+        redis.config_set("maxmemory-policy", "noeviction")
+
+    assert status == 503
+    assert errors == {"broker": "has maxmemory-policy allkeys-lru; it must be noeviction, or jobs would vanish"}
+
+
 def test_readyz_answers_when_everything_does(client: Client, beat: Any) -> None:
     assert client.get("/readyz").json() == {"status": "ok", "checks": {"database": "ok", "broker": "ok"}}
