@@ -20,6 +20,7 @@ from cluster_dashboard.api import api, broker, one_job, rate_limit
 from cluster_dashboard.api.idempotency import KEY_HEADER
 from cluster_dashboard.api.rate_limit import Limiter
 from scheduler import guard
+from scheduler.models import Gpu
 from scheduler.states import JobState
 from tests.build import ended, queued, running
 from tests.with_database.test_api import no_broker
@@ -43,6 +44,8 @@ ASKED: Final = [
 
 @pytest.fixture
 def schema(control: Any, gpus: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    # So large that every job fits which the description allows: it cannot tell how large the GPUs are.
+    Gpu.objects.update(memory_total_mib=10**8)
     # One in each state, for ids that hit.
     queued(), running(), ended(JobState.FAILED, gpu=1)
     # Nobody ends these jobs, and WSGI knows no endless answers: waiting and following are tested elsewhere.
