@@ -93,7 +93,11 @@ class Rehearsal:
                 stage.cancel_what_is_left()
                 raise
         reasons += stage.problems
-        reasons += self._settle(stage)
+        try:
+            reasons += self._settle(stage)
+        except KeyboardInterrupt:
+            stage.cancel_what_is_left()
+            raise
         if not skipped:
             reasons += missed_promises(scenario.promise, stage.moments)
         reasons += _disappointments(stage) + _verdict(stage.jobs)
