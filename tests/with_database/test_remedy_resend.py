@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -18,6 +19,7 @@ from scheduler.remedies import Remedy
 from scheduler.states import JobState
 from tests.build import let_wait, queued, reread, submit
 from tests.services import wait_until
+from tests.with_cluster.unix_session import is_stopped
 from tests.with_database.gpu_worker import GpuWorker, wait_for_end
 from tests.with_database.taking import run, take
 
@@ -41,19 +43,26 @@ def is_in_no_key(redis, job: Job) -> bool:
     return redis.llen(queue_key(job.priority)) == 0 and redis.keys("*unacked*") == []
 
 
-def hand_to_a_dead_worker(worker: GpuWorker, redis, relay: Relay) -> Job:
-    """A real worker that waits for a hint is stopped; the broker pops one for it; kill -9. Redis has lost it."""
+def hand_to_a_dead_worker(redis, folder: Path, relay: Relay) -> Job:
+    """The broker pops the job's hint for a real worker that waits for one and was stopped; then kill -9. Redis has
+    lost it."""
     job = queued()
     let_wait(3)
-    for _ in range(20):
-        os.kill(worker.pid, signal.SIGSTOP)
-        if any("b" in client["flags"] for client in redis.client_list()):
-            break
-        # Stopped between two of its waits: once more.
-        os.kill(worker.pid, signal.SIGCONT)
     assert relay.tick(0.0) == 1
-    wait_until(lambda: is_in_no_key(redis, job), 1, "the broker popped the hint")
-    worker.kill()
+    queue = queue_key(job.priority)
+    hint = redis.rpop(queue)
+    with GpuWorker(redis, folder) as worker:
+        for _ in range(50):
+            os.kill(worker.pid, signal.SIGSTOP)
+            wait_until(lambda: is_stopped(worker.pid), 5, worker.tail)
+            redis.lpush(queue, hint)
+            if is_in_no_key(redis, job):
+                break
+            # Stopped between two of its waits, or for longer than one lasts: once more.
+            assert redis.rpop(queue) == hint
+            os.kill(worker.pid, signal.SIGCONT)
+            wait_until(lambda: any("b" in client["flags"] for client in redis.client_list()), 10, worker.tail)
+        worker.kill()
     assert is_in_no_key(redis, job)
     return job
 
@@ -69,8 +78,7 @@ def look_for_a_minute(relay: Relay) -> float | None:
 @pytest.mark.parametrize("database_settings", ["sqlite"], indirect=True, scope="session")
 def test_a_job_whose_hint_died_with_its_worker_runs_on_another(redis, tmp_path):
     relay = Relay(redis)
-    with GpuWorker(redis, tmp_path) as worker:
-        job = hand_to_a_dead_worker(worker, redis, relay)
+    job = hand_to_a_dead_worker(redis, tmp_path, relay)
 
     found_after = look_for_a_minute(relay)
 
@@ -83,8 +91,7 @@ def test_a_job_whose_hint_died_with_its_worker_runs_on_another(redis, tmp_path):
 def test_without_the_relays_look_that_job_is_lost(redis, tmp_path, without):
     without(Remedy.RESEND)
     relay = Relay(redis)
-    with GpuWorker(redis, tmp_path) as worker:
-        job = hand_to_a_dead_worker(worker, redis, relay)
+    job = hand_to_a_dead_worker(redis, tmp_path, relay)
 
     assert look_for_a_minute(relay) is None
 
