@@ -66,6 +66,14 @@ def a_beat(client: Redis, **changes: Any) -> Beat:
     return beat
 
 
+@pytest.fixture(autouse=True)
+def _no_alarm_clock_is_left() -> Iterator[None]:
+    """Python complains at its end of a process that nobody has waited for."""
+    yield
+    clocks = injection._alarm_clocks
+    wait_until(lambda: all(clock.poll() is not None for clock in clocks), 10, "every hang has ended")
+
+
 @pytest.fixture
 def nothing_recorded(monkeypatch: pytest.MonkeyPatch) -> list[FaultKind]:
     """These tests have no database."""
