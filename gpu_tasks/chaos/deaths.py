@@ -34,9 +34,11 @@ def kill_child(stage: Stage) -> None:
 def kill_worker(stage: Stage) -> None:
     victim = _running_job(stage)
     gpu = victim.gpu or 0
-    hit = stage.strike(FaultKind.WORKER_KILLED, gpu)
+    # By its boot: in a container its successor has the same pid.
+    boot = read_beats(stage.redis)[gpu].boot
+    stage.strike(FaultKind.WORKER_KILLED, gpu)
     killed_at = time.monotonic()
-    stage.wait_for(lambda: read_beats(stage.redis)[gpu].pid != hit.worker_pid, PATIENCE_SECONDS, f"gpu-{gpu} beats")
+    stage.wait_for(lambda: read_beats(stage.redis)[gpu].boot != boot, PATIENCE_SECONDS, f"gpu-{gpu} beats")
     _note_worker_back(stage, time.monotonic() - killed_at)
     stage.see_taken_back(victim, patience_seconds=PATIENCE_SECONDS)
 
