@@ -110,13 +110,3 @@ def test_a_worker_that_can_ask_nobody_ends_its_job_and_gives_it_back_without_a_c
     job = cluster.api.wait_for_job(job_id)
     assert (job["state"], job["failures"]) == ("cancelled", 0), story(job)
     assert_ended_once(job)
-
-
-def test_a_worker_without_the_broker_goes_on_while_the_database_says_yes(cluster: Cluster) -> None:
-    job_id = cluster.api.submit_one(params={"seconds": SILENCE_SECONDS + 3})
-    cluster.api.wait_for_event(job_id, "started")
-
-    with frozen(cluster.pid("broker")):
-        job = cluster.api.wait_for_job(job_id)
-
-    assert was_left_alone(job), story(job)

@@ -38,7 +38,7 @@ def test_a_deaf_worker_restarts_itself(cluster: Cluster) -> None:
         make_deaf(cluster, gpu)
     deaf = cluster.pid("gpu-0")
 
-    job_ids = cluster.api.submit(count=2, params={"seconds": 3})
+    job_ids = cluster.api.submit(count=2, params={"seconds": 1})
 
     successor = cluster.wait_for_successor("gpu-0", deaf, seconds=BACK_WITHIN_SECONDS)
     jobs = cluster.api.wait_for_jobs(job_ids, seconds=30)
