@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from django.db.models import F
-from kombu.exceptions import KombuError
 from redis import Redis
 from redis.exceptions import OutOfMemoryError
 
@@ -60,6 +59,5 @@ def test_a_backlog_does_not_fill_the_broker_and_without_it_does(small_broker: Re
         # Heartbeats and all else that has to be written still fit.
         small_broker.set("a-heartbeat", "x" * 1000)
     else:
-        with pytest.raises(KombuError) as caught:
+        with pytest.raises(OutOfMemoryError):
             Relay(small_broker).tick(0.0)
-        assert isinstance(caught.value.__cause__, OutOfMemoryError)
