@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from kombu import pools
 
 from scheduler import hints, lifecycle
-from scheduler.celery import app
 from scheduler.hints import Hint, queue_key
 from scheduler.lifecycle import Claimed, Refusal
 from scheduler.models import JobEvent
@@ -48,15 +46,6 @@ def starts(worker: GpuWorker, redis) -> list[int]:
     return [JobEvent.objects.filter(job=job, kind=EventKind.STARTED).count() for job in jobs]
 
 
-@pytest.fixture
-def _own_connections(redis):
-    yield
-    app.pool.force_close_all()
-    app._pool = app.amqp._producer_pool = None
-    pools.reset()
-
-
-@pytest.mark.usefixtures("_own_connections")
 @pytest.mark.parametrize("database_settings", ["sqlite"], indirect=True, scope="session")
 @pytest.mark.parametrize(("remedy", "expected"), [("on", 1), ("off", DELIVERIES)])
 def test_a_healthy_worker_runs_a_job_once_and_without_the_check_at_each_delivery(redis, tmp_path, remedy, expected):

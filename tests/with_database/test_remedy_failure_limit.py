@@ -5,10 +5,8 @@ from __future__ import annotations
 import time
 
 import pytest
-from kombu import pools
 
 from scheduler import lifecycle
-from scheduler.celery import app
 from scheduler.lifecycle import Claimed
 from scheduler.models import JobEvent
 from scheduler.relay import Relay
@@ -65,15 +63,6 @@ def test_without_the_limit_it_kills_on_and_on(without):
 # --- the same with a real worker, whose process the job kills
 
 
-@pytest.fixture
-def _own_connections(redis):
-    yield
-    app.pool.force_close_all()
-    app._pool = app.amqp._producer_pool = None
-    pools.reset()
-
-
-@pytest.mark.usefixtures("_own_connections")
 @pytest.mark.parametrize("database_settings", ["sqlite"], indirect=True, scope="session")
 @pytest.mark.parametrize("remedy", ["on", "off"])
 def test_a_job_that_kills_its_process_ends_at_its_limit_and_without_it_does_not(redis, tmp_path, remedy):

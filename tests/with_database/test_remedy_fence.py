@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from kombu import Connection, pools
+from kombu import Connection
 
 from scheduler import hints, lifecycle
 from scheduler.celery import app, job_queue
@@ -58,9 +58,6 @@ def test_without_the_fence_two_results_are_recorded(without, successor):
 def broker(redis):
     with Connection(app.conf.broker_url, transport_options=app.conf.broker_transport_options) as connection:
         yield connection
-    app.pool.force_close_all()
-    app._pool = app.amqp._producer_pool = None
-    pools.reset()
 
 
 @pytest.fixture

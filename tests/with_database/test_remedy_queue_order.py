@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from kombu import pools
 
 from scheduler import hints
-from scheduler.celery import app
 from scheduler.hints import Hint
 from scheduler.models import Job, JobEvent
 from scheduler.remedies import Remedy
@@ -21,14 +19,6 @@ pytestmark = [
 ]
 
 OF_EACH = 4
-
-
-@pytest.fixture(autouse=True)
-def _own_connections(redis):
-    yield
-    app.pool.force_close_all()
-    app._pool = app.amqp._producer_pool = None
-    pools.reset()
 
 
 def started_in_order(worker: GpuWorker) -> list[Job]:

@@ -8,10 +8,8 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from kombu import pools
 
 from scheduler import hints
-from scheduler.celery import app
 from scheduler.hints import queue_key
 from scheduler.models import Job
 from scheduler.relay import LOST_AFTER_SECONDS, Relay
@@ -26,14 +24,6 @@ from tests.with_database.taking import run, take
 pytestmark = pytest.mark.usefixtures("gpus")
 
 TICK_SECONDS = 0.5
-
-
-@pytest.fixture(autouse=True)
-def _own_connections(redis):
-    yield
-    app.pool.force_close_all()
-    app._pool = app.amqp._producer_pool = None
-    pools.reset()
 
 
 # --- a worker that dies at the wrong moment
