@@ -154,6 +154,8 @@ class Warden:
         if job is None:
             return
         job_processes.kill(job.child_pid)
+        # Only then its orphans are ours.
+        self._wait_for_end(job.child_pid)
         job_processes.end_children(self._own_pids)
         if is_on(Remedy.HAND_BACK):
             # This thread's connection is as old as the worker: the database may have been restarted since.
@@ -229,6 +231,11 @@ class Warden:
         """A child that Celery has just forked, and does not know yet, is still in our own group; a job's never are."""
         newborn = [pid for pid in job_processes.children_of(os.getpid()) if job_processes.is_of_our_group(pid)]
         return {*self.pool.child_pids(), *injection.helper_pids(), *newborn}
+
+    def _wait_for_end(self, pid: int) -> None:
+        deadline = time.monotonic() + job_processes.END_SECONDS
+        while self._is_alive(pid) and time.monotonic() < deadline:
+            time.sleep(0.005)
 
     def _is_alive(self, pid: int) -> bool:
         with suppress(ChildProcessError):

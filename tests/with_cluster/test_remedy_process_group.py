@@ -50,6 +50,17 @@ class Job:
         assert len(self.started[-1].living()) == 2
         return self.started[-1]
 
+    def seen_again(self, before: Started) -> Started:
+        """The same job's next attempt."""
+        pid_file = self._folder / f"pids-{self.started.index(before)}"
+        pids = wait_until(
+            lambda: (now := tuple(map(int, pid_file.read_text().split()))) != before.processes and now,
+            20,
+            lambda: story(self._cluster.api.job(before.job_id)),
+        )
+        self.started.append(Started(before.job_id, pids))
+        return self.started[-1]
+
     def clean_up(self) -> None:
         for pid in [pid for started in self.started for pid in started.living()]:
             os.kill(pid, signal.SIGKILL)
@@ -134,5 +145,7 @@ def test_a_worker_that_nobody_keeps_ends_what_its_killed_predecessor_left(cluste
 
     cluster.wait_for_worker(OTHER, successor)
     assert started.living() == []
+    again = job.seen_again(started)
     os.kill(successor, signal.SIGTERM)
     assert cluster.wait_for_worker_end(successor) == 0
+    assert again.living() == []
