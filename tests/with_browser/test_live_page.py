@@ -181,6 +181,26 @@ def test_page_says_that_its_data_is_old_until_the_connection_is_back(cluster_pag
     expect(banner).to_be_hidden()
 
 
+def test_page_says_why_new_jobs_are_refused_and_for_how_long(cluster_page: Page, state: Locator) -> None:
+    refusal: list[dict[str, str]] = [{"reason": "disk_nearly_full", "words": "The disk is nearly full."}]
+
+    def refuse(message: Message) -> None:
+        if message["type"] == "snapshot":
+            message["no_room"] = refusal[0] if refusal else None
+
+    LiveFeed(cluster_page, refuse)
+    cluster_page.reload()
+
+    banner = cluster_page.locator("#banner-text")
+    expect(banner).to_have_text("New jobs are refused: The disk is nearly full.")
+    expect(banner).to_be_visible()
+    expect(state).to_have_text("Live")
+
+    refusal.clear()
+
+    expect(banner).to_be_hidden()
+
+
 def test_job_names_are_shown_as_text(cluster_page: Page) -> None:
     name = "<img src=x onerror=\"document.title='owned'\">"
 

@@ -11,6 +11,7 @@ export class Status {
   #connection = byId("connection");
   #state = byId("connection-state");
   #detail = byId("connection-detail");
+  #banner = byId("banner");
   #text = byId("banner-text");
   #alert = byId("banner-alert");
   #startedAt = performance.now();
@@ -20,6 +21,7 @@ export class Status {
   #busy = "";
   #unavailable = null;
   #outdated = false;
+  #refusal = "";
 
   constructor() {
     setInterval(() => this.show(), 500);
@@ -31,6 +33,7 @@ export class Status {
     this.#arrivals = [...this.#arrivals.slice(-9), this.#heardAt];
     this.#dataAt = snapshot.at;
     this.#unavailable = null;
+    this.#refusal = snapshot.no_room ? `New jobs are refused: ${snapshot.no_room.words}` : "";
     this.#busy = `${snapshot.kpi.busy ?? "–"}/${snapshot.gpus.length} busy`;
   }
 
@@ -55,9 +58,10 @@ export class Status {
     setText(this.#state, TITLES[state]);
     setText(this.#detail, this.#details(state));
     document.body.classList.toggle("stale", old);
-    if (old) setText(this.#text, `${this.#reason(state)} ${this.#from()} ${WHAT_NOW[state]}`.trim());
+    this.#banner.classList.toggle("shown", this.#refusal !== "");
+    setText(this.#text, old ? `${this.#reason(state)} ${this.#from()} ${WHAT_NOW[state]}`.trim() : this.#refusal);
     // Announced once for each state: a counting age would be read aloud every second.
-    setText(this.#alert, old ? this.#spoken(state) : "");
+    setText(this.#alert, old ? this.#spoken(state) : this.#refusal);
   }
 
   #now() {
