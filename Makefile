@@ -19,7 +19,7 @@ run: ## The cluster on this machine, until Ctrl-C (variables: .env.example)
 
 test: ## All tests; those for Docker where an engine runs (ARGS="tests/unit -x" for some)
 	@($(call BOOTSTRAP,base test))
-	@exec .venv/bin/python -m pytest $(ARGS)
+	@exec .venv/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: ## Style, types, the direction of imports, the files for Docker
 	@($(call BOOTSTRAP,base test))
