@@ -44,6 +44,7 @@ def test_live_page_counts_them_and_leads_to_the_list(cluster_page: Page) -> None
 @pytest.mark.usefixtures("letters")
 def test_content_is_text_and_nothing_else(page: Page) -> None:
     page.goto("/dead-letters")
+    expect(page.locator("#letters summary")).to_have_count(2)
     for summary in page.locator("#letters summary").all():
         summary.click()
 

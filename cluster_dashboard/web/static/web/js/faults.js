@@ -15,4 +15,8 @@ async function inject(event) {
   setText(said, refusal ?? `GPU ${answer.gpu}: ${answer.label}`);
 }
 
-form?.addEventListener("submit", inject);
+if (form) {
+  form.addEventListener("submit", inject);
+  // Until now the browser itself would have sent the form.
+  form.querySelector("button").disabled = false;
+}
