@@ -62,6 +62,15 @@ def test_django_finds_nothing_to_improve(project: Project) -> None:
     assert checked.returncode == os.EX_OK, checked.stderr
 
 
+def test_the_metrics_can_be_read_from_inside(project: Project) -> None:
+    ask = "import urllib.request; print(urllib.request.urlopen('http://web:8080/metrics').read().decode())"
+
+    metrics = project.exec("scheduler", "python", "-c", ask).stdout
+
+    assert 'gpu_cluster_up{part="database"} 1.0' in metrics
+    assert 'gpu_cluster_up{part="broker"} 1.0' in metrics
+
+
 def test_only_two_ports_are_published_and_on_loopback_alone(project: Project) -> None:
     published = {
         (binding["HostIp"], int(binding["HostPort"]))

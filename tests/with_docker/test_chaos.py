@@ -1,0 +1,31 @@
+"""Faults in compose: a worker is asked through Redis, and carries them out on itself."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.with_cluster.api import Api, assert_ended_once, events_of, story
+from tests.with_docker.project import Project
+
+
+@pytest.mark.parametrize(
+    ("fault", "seconds", "reasons"),
+    [
+        ("child_killed", "1", {"child_died"}),
+        # Whoever sees it first: the worker's next boot, or the reaper.
+        ("worker_killed", "1", {"worker_restarted", "worker_died"}),
+        ("worker_hung", "25", {"worker_died"}),
+    ],
+)
+def test_a_fault_that_a_worker_carries_out_on_itself_costs_one_failure(
+    project: Project, api: Api, fault: str, seconds: str, reasons: set[str]
+) -> None:
+    job_id = api.submit_one("sleep", params={"seconds": 10})
+    gpu = api.wait_for_event(job_id, "started")["gpu"]
+
+    project.manage("inject", fault, "--gpu", str(gpu), "--seconds", seconds)
+
+    job = api.wait_for_job(job_id, seconds=120)
+    assert (job["state"], job["failures"]) == ("succeeded", 1), story(job)
+    assert {event["reason"] for event in events_of(job, "requeued")} <= reasons, story(job)
+    assert_ended_once(job)
