@@ -1,7 +1,8 @@
-"""One compose project for the whole folder; each test gets it healthy, without jobs, and the verdict ends it."""
+"""One compose project for each run of the folder; each test gets it healthy, without jobs, and the verdict ends it."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -25,7 +26,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def running_project() -> Iterator[Project]:
-    project = Project("gpu-cluster-tests", services=SERVICES)
+    # Of each process that runs tests: make test runs two files at a time.
+    name = f"gpu-cluster-tests-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}"
+    project = Project(name, services=SERVICES)
     project.down("--volumes")
     try:
         note_figure("up cold, images built", seconds=project.up("--build"))
