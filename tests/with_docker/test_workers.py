@@ -26,14 +26,12 @@ def test_a_killed_worker_is_ready_again(worker: CeleryTestWorker, api: Api) -> N
     assert api.wait_for_job(api.submit_one("sleep"), seconds=60)["state"] == "succeeded"
 
 
-def test_a_restarted_worker_gives_its_job_back_without_a_charge(worker: CeleryTestWorker, api: Api) -> None:
-    api.change_gpu(1, drained=True)
-    try:
-        job_id = api.submit_one("sleep", params={"seconds": 15})
-        api.wait_for_job(job_id, "running")
-        worker.restart()
-        job = api.wait_for_job(job_id, seconds=90)
-    finally:
-        api.change_gpu(1, drained=False)
+def test_a_restarted_worker_gives_its_job_back_without_a_charge(project: Project, api: Api) -> None:
+    job_id = api.submit_one("sleep", params={"seconds": 15})
+    worker = worker_of(project, f"gpu-{api.wait_for_event(job_id, 'started')['gpu']}")
 
+    worker.restart()
+
+    job = api.wait_for_job(job_id, seconds=90)
+    worker.teardown()
     assert (job["state"], job["failures"], job["attempt"]) == ("succeeded", 0, 2), story(job)
