@@ -12,6 +12,8 @@ from tests.conftest import missing
 from tests.with_cluster.cluster import Cluster
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+#: Milliseconds for what a page is to show: the machine has other tests to run.
+PATIENCE_MS = 15_000
 ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
 
 
@@ -21,6 +23,7 @@ def browser() -> Iterator[Browser]:
     path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
     if path is None:
         missing("Chromium")
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         yield browser
