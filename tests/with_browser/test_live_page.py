@@ -10,6 +10,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, Page, Response, expect
 
+from tests.services import wait_until
 from tests.with_browser.live_feed import LiveFeed, Message
 
 DESKTOP = {"width": 1440, "height": 900}
@@ -73,14 +74,19 @@ def test_every_gpu_has_a_lane_and_jobs_appear_on_them(cluster_page: Page) -> Non
     expect(cluster_page.locator("#lanes li")).to_have_count(len(feed.snapshots[-1]["gpus"]))
     lanes_with_jobs = cluster_page.get_by_role("img", name=re.compile(r"^GPU \d+: .*, [1-9]\d* jobs? in 5 minutes"))
     expect(lanes_with_jobs.first).to_be_visible(timeout=FIRST_JOB_MS)
-    colors = lanes_with_jobs.first.evaluate(
+    # An empty lane has its ground, the utilisation line and their blends; a job adds its fill, foot and name,
+    # as soon as it has run for long enough to be more than a sliver.
+    wait_until(lambda: colors_of(lanes_with_jobs.first) > 20, 20, "a job is drawn")
+
+
+def colors_of(canvas: Locator) -> int:
+    colors: int = canvas.evaluate(
         """canvas => {
           const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
           return new Set(new Uint32Array(data.buffer)).size;
         }"""
     )
-    # An empty lane has its ground, the utilisation line and their blends; a job adds its fill, foot and name.
-    assert colors > 20
+    return colors
 
 
 def test_title_says_how_many_gpus_are_busy(cluster_page: Page) -> None:
