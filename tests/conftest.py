@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from django.conf import settings
@@ -14,11 +16,19 @@ from django.conf import settings
 from tests.services import PostgresServer, ValkeyServer
 
 
-def missing(what: str) -> None:
+def missing(what: str) -> NoReturn:
     """A service that is not on this machine skips the test on a laptop, and fails it in CI."""
     if os.environ.get("CI") == "true":
         pytest.fail(f"{what} is not on this machine, and CI must run every test", pytrace=False)
     pytest.skip(f"{what} is not on this machine")
+
+
+def program(name: str) -> str:
+    """Its path, also where only root has it on the PATH."""
+    path = shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
+    if path is None:
+        missing(name)
+    return path
 
 
 @pytest.fixture(autouse=True)
