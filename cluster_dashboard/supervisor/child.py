@@ -82,15 +82,8 @@ def _be_the_process(process: Process, supervisor_pid: int, output: int, forget: 
 
 
 def _leave_the_supervisor(process: Process, supervisor_pid: int, output: int, forget: Callable[[], None]) -> None:
-    # A group of its own: Ctrl-C would reach it twice, and what it leaves behind can be killed as a whole.
-    os.setpgid(0, 0)
     # The broker gets the chance to write its file; the others must be gone before their successors come.
-    unix.die_with_parent(supervisor_pid, signal.SIGTERM if process.role is Role.BROKER else signal.SIGKILL)
-    signal.set_wakeup_fd(-1)
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGTTOU):
-        signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    unix.begin_anew(supervisor_pid, signal.SIGTERM if process.role is Role.BROKER else signal.SIGKILL)
     forget()
     _redirect(output)
     gc.enable()

@@ -1,49 +1,61 @@
-"""The process above the supervisor: does nothing but start it again if it is killed."""
+"""The process above the supervisor, or above a GPU worker that runs alone: does nothing but start it again if it is
+killed, from what it has loaded before."""
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
+import random
 import signal
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from setproctitle import setproctitle
 
+from cluster_dashboard import processes
+from cluster_dashboard.environment import EnvironmentInvalid
+from cluster_dashboard.processes import Process
 from cluster_dashboard.run_files import read_pid
 from cluster_dashboard.supervisor import unix
 from cluster_dashboard.supervisor.backoff import Backoff
 from cluster_dashboard.supervisor.warm import warm_up
 
-#: sysexits.h's "internal software error": the supervisor met a bug of ours, and is started again too.
+#: sysexits.h's "internal software error": it met a bug of ours, or found itself stuck, and is started again too.
 EXIT_BUG: Final = 70
 
 #: How long the broker of a dead supervisor may take to write its file and end.
 BROKER_END_SECONDS: Final = 5.0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Guardian:
-    _supervisor_pid: int = 0
+    #: Who is guarded, in words.
+    name: str
+    #: In a forked child: gives its exit code.
+    work: Callable[[], int]
+    _pid: int = 0
     _stop_asked: bool = False
 
     def run(self) -> int:
+        """Until it ends by itself; gives its exit code."""
         unix.become_subreaper()
-        setproctitle("gpu-cluster: guardian")
+        setproctitle(f"gpu-cluster: guardian of {self.name}")
         self._pass_stop_signals_on()
         backoff = Backoff()
         while True:
             began = time.monotonic()
-            status = self._run_supervisor()
+            status = self._run_it()
             _end_leftovers()
             code = os.waitstatus_to_exitcode(status)
             if self._stop_asked or code not in {EXIT_BUG, *(-number for number in signal.Signals)}:
                 return code if code >= 0 else 1
             delay = backoff.delay_after(time.monotonic() - began)
-            print(f"The supervisor ended: {unix.describe_end(status)}; starts again in {delay:.1f} s", file=sys.stderr)
+            print(f"{self.name} ended: {unix.describe_end(status)}; starts again in {delay:.1f} s", file=sys.stderr)
             time.sleep(delay)
 
     def _pass_stop_signals_on(self) -> None:
@@ -53,28 +65,29 @@ class Guardian:
 
     def _pass_on(self, number: int, _frame: object) -> None:
         self._stop_asked = True
-        if self._supervisor_pid:
+        if self._pid:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self._supervisor_pid, number)
+                os.kill(self._pid, number)
 
-    def _run_supervisor(self) -> int:
+    def _run_it(self) -> int:
         with unix.stop_signals_held():
             pid = os.fork()
             if pid == 0:
-                _be_the_supervisor()
-            self._supervisor_pid = pid
+                _be_it(self.work)
+            self._pid = pid
         _, status = os.waitpid(pid, 0)
-        self._supervisor_pid = 0
+        self._pid = 0
         return status
 
 
-def _be_the_supervisor() -> None:
-    """Never returns. Signals are held until the supervisor listens."""
+def _be_it(work: Callable[[], int]) -> None:
+    """Never returns. Signals are held until it listens."""
     code = EXIT_BUG
     try:
-        from cluster_dashboard.supervisor.run import run  # noqa: PLC0415
-
-        code = run()
+        code = work()
+    except EnvironmentInvalid as error:
+        code = 1
+        print(error, file=sys.stderr)
     except BaseException:  # noqa: BLE001 (the last frame of this process: there is nobody above to tell)
         traceback.print_exc()
     finally:
@@ -98,9 +111,32 @@ def _end_leftovers() -> None:
         time.sleep(0.02)
 
 
-def main() -> int:
+def guard_supervisor() -> int:
+    return _guard("supervisor", _supervise)
+
+
+def guard(process: Process) -> int:
+    """A process that has no supervisor: one alone in its container above all."""
+    guardian_pid = os.getpid()
+
+    def work() -> int:
+        unix.begin_anew(guardian_pid, signal.SIGKILL)
+        gc.enable()
+        random.seed()
+        return processes.run(process)
+
+    return _guard(process.name, work)
+
+
+def _supervise() -> int:
+    from cluster_dashboard.supervisor.run import run  # noqa: PLC0415 (what it loads, no worker needs)
+
+    return run()
+
+
+def _guard(name: str, work: Callable[[], int]) -> int:
     try:
         warm_up()
-        return Guardian().run()
+        return Guardian(name=name, work=work).run()
     except KeyboardInterrupt:
         return 130

@@ -11,17 +11,24 @@ from cluster_dashboard.supervisor.before import address
 
 def summary(*, show_password: bool) -> list[str]:
     """show_password: only for a terminal; a redirected output is a log, and secrets never go there."""
-    environment = settings.ENVIRONMENT
+    environment, page = settings.ENVIRONMENT, _page()
     rows = [
-        ("Dashboard", address("web")),
-        ("Admin", f"{address('web')}admin/   {_login(show_password=show_password)}"),
+        ("Dashboard", page),
+        ("Admin", f"{page}admin/   {_login(show_password=show_password)}"),
         ("Flower", f"{address('flower')}   user admin, FLOWER_PASSWORD in {first_start.secrets_path()}"),
-        ("API", f"{address('web')}api/docs   token: API_TOKEN in {first_start.secrets_path()}"),
+        ("API", f"{page}api/docs   token: API_TOKEN in {first_start.secrets_path()}"),
         ("Logs", str(settings.LOG_DIR)),
         ("Stop", "Ctrl-C (a second one does not wait for running jobs)"),
     ]
     title = f"The GPU cluster is running: {environment.gpu_count} GPU workers ({environment.gpu_backend})"
     return _box([title, "", *(f"{name:<10} {value}" for name, value in rows)])
+
+
+def _page() -> str:
+    """Behind a proxy that speaks TLS: by the first of the names. Our own port sends browsers there."""
+    if not settings.ENVIRONMENT.https:
+        return address("web")
+    return f"https://{settings.ENVIRONMENT.allowed_hosts.split(',')[0].strip()}/"
 
 
 def _login(*, show_password: bool) -> str:

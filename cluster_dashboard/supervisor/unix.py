@@ -27,6 +27,18 @@ def die_with_parent(parent_pid: int, death_signal: signal.Signals) -> None:
         os._exit(1)  # it ended before the call above
 
 
+def begin_anew(parent_pid: int, death_signal: signal.Signals) -> None:
+    """Called in a forked child: a group of its own, the parent's handlers gone, and its end tied to the parent's."""
+    # Ctrl-C would reach it twice otherwise, and what it leaves behind can be killed as a whole.
+    os.setpgid(0, 0)
+    die_with_parent(parent_pid, death_signal)
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGTTOU):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
 def become_subreaper() -> None:
     """Orphans among our descendants become our children, so that we can end them."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)

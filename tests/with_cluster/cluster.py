@@ -191,7 +191,7 @@ class Cluster:
         name = f"gpu-{gpu}"
         with self._output.open("ab") as output:
             worker = subprocess.Popen(
-                [sys.executable, "manage.py", "start", name],
+                [sys.executable, "manage.py", "start", "--once", name],
                 cwd=PROJECT,
                 env={**self.environment, "GPU_COUNT": str(gpu + 1), **environment},
                 stdin=subprocess.DEVNULL,

@@ -15,6 +15,7 @@ from django.conf import settings
 from django.db import connection
 from redis import Redis
 
+from gpu_tasks.own_processes import parent_of
 from scheduler.liveness import Beat, read_beats
 from scheduler.models import Job
 from scheduler.remedies import Remedy
@@ -34,10 +35,15 @@ def database_url() -> str:
 
 
 class GpuWorker:
-    """`manage.py start gpu-<index>`; as a context manager it waits until the worker takes jobs, and ends it."""
+    """`manage.py start gpu-<index>`; as a context manager it waits until the worker takes jobs, and ends it.
 
-    def __init__(self, redis: Redis, folder: Path, *, gpu: int = 0, without: Remedy | None = None) -> None:
-        self._redis, self.gpu = redis, gpu
+    guarded: by a guardian, who is then the process that is started here.
+    """
+
+    def __init__(
+        self, redis: Redis, folder: Path, *, gpu: int = 0, without: Remedy | None = None, guarded: bool = False
+    ) -> None:
+        self._redis, self.gpu, self._guarded = redis, gpu, guarded
         self._state_dir = folder / f"worker-{gpu}"
         self._output = folder / f"worker-{gpu}.log"
         self._environment = {
@@ -57,9 +63,10 @@ class GpuWorker:
         return self._process.pid
 
     def start(self) -> None:
+        once = [] if self._guarded else ["--once"]
         with self._output.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "manage.py", "start", f"gpu-{self.gpu}"],
+                [sys.executable, "manage.py", "start", *once, f"gpu-{self.gpu}"],
                 cwd=PROJECT,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
@@ -71,7 +78,9 @@ class GpuWorker:
 
     def beat(self) -> Beat | None:
         beat = read_beats(self._redis).get(self.gpu)
-        return beat if beat is not None and beat.pid == self.pid else None
+        if beat is None:
+            return None
+        return beat if self.pid == (parent_of(beat.pid) if self._guarded else beat.pid) else None
 
     def _takes_jobs(self) -> bool:
         assert not self.has_ended(), self.tail()
@@ -79,8 +88,12 @@ class GpuWorker:
         return beat is not None and beat.child_pid is not None and not beat.note
 
     def has_ended(self) -> bool:
-        assert self._process is not None
-        return self._process.poll() is not None
+        return self.exit_code is not None
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        return None if self._process is None else self._process.poll()
 
     def kill(self) -> None:
         assert self._process is not None

@@ -7,6 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from cluster_dashboard import first_start, processes
+from cluster_dashboard.processes import Role
 
 
 class Command(BaseCommand):
@@ -16,6 +17,9 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("role", help="broker, scheduler, beat, gpu-N, web, flower")
         parser.add_argument("--index", type=int, help="which GPU, for role gpu")
+        parser.add_argument(
+            "--once", action="store_true", help="a GPU worker without its guardian, who starts it again if it is killed"
+        )
 
     def handle(self, *_args: Any, **options: Any) -> None:
         try:
@@ -23,4 +27,8 @@ class Command(BaseCommand):
         except ValueError as error:
             raise CommandError(str(error)) from None
         first_start.make_state_dir()
-        sys.exit(processes.run(process))
+        if process.role is not Role.GPU or options["once"]:
+            sys.exit(processes.run(process))
+        from cluster_dashboard.supervisor import guardian  # noqa: PLC0415 (no other role needs it)
+
+        sys.exit(guardian.guard(process))

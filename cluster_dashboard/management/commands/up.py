@@ -21,7 +21,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *_args: Any, **options: Any) -> None:
-        from cluster_dashboard.supervisor import guardian  # noqa: PLC0415 (no other command needs it)
+        from cluster_dashboard.supervisor import guardian  # noqa: PLC0415 (only what runs needs it)
 
         if options["config"]:
             # Every process is forked from this one: they all see it.
@@ -29,4 +29,4 @@ class Command(BaseCommand):
         first_start.begin()
         # Once for all processes, and after the state folder is there: some checks open the database.
         self.check()
-        sys.exit(guardian.main())
+        sys.exit(guardian.guard_supervisor())
