@@ -21,6 +21,8 @@ from scheduler.states import EventKind
 
 #: How long is looked for what is promised, so that a miss is measured and not only noted.
 PATIENCE_SECONDS: Final = 30.0
+#: A job that still runs when it is hit: all GPUs must have one first, and a worker that has to be asked may take 4 s.
+JOB_SECONDS: Final = 10.0
 #: Promised for a worker that was killed.
 WORKER_BACK_SECONDS: Final = 5.0
 
@@ -62,7 +64,7 @@ def kill_all_workers(stage: Stage) -> None:
 
 def _running_job(stage: Stage) -> Seen:
     """One job on each GPU; gives the start of one of them, which has run for a moment."""
-    jobs = stage.sleeps(5.0, count=len(stage.gpus))
+    jobs = stage.sleeps(JOB_SECONDS, count=len(stage.gpus))
     stage.expect(jobs)
     victim = stage.rng.choice(stage.starts(jobs, len(stage.gpus)))
     stage.moment()

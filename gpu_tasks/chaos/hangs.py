@@ -19,7 +19,7 @@ from scheduler.models import Tally
 HANG_SECONDS: Final = 14.0
 #: Longer than the hang would be wrong: the job's own time must be over when its process goes on, and its second
 #: attempt must still run then.
-JOB_SECONDS: Final = 6.0
+JOB_SECONDS: Final = 8.0
 PATIENCE_SECONDS: Final = 15.0
 #: For a result that is there as soon as its process goes on.
 LATE_RESULT_SECONDS: Final = 8.0
