@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from scheduler.verdict import log
-from scheduler.verdict.log import Event, Testimony
+from scheduler.verdict.log import Event
 from scheduler.verdict.rules import Breach, breaches_of
+from scheduler.verdict.witnesses import Testimony, testimonies
 
 #: Breaches kept with their story; all are counted.
 BREACHES_KEPT: Final = 100
@@ -102,13 +103,13 @@ class Verdict:
         }
 
 
-def judge(witness_folder: Path, *, first_job: int = 0) -> Verdict:
-    """first_job: older jobs are not looked at. Reads only."""
+def judge(*witness_folders: Path, first_job: int = 0) -> Verdict:
+    """first_job: older jobs are not looked at. Reads only. Raises WitnessInvalid."""
     verdict = Verdict()
     with log.snapshot() as now:
         for first, end in _ranges(first_job):
             # The witnesses after the snapshot: every start in it has been told by then.
-            seen = _hear(verdict, log.testimonies(witness_folder, first, end))
+            seen = _hear(verdict, testimonies(witness_folders, first, end))
             _by_job(verdict, log.events_by_job(first, end), seen, now)
         for job in log.jobs_without_events(first_job):
             verdict.add(Breach("accepted_once", job, "has a row but no events"))
@@ -148,10 +149,10 @@ class Seen:
 type Attempts = dict[tuple[int, int, int], Seen]
 
 
-def _hear(verdict: Verdict, testimonies: Iterable[Testimony]) -> Attempts:
+def _hear(verdict: Verdict, told_by_all: Iterable[Testimony]) -> Attempts:
     """By (job, attempt, GPU)."""
     seen: Attempts = {}
-    for told in testimonies:
+    for told in told_by_all:
         verdict.testimonies += 1
         attempt = seen.setdefault((told.job, told.attempt, told.gpu), Seen())
         match told.saw:

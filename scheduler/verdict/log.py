@@ -1,14 +1,11 @@
-"""Reads what is judged: events with their job's row, and the witness files. Streams; keeps nothing."""
+"""Reads what is judged: events with their job's row. Streams; keeps nothing."""
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Final
 
 from django.db import connection
@@ -51,18 +48,6 @@ class Event:
     charged: bool
     id: int
     row: Row
-
-
-@dataclass(slots=True)
-class Testimony:
-    """One line of a witness file; at: seconds since the epoch, by the worker's clock."""
-
-    at: float
-    saw: str
-    job: int
-    attempt: int
-    gpu: int
-    boot: str
 
 
 @contextmanager
@@ -157,28 +142,6 @@ def first_job_since(at: datetime) -> int:
     """The lowest id of the jobs submitted at or after `at`; beyond every id if there is none."""
     (found,) = next(iter(_rows("SELECT MIN(id) FROM scheduler_job WHERE submitted_at >= %s", at)))
     return 2**62 if found is None else int(found)
-
-
-#: Finds a line's job without reading the line as JSON: most lines are read only to be left out.
-_JOB: Final = re.compile(rb'"job": ?(\d+)')
-
-
-def testimonies(folder: Path, first: int, end: int) -> Iterator[Testimony]:
-    """Every whole line about these jobs of every witness file; a line cut off by a power cut is left out."""
-    for path in sorted(folder.glob("*.jsonl")):
-        with path.open("rb") as file:
-            for line in file:
-                found = _JOB.search(line)
-                if found is not None and first <= int(found[1]) < end and line.endswith(b"\n"):
-                    values = json.loads(line)
-                    yield Testimony(
-                        at=values["at"],
-                        saw=values["saw"],
-                        job=values["job"],
-                        attempt=values["attempt"],
-                        gpu=values["gpu"],
-                        boot=values["boot"],
-                    )
 
 
 def _events(statement: str, *params: Any) -> Iterator[Event]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
@@ -263,3 +265,80 @@ def test_the_command_gives_json(run):
 def test_an_age_that_is_none_is_refused_with_words(run):
     with pytest.raises(CommandError, match="'yesterday' is neither an ISO time nor an age"):
         call_command("verify", "--since", "yesterday")
+
+
+# --- the witnesses of other hosts
+
+
+@pytest.fixture
+def second_host(run, tmp_path):
+    """Where the witness of GPU 1 lies; it is missing here."""
+    folder = tmp_path / "host-2"
+    folder.mkdir()
+    (run.folder / "gpu-1.jsonl").rename(folder / "gpu-1.jsonl")
+    return folder
+
+
+def test_with_the_witness_of_another_host_the_verdict_is_that_of_one_host(run, second_host):
+    with_it = json.loads(verify("--json", "--witness", str(second_host))[1])
+
+    assert with_it["witness_folders"] == [str(run.folder), str(second_host)]
+    assert verify("--json")[0] == Outcome.CANNOT_TELL
+    (second_host / "gpu-1.jsonl").rename(run.folder / "gpu-1.jsonl")
+    assert with_it == {**json.loads(verify("--json")[1]), "witness_folders": with_it["witness_folders"]}
+
+
+def test_a_copy_of_what_is_there_already_counts_nothing_twice(run, tmp_path):
+    """A late result was refused: one."""
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for path in run.folder.glob("*.jsonl"):
+        (copy / path.name).write_bytes(path.read_bytes())
+
+    found = json.loads(verify("--json", "--witness", str(copy), "--witness", str(run.folder))[1])
+
+    assert found["witness_folders"] == [str(run.folder), str(copy)]
+    assert (found["testimonies"], found["refused_commits"]) == (judge(run.folder).testimonies, 1)
+
+
+def test_the_witness_of_another_host_comes_as_a_tar_on_standard_input(run, second_host, monkeypatch):
+    give_standard_input(monkeypatch, a_tar_of(second_host))
+
+    code, words = verify("--json", "--witness", "-")
+
+    assert (code, json.loads(words)["witness_folders"]) == (0, [str(run.folder), "-"])
+
+
+def test_a_tar_that_is_none_is_refused_with_words_and_changes_nothing(run, tmp_path, monkeypatch):
+    give_standard_input(monkeypatch, b"ssh: connect to host host-2 port 22: Connection refused\n")
+
+    with pytest.raises(CommandError, match=r"--witness -: it cannot be read as a tar.* takes a folder") as refused:
+        call_command("verify", "--witness", "-", "--html", str(tmp_path / "h.html"))
+
+    assert refused.value.returncode == 2
+    assert not (tmp_path / "h.html").exists()
+
+
+def test_a_folder_without_witnesses_is_refused_with_words(run, tmp_path):
+    with pytest.raises(CommandError, match=f"argument --witness: {tmp_path} holds no witness file .* takes a folder"):
+        call_command("verify", "--witness", str(tmp_path))
+
+
+def test_a_witness_file_that_no_worker_wrote_is_refused_with_its_name(run, second_host):
+    (second_host / "gpu-1.jsonl").write_text('{"job": 1}\n')
+
+    with pytest.raises(CommandError, match=r"host-2/gpu-1\.jsonl has a line that no worker wrote") as refused:
+        call_command("verify", "--witness", str(second_host))
+
+    assert refused.value.returncode == 2
+
+
+def a_tar_of(folder: Path) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        tar.add(folder, "witness")
+    return stream.getvalue()
+
+
+def give_standard_input(monkeypatch, content: bytes) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))

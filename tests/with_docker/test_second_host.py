@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -53,16 +54,17 @@ def test_its_gpu_runs_jobs_is_shown_by_host_and_its_witness_can_be_fetched(
     job = wait_until(lambda: run_on(api, INDEX), 90, lambda: f"GPU {INDEX} runs a job\n{second_host.tail()}")
     hosts = {gpu["index"]: gpu["host"] for gpu in api.http.get("/api/gpus").json()["gpus"]}
     without = project.manage("verify", check=False)
-    folder = second_host.exec("gpu-0", "tar", "-C", "/var/lib/gpu-cluster", "-c", "witness").stdout
-    project.compose("exec", "-T", "web", "tar", "-C", "/var/lib/gpu-cluster", "-x", stdin=folder.encode("latin-1"))
-    with_it = project.manage("verify", check=False)
+    tar = second_host.exec("gpu-0", "tar", "-C", "/var/lib/gpu-cluster", "-c", "witness").stdout
+    verify = ("exec", "-T", "web", "python", "manage.py", "verify", "--json", "--witness", "-")
+    with_it = project.compose(*verify, stdin=tar.encode("latin-1"), check=False)
     api.close()
 
     assert job["state"] == "succeeded", story(job)
     assert hosts == {0: "host-1", 1: "host-1", INDEX: "host-2"}
     assert without.returncode == 2, without.stdout
     assert f"on GPU {INDEX}" in without.stdout
-    assert with_it.returncode == 0, with_it.stdout
+    assert with_it.returncode == 0, f"{with_it.stdout}{with_it.stderr}"
+    assert json.loads(with_it.stdout)["witness_folders"] == ["/var/lib/gpu-cluster/witness", "-"]
 
 
 def run_on(api: Api, gpu: int) -> dict | None:

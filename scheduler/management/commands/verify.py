@@ -5,18 +5,28 @@ from __future__ import annotations
 import json
 import sys
 from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from django.conf import settings
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 
 from scheduler.verdict.judge import judge
 from scheduler.verdict.log import first_job_since
 from scheduler.verdict.report import as_html, as_junit, as_text
+from scheduler.verdict.witnesses import WitnessInvalid, check_folder, unpack
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+#: In place of a folder: a tar on standard input.
+STANDARD_INPUT: Final = "-"
+ACCEPTED: Final = "takes a folder with another host's witness files (gpu-N.jsonl), or - for a tar on standard input"
+#: What was typed is wrong, as argparse has it.
+EXIT_BAD_INPUT: Final = 2
 
 
 def _moment(value: str) -> datetime:
@@ -30,6 +40,34 @@ def _moment(value: str) -> datetime:
     return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
+def _folder(value: str) -> str:
+    """Its whole path, or `-`."""
+    if value == STANDARD_INPUT:
+        return value
+    folder = Path(value).resolve()
+    try:
+        check_folder(folder)
+    except WitnessInvalid as error:
+        raise ArgumentTypeError(f"{error}; it {ACCEPTED}") from None
+    return str(folder)
+
+
+@contextmanager
+def _folders(name: str) -> Iterator[Sequence[Path]]:
+    """What `--witness NAME` means, for as long as it is read."""
+    if name != STANDARD_INPUT:
+        yield [Path(name)]
+        return
+    if sys.stdin.isatty():
+        raise CommandError(f"--witness -: standard input is a terminal; it {ACCEPTED}", returncode=EXIT_BAD_INPUT)
+    with TemporaryDirectory(prefix="witness-") as folder:
+        try:
+            found = unpack(sys.stdin.buffer, Path(folder))
+        except WitnessInvalid as error:
+            raise CommandError(f"--witness -: {error}; it {ACCEPTED}", returncode=EXIT_BAD_INPUT) from None
+        yield found
+
+
 class Command(BaseCommand):
     help = (
         "Proves from the event log and the workers' own records that no job was lost and none recorded twice. "
@@ -38,14 +76,31 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--since", type=_moment, help="only jobs submitted since: an ISO time, or 90s, 15m, 2h, 7d")
+        parser.add_argument(
+            "--witness",
+            type=_folder,
+            action="append",
+            default=[],
+            metavar="DIR",
+            help="also read the witness files of another host, from a copy of its $STATE_DIR/witness; - for a tar of "
+            "it on standard input; may be given several times",
+        )
         parser.add_argument("--json", action="store_true", help="print JSON")
         parser.add_argument("--junit", type=Path, metavar="FILE", help="also write JUnit XML")
         parser.add_argument("--html", type=Path, metavar="FILE", help="also write a page")
 
     def handle(self, **options: Any) -> None:
+        own = Path(settings.STATE_DIR, "witness").resolve()
+        names = list(dict.fromkeys([str(own), *options["witness"]]))
         first_job = first_job_since(options["since"]) if options["since"] else 0
-        verdict = judge(Path(settings.STATE_DIR) / "witness", first_job=first_job)
-        self.stdout.write(json.dumps(verdict.as_dict(), indent=2) if options["json"] else as_text(verdict))
+        with ExitStack() as stack:
+            folders = [folder for name in names for folder in stack.enter_context(_folders(name))]
+            try:
+                verdict = judge(*folders, first_job=first_job)
+            except WitnessInvalid as error:
+                raise CommandError(str(error), returncode=EXIT_BAD_INPUT) from None
+        found = {**verdict.as_dict(), "witness_folders": names}
+        self.stdout.write(json.dumps(found, indent=2) if options["json"] else as_text(verdict))
         if options["junit"]:
             options["junit"].write_text(as_junit(verdict))
         if options["html"]:
