@@ -143,7 +143,9 @@ def _page(request: HttpRequest, section: str, *, changes: bool) -> dict[str, Any
 
 
 def flower_url(request: HttpRequest) -> str:
-    """Flower listens beside the page: same host, a port of its own."""
+    """Flower listens beside the page: same host, a port of its own. Nowhere for who comes through a proxy."""
+    if settings.ENVIRONMENT.https:
+        return ""
     host = urlsplit(f"//{request.get_host()}").hostname or "localhost"
     host = f"[{host}]" if ":" in host else host
     return f"http://{host}:{settings.ENVIRONMENT.flower_port}/"
