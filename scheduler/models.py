@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from django.db import models
-from django.db.models import Max, Min, Q, QuerySet, Sum
+from django.db.models import F, Max, Min, Q, QuerySet, Sum
 from django.db.models.functions import Now
 
 from scheduler.faults import FaultProfile
@@ -39,10 +39,18 @@ class JobQuerySet(QuerySet["Job"]):
 
     def of_queue(self, queue: JobQueue) -> JobQuerySet:
         """By priority and, where GPUs differ, by the memory that they need."""
+        return self._of_sizes(queue, "gpu_memory_mib")
+
+    def of_long_queue(self, queue: JobQueue) -> JobQuerySet:
+        """The same, for its first ones: no planner knows that they are soon met by going down the line, so this hides
+        the sizes from it, and it sorts no backlog."""
+        return self.alias(size_in_passing=F("gpu_memory_mib") + 0)._of_sizes(queue, "size_in_passing")
+
+    def _of_sizes(self, queue: JobQueue, column: str) -> JobQuerySet:
         jobs = self.filter(priority=queue.priority)
         if queue.above_mib is not None:
-            jobs = jobs.filter(gpu_memory_mib__gt=queue.above_mib)
-        return jobs if queue.up_to_mib is None else jobs.filter(gpu_memory_mib__lte=queue.up_to_mib)
+            jobs = jobs.filter(**{f"{column}__gt": queue.above_mib})
+        return jobs if queue.up_to_mib is None else jobs.filter(**{f"{column}__lte": queue.up_to_mib})
 
     def newest_first(self) -> JobQuerySet:
         return self.order_by("-id")
@@ -114,7 +122,19 @@ class Job(models.Model):
     class Meta:
         ordering = ("-id",)
         indexes = (
-            models.Index(fields=("priority", "id"), name="job_waiting", condition=Q(state=JobState.QUEUED)),
+            # The state is a column of these too: SQLite keeps no statistics, and would take job_by_state otherwise and
+            # go through the waiting jobs of every priority. PostgreSQL wants the priority first.
+            models.Index(fields=("priority", "state", "id"), name="job_in_line", condition=Q(state=JobState.QUEUED)),
+            models.Index(
+                fields=("priority", "gpu_memory_mib", "id", "state"),
+                name="job_by_size",
+                condition=Q(state=JobState.QUEUED),
+            ),
+            models.Index(
+                fields=("priority", "state", "attempt", "id"),
+                name="job_given_back",
+                condition=Q(state=JobState.QUEUED, attempt__gt=1),
+            ),
             models.Index(fields=("priority", "queued_at"), name="job_ageing", condition=Q(state=JobState.QUEUED)),
             models.Index(fields=("gpu",), name="job_running", condition=Q(state=JobState.RUNNING)),
             models.Index(fields=("finished_at",), name="job_finished", condition=Q(finished_at__isnull=False)),

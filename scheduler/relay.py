@@ -13,7 +13,7 @@ from redis import Redis
 
 from scheduler import hints
 from scheduler.hints import Hint
-from scheduler.models import Gpu, Job, Tally
+from scheduler.models import Gpu, Job, JobQuerySet, Tally
 from scheduler.queues import JobQueue, Tiers, queue_name
 from scheduler.remedies import Remedy, is_on
 from scheduler.states import PRIORITY_ORDER, EventKind, Priority
@@ -23,6 +23,10 @@ LOST_AFTER_SECONDS: Final = 5.0
 
 #: New rows younger than this are left to the sender after commit. A job that was given back has no other sender.
 GRACE_SECONDS: Final = 0.5
+
+#: Up to so many waiting jobs of one tier are found by their size and sorted. Of more, the first are met soon enough
+#: among the jobs of all sizes: of 100,000 that wait, both ways then pass as many rows for a window.
+FEW: Final = 5000
 
 #: A waiting job rises one priority each time it has waited so long; never to CRITICAL.
 AGEING_SECONDS: Final = 60.0
@@ -61,8 +65,9 @@ class Relay:
         self._forget(now)
         self._earn_ageing_budget()
         window = hints.window(tiers)
-        wanted = [hint for queue in queues for hint in self._missing(queue, lying[queue.name], window, now)]
-        wanted += self._aged(tiers, lying, now)
+        due = {queue: _due(queue, tiers) for queue in queues}
+        wanted = [hint for queue in queues for hint in self._missing(queue, due[queue], lying[queue.name], window, now)]
+        wanted += self._aged(tiers, due, lying, now)
         again = [hint for hint in wanted if hint.attempt > 1]
         if again:
             hints.send_in_front(again, self.redis)
@@ -71,19 +76,23 @@ class Relay:
         self._sent.update({(hint.queue, hint.key): now for hint in wanted})
         return len(wanted)
 
-    def _missing(self, queue: JobQueue, lying: set[tuple[int, int]], window: int, now: float) -> list[Hint]:
+    def _missing(
+        self, queue: JobQueue, due: JobQuerySet, lying: set[tuple[int, int]], window: int, now: float
+    ) -> list[Hint]:
         """What should lie in this queue and does not. Jobs that ran already go in even when the window is full."""
         room = max(0, window - len(lying))
         # A first attempt is left to the sender after commit for a moment; a later one has only us.
         first = Q(queued_at__lte=Now() - timedelta(seconds=GRACE_SECONDS)) if room else Q(pk__in=())
-        due = Job.objects.due().of_queue(queue).filter(Q(attempt__gt=1) | first).order_by("id")
-        rows = due.values_list("id", "attempt", "type")[: window + len(lying)]
+        wanted = due.filter(Q(attempt__gt=1) | first).order_by("id")
+        rows = wanted.values_list("id", "attempt", "type")[: window + len(lying)]
         found = [Hint(job_id=row[0], attempt=row[1], type=row[2], queue=queue.name) for row in rows]
         missing = [hint for hint in found if hint.key not in lying and not self._is_recent(hint, now)]
         again = [hint for hint in missing if hint.attempt > 1][:window]
         return again + [hint for hint in missing if hint.attempt == 1][:room]
 
-    def _aged(self, tiers: Tiers, lying: dict[str, set[tuple[int, int]]], now: float) -> list[Hint]:
+    def _aged(
+        self, tiers: Tiers, due: dict[JobQueue, JobQuerySet], lying: dict[str, set[tuple[int, int]]], now: float
+    ) -> list[Hint]:
         """A second hint, in a higher queue, for jobs that waited long; the first one becomes stale."""
         budget = int(self._ageing_budget)
         if budget < 1 or not is_on(Remedy.AGEING):
@@ -91,7 +100,7 @@ class Relay:
         found = [
             hint
             for priority in PRIORITY_ORDER[2:]
-            for hint in _aged_of(priority, tiers, budget)
+            for hint in _aged_of({queue: due[queue] for queue in tiers.queues(priority)}, budget)
             if hint.key not in lying[hint.queue] and not self._is_recent(hint, now)
         ][:budget]
         self._ageing_budget -= len(found)
@@ -116,15 +125,21 @@ class Relay:
         self._sent = {key: at for key, at in self._sent.items() if now - at < LOST_AFTER_SECONDS}
 
 
-def _aged_of(priority: Priority, tiers: Tiers, at_most: int) -> list[Hint]:
+def _due(queue: JobQueue, tiers: Tiers) -> JobQuerySet:
+    """The jobs of the queue that may start, by the way that is fast for as many as wait there."""
+    few = tiers.sizes_gib and Job.objects.queued().of_queue(queue).order_by()[: FEW + 1].count() <= FEW
+    return Job.objects.due().of_queue(queue) if few else Job.objects.due().of_long_queue(queue)
+
+
+def _aged_of(due: dict[JobQueue, JobQuerySet], at_most: int) -> list[Hint]:
     """Of each tier its longest waiting ones, the longest first: those of a tier whose GPUs are all busy do not
     keep the others from rising."""
     found: list[tuple[datetime, Hint]] = []
-    for queue in tiers.queues(priority):
-        due = Job.objects.due().of_queue(queue).filter(queued_at__lte=Now() - timedelta(seconds=AGEING_SECONDS))
-        rows = due.order_by("queued_at", "id").values_list("id", "attempt", "type", "queued_at", Now())
+    for queue, jobs in due.items():
+        long_due = jobs.filter(queued_at__lte=Now() - timedelta(seconds=AGEING_SECONDS))
+        rows = long_due.order_by("queued_at", "id").values_list("id", "attempt", "type", "queued_at", Now())
         for job_id, attempt, job_type, queued_at, now in rows[:at_most]:
-            higher = effective_priority(priority, (now - queued_at).total_seconds())
+            higher = effective_priority(queue.priority, (now - queued_at).total_seconds())
             name = queue_name(higher, queue.tier_gib)
             found.append((queued_at, Hint(job_id=job_id, attempt=attempt, type=job_type, queue=name)))
     return [hint for _, hint in sorted(found, key=itemgetter(0))]

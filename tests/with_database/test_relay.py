@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.db.models import F
+from django.test.utils import CaptureQueriesContext
 
 from scheduler import hints, lifecycle
 from scheduler.hints import WINDOW, queue_key
@@ -305,6 +307,50 @@ def test_a_backlog_of_one_tier_keeps_no_other_waiting(relay, redis):
     relay.tick(0.0)
 
     assert lying(redis) == {(small.id, 1)}
+
+
+@pytest.mark.usefixtures("unlike_gpus")
+@pytest.mark.parametrize("few", [0, 3, 100])
+def test_however_many_wait_in_a_tier_the_window_holds_its_oldest_in_order(relay, redis, monkeypatch, few):
+    monkeypatch.setattr("scheduler.relay.FEW", few)
+    jobs = [job for _ in range(5) for job in (*big(), *submit(3))]
+    let_wait(3)
+
+    relay.tick(0.0)
+
+    large, small = jobs[::4], [job for job in jobs if job not in jobs[::4]]
+    assert in_order(redis, "normal.80g") == [job.id for job in large]
+    assert in_order(redis, "normal") == [job.id for job in small]
+
+
+def in_order(redis, queue):
+    """The jobs of its hints, the next one first."""
+    return [int(hints._TASK_ID.search(item)[1]) for item in redis.lrange(queue_key(queue), 0, -1)[::-1]]
+
+
+@pytest.mark.usefixtures("unlike_gpus")
+@pytest.mark.parametrize("few", [0, 100])
+def test_no_tick_goes_through_the_waiting_jobs_of_other_priorities(relay, monkeypatch, few):
+    if connection.vendor != "sqlite":
+        pytest.skip("PostgreSQL decides by its statistics, which a small table does not give")
+    monkeypatch.setattr("scheduler.relay.FEW", few)
+    big(), submit(3)
+    let_wait(70)
+    relay.tick(0.0)
+    start_and_end(20)
+
+    with CaptureQueriesContext(connection) as asked:
+        relay.tick(1.0)
+
+    used = [plan(query["sql"]) for query in asked.captured_queries if "'queued'" in query["sql"]]
+    assert len(used) > len(Priority)
+    assert [each for each in used if "job_by_state" in each or "SCAN scheduler_job" in each] == []
+    assert few == 0 or any("job_by_size" in each for each in used)
+
+
+def plan(query):
+    with connection.cursor() as cursor:
+        return " ".join(row[-1] for row in cursor.execute(f"EXPLAIN QUERY PLAN {query.replace('%', '%%')}", ()))
 
 
 @pytest.mark.usefixtures("unlike_gpus")
