@@ -292,6 +292,7 @@ def _as_dcgm(now: list[tuple[Gpu, dict[str, Any]]]) -> Iterator[Metric]:
         ("DCGM_FI_DEV_FB_FREE", "Framebuffer memory free (in MiB).", "memory_free_mib"),
         ("DCGM_FI_DEV_GPU_TEMP", "GPU temperature (in C).", "temperature_c"),
         ("DCGM_FI_DEV_POWER_USAGE", "Power draw (in W).", "power_w"),
+        ("DCGM_FI_DEV_XID_ERRORS", "Value of the last XID error encountered.", "last_xid"),
     ):
         family = GaugeMetricFamily(name, words, labels=["gpu", "UUID", "device", "modelName", "Hostname"])
         for gpu, values in now:

@@ -57,6 +57,8 @@ class GpuSample:
     power_w: float | None
     #: Those of this machine that the driver names, ours among them.
     processes: tuple[GpuProcess, ...] | None = None
+    #: The number of the latest Xid error since our worker began to listen; 0: none. It stays until the next one.
+    last_xid: int | None = None
 
 
 UNKNOWN_SAMPLE: Final = GpuSample(

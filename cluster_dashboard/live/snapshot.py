@@ -120,6 +120,7 @@ def gpu_now(gpu: Gpu, redis: RedisView, *, busy: bool) -> dict[str, Any]:
         "memory_used_mib": sample.get("memory_used_mib"),
         "temperature_c": temperature,
         "power_w": sample.get("power_w"),
+        "last_xid": sample.get("last_xid"),
     }
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 from typing import Any, Final
@@ -40,6 +41,9 @@ class NvmlGpu:
     def __init__(self, index: int) -> None:
         self._index = index
         self._handle: Any = None
+        #: None: this driver tells no Xid errors.
+        self._events: Any = None
+        self._last_xid: int | None = None
         self._retry_at_seconds = -inf
 
     def identity(self) -> GpuIdentity:
@@ -61,13 +65,24 @@ class NvmlGpu:
 
     def sample(self, load: GpuLoad | None, now_seconds: float) -> GpuSample:
         if self._handle is None and now_seconds < self._retry_at_seconds:
-            return UNKNOWN_SAMPLE
+            return replace(UNKNOWN_SAMPLE, last_xid=self._last_xid)
         try:
-            return _sample(self._open())
+            handle = self._open()
+            # First: what takes the GPU off the bus is told before its readings fail.
+            self._hear()
+            return _sample(handle, self._last_xid)
         except _Gone:
             self._forget()
             self._retry_at_seconds = now_seconds + RETRY_SECONDS
-            return UNKNOWN_SAMPLE
+            return replace(UNKNOWN_SAMPLE, last_xid=self._last_xid)
+
+    def _hear(self) -> None:
+        """Keeps the latest Xid error. The driver queues them, and says by an error that no more are there."""
+        while self._events is not None:
+            try:
+                self._last_xid = int(pynvml.nvmlEventSetWait_v2(self._events, 0).eventData)
+            except pynvml.NVMLError:
+                return
 
     def _open(self) -> Any:
         if self._handle is None:
@@ -80,12 +95,17 @@ class NvmlGpu:
             except pynvml.NVMLError as error:
                 _shut_down()
                 raise _Gone from error
+            self._events = _listen(self._handle)
+            if self._events is not None and self._last_xid is None:
+                self._last_xid = 0
         return self._handle
 
     def _forget(self) -> None:
         """Closes NVML, so that the next try sees a driver that was loaded or a GPU that was reset meanwhile."""
         if self._handle is not None:
-            self._handle = None
+            if self._events is not None:
+                _free(self._events)
+            self._handle = self._events = None
             _shut_down()
 
 
@@ -103,7 +123,26 @@ def gpu_count() -> int:
         _shut_down()
 
 
-def _sample(handle: Any) -> GpuSample:
+def _listen(handle: Any) -> Any:
+    """A set of events in which the GPU's Xid errors gather from now on; None where the driver tells of none."""
+    try:
+        events = pynvml.nvmlEventSetCreate()
+    except pynvml.NVMLError:
+        return None
+    try:
+        pynvml.nvmlDeviceRegisterEvents(handle, pynvml.nvmlEventTypeXidCriticalError, events)
+    except pynvml.NVMLError:
+        _free(events)
+        return None
+    return events
+
+
+def _free(events: Any) -> None:
+    with suppress(pynvml.NVMLError):  # it went with its driver
+        pynvml.nvmlEventSetFree(events)
+
+
+def _sample(handle: Any, last_xid: int | None) -> GpuSample:
     values = (
         _read(_utilization, handle),
         _read(_memory_used, handle),
@@ -122,6 +161,7 @@ def _sample(handle: Any) -> GpuSample:
         temperature_c=None if temperature is None else float(temperature),
         power_w=_watts(power),
         processes=_read(_processes, handle),
+        last_xid=last_xid,
     )
 
 

@@ -60,6 +60,7 @@ class SimulatedGpu:
             memory_total_mib=self._memory_total_mib,
             temperature_c=float(round(sum(w * c for (w, _), c in zip(THERMAL_PARTS, self._parts_c, strict=True)))),
             power_w=round(power_w, 1),
+            last_xid=0,
         )
 
     def _share(self, load: GpuLoad | None) -> float:

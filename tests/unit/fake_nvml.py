@@ -20,6 +20,9 @@ class FakeNvml:
         self.name: str | bytes = "NVIDIA H100 80GB HBM3"
         #: pid -> bytes of GPU memory; None where the driver does not tell.
         self.processes: dict[int, int | None] = {}
+        #: Xid errors that nobody has heard of yet.
+        self.xids: list[int] = []
+        self.open_event_sets = 0
 
     def nvmlInit(self) -> None:  # noqa: N802
         self.inits += 1
@@ -66,6 +69,26 @@ class FakeNvml:
     def nvmlDeviceGetComputeRunningProcesses(self, handle: str) -> list[SimpleNamespace]:  # noqa: N802
         found = [SimpleNamespace(pid=pid, usedGpuMemory=used) for pid, used in self.processes.items()]
         return self._answer("nvmlDeviceGetComputeRunningProcesses", found)
+
+    def nvmlEventSetCreate(self) -> str:  # noqa: N802
+        self._fail("nvmlEventSetCreate")
+        self.open_event_sets += 1
+        return "events"
+
+    def nvmlEventSetFree(self, events: str) -> None:  # noqa: N802
+        self.open_event_sets -= 1
+        self._fail("nvmlEventSetFree")
+
+    def nvmlDeviceRegisterEvents(self, handle: str, kinds: int, events: str) -> None:  # noqa: N802
+        assert kinds == pynvml.nvmlEventTypeXidCriticalError
+        self._fail("nvmlDeviceRegisterEvents")
+
+    def nvmlEventSetWait_v2(self, events: str, timeout_ms: int) -> SimpleNamespace:  # noqa: N802
+        assert timeout_ms == 0
+        self._fail("nvmlEventSetWait_v2")
+        if not self.xids:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_TIMEOUT)
+        return SimpleNamespace(eventData=self.xids.pop(0))
 
     def _answer(self, function: str, value: Any) -> Any:
         self._fail(function)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import pynvml
 import pytest
@@ -18,7 +19,10 @@ WHOLE_SAMPLE = GpuSample(
     temperature_c=64.0,
     power_w=612.345,
     processes=(),
+    last_xid=0,
 )
+#: A GPU that answered once: what it said of Xid errors stands.
+LOST_SAMPLE = replace(UNKNOWN_SAMPLE, last_xid=0)
 UNKNOWN_IDENTITY = GpuIdentity(index=0, uuid=None, name=None, memory_total_mib=None, power_limit_w=None)
 READINGS = (
     "nvmlDeviceGetUtilizationRates",
@@ -92,7 +96,7 @@ def test_a_lost_gpu_is_unknown_as_a_whole_whichever_reading_notices(driver: Fake
 
     driver.errors[function] = code
 
-    assert gpu.sample(None, 1.0) == UNKNOWN_SAMPLE
+    assert gpu.sample(None, 1.0) == LOST_SAMPLE
 
 
 def test_a_lost_gpu_is_looked_for_again_after_a_while_and_comes_back(driver: FakeNvml) -> None:
@@ -101,7 +105,7 @@ def test_a_lost_gpu_is_looked_for_again_after_a_while_and_comes_back(driver: Fak
     gpu.sample(None, 100.0)
     del driver.errors["nvmlDeviceGetTemperature"]
 
-    assert gpu.sample(None, 100.0 + RETRY_SECONDS - 0.1) == UNKNOWN_SAMPLE
+    assert gpu.sample(None, 100.0 + RETRY_SECONDS - 0.1) == LOST_SAMPLE
     assert driver.inits == 1
     assert gpu.sample(None, 100.0 + RETRY_SECONDS) == WHOLE_SAMPLE
     assert driver.open == 1
@@ -113,7 +117,7 @@ def test_a_lost_gpu_whose_driver_cannot_even_be_closed_is_unknown(driver: FakeNv
     driver.errors["nvmlDeviceGetTemperature"] = pynvml.NVML_ERROR_GPU_IS_LOST
     driver.errors["nvmlShutdown"] = pynvml.NVML_ERROR_UNINITIALIZED
 
-    assert gpu.sample(None, 1.0) == UNKNOWN_SAMPLE
+    assert gpu.sample(None, 1.0) == LOST_SAMPLE
 
 
 @pytest.mark.parametrize(
@@ -139,7 +143,7 @@ def test_a_value_that_the_gpu_does_not_support_is_unknown_and_the_others_stand(
 def test_a_gpu_that_answers_nothing_is_unknown(driver: FakeNvml) -> None:
     driver.errors |= dict.fromkeys((*READINGS, "nvmlDeviceGetMemoryInfo"), pynvml.NVML_ERROR_UNKNOWN)
 
-    assert NvmlGpu(0).sample(None, 0.0) == UNKNOWN_SAMPLE
+    assert NvmlGpu(0).sample(None, 0.0) == LOST_SAMPLE
 
 
 @pytest.mark.parametrize("code", [pynvml.NVML_ERROR_FUNCTION_NOT_FOUND, pynvml.NVML_ERROR_NOT_SUPPORTED])
@@ -188,3 +192,45 @@ def test_a_driver_that_names_no_processes_leaves_the_rest_known(driver: FakeNvml
     sample = NvmlGpu(0).sample(None, 0.0)
 
     assert (sample.processes, sample.health) == (None, GpuHealth.HEALTHY)
+
+
+def test_the_latest_xid_error_stands_until_the_next_one(driver: FakeNvml) -> None:
+    gpu = NvmlGpu(0)
+    gpu.sample(None, 0.0)
+
+    driver.xids = [13, 31]
+
+    assert [gpu.sample(None, at).last_xid for at in (1.0, 2.0)] == [31, 31]
+    driver.xids = [48]
+    assert gpu.sample(None, 3.0).last_xid == 48
+
+
+def test_the_xid_error_that_took_the_gpu_off_the_bus_is_still_told(driver: FakeNvml) -> None:
+    gpu = NvmlGpu(0)
+    gpu.sample(None, 0.0)
+
+    driver.xids = [79]
+    driver.errors |= dict.fromkeys(READINGS, pynvml.NVML_ERROR_GPU_IS_LOST)
+
+    assert gpu.sample(None, 1.0) == gpu.sample(None, 1.5) == replace(UNKNOWN_SAMPLE, last_xid=79)
+    assert driver.open_event_sets == 0
+
+
+def test_a_gpu_that_is_back_keeps_its_latest_xid_error_and_hears_of_new_ones(driver: FakeNvml) -> None:
+    gpu = NvmlGpu(0)
+    driver.xids, driver.errors = [79], dict.fromkeys(READINGS, pynvml.NVML_ERROR_GPU_IS_LOST)
+    gpu.sample(None, 0.0)
+
+    driver.errors = {}
+
+    assert gpu.sample(None, RETRY_SECONDS).last_xid == 79
+    driver.xids = [94]
+    assert gpu.sample(None, RETRY_SECONDS + 1).last_xid == 94
+
+
+@pytest.mark.parametrize("function", ["nvmlEventSetCreate", "nvmlDeviceRegisterEvents"])
+def test_a_driver_that_tells_of_no_xid_errors_leaves_the_rest_known(driver: FakeNvml, function: str) -> None:
+    driver.errors[function] = pynvml.NVML_ERROR_NOT_SUPPORTED
+
+    assert NvmlGpu(0).sample(None, 0.0) == replace(WHOLE_SAMPLE, last_xid=None)
+    assert driver.open_event_sets == 0

@@ -81,7 +81,6 @@ def test_every_name_is_documented_and_every_documented_name_is_there(redis: Redi
 
     # Those that nobody has filled here: no loop has run.
     assert documented - names == {
-        "DCGM_FI_DEV_XID_ERRORS",
         "gpu_cluster_loop_lease_seconds",
         "gpu_cluster_attempts_ended_total",
     }
@@ -165,16 +164,17 @@ def test_a_gpu_under_our_names_and_under_those_of_dcgm(redis: Redis) -> None:
     assert value(found, "DCGM_FI_DEV_FB_FREE", **labels) == 80559
     assert value(found, "DCGM_FI_DEV_GPU_TEMP", **labels) == 60
     assert value(found, "DCGM_FI_DEV_POWER_USAGE", **labels) == 500
+    assert value(found, "DCGM_FI_DEV_XID_ERRORS", **labels) == 31
 
 
 def test_what_is_not_known_of_a_gpu_is_absent_and_not_zero(redis: Redis) -> None:
-    beat_and_sample(redis, gpu=0, temperature_c=None, power_w=None)
+    beat_and_sample(redis, gpu=0, temperature_c=None, power_w=None, last_xid=None)
 
     found = scrape(redis)
 
     assert value(found, "gpu_cluster_gpu_utilization_ratio", gpu="0") == pytest.approx(0.9)
     named = {(name, dict(labels).get("gpu")) for name, labels in found}
-    for name in ("gpu_cluster_gpu_temperature_celsius", "DCGM_FI_DEV_GPU_TEMP", "DCGM_FI_DEV_POWER_USAGE"):
+    for name in ("gpu_cluster_gpu_temperature_celsius", "DCGM_FI_DEV_POWER_USAGE", "DCGM_FI_DEV_XID_ERRORS"):
         assert (name, "0") not in named
     assert ("gpu_cluster_gpu_heartbeat_age_seconds", "1") not in named
     assert value(found, "gpu_cluster_gpu_state", gpu="1", state="offline") == 1
