@@ -68,7 +68,7 @@ class Story(admin.TabularInline):  # type: ignore[type-arg]
     """Who may see the job may see what happened to it."""
 
     model = JobEvent
-    verbose_name_plural = "story"
+    template = "admin/scheduler/job/story.html"
     ordering = ("n",)
     fields = ("n", moment("at", "at"), "kind", "attempt", "gpu", "reason", yes("charged", "charged"), "detail")
     readonly_fields = (fields[1], fields[6])
