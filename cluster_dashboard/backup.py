@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import time
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -27,7 +28,7 @@ from django.db import IntegrityError, connection, models, transaction
 from django.db.migrations.recorder import MigrationRecorder
 from django.db.models.functions import Now
 
-from cluster_dashboard.first_start import secrets_path
+from cluster_dashboard.first_start import secrets_given, secrets_path
 from scheduler import lifecycle
 from scheduler.lifecycle import database_now
 from scheduler.models import Job, Lease
@@ -35,7 +36,10 @@ from scheduler.states import Reason
 from scheduler.verdict.log import snapshot
 
 FORMAT: Final = 1
+#: In the place of a file's name: standard output, or standard input.
+STANDARD_STREAM: Final = "-"
 ROWS_AT_ONCE: Final = 1000
+LEASE_LOOK_SECONDS: Final = 0.2
 
 #: Whose tables are kept. Sessions are not: a restored cluster asks people to sign in again.
 APPS: Final = ("auth", "admin", "scheduler", "cluster_dashboard")
@@ -197,10 +201,19 @@ def _manifest(archive: zipfile.ZipFile) -> dict[str, Any]:
 
 
 def _refuse_unless_safe(*, replace: bool) -> None:
-    if Lease.objects.filter(expires_at__gt=Now()).exists():
-        raise RestoreRefused("a scheduler works on this database: stop the cluster, and wait six seconds")
+    _wait_for_leases()
     if not replace and Job.objects.exists():
         raise RestoreRefused("the database holds jobs: --replace puts the backup in their place")
+
+
+def _wait_for_leases() -> None:
+    """A scheduler that was killed leaves its lease for some seconds; one that works renews it meanwhile."""
+    held = Lease.objects.filter(expires_at__gt=Now())
+    seen = dict(held.values_list("name", "expires_at"))
+    while left := dict(held.values_list("name", "expires_at")):
+        if left.items() - seen.items():
+            raise RestoreRefused("a scheduler works on this database: stop the cluster")
+        time.sleep(LEASE_LOOK_SECONDS)
 
 
 def _empty(model: type[models.Model]) -> None:
@@ -251,7 +264,8 @@ def _put_files_back(archive: zipfile.ZipFile, *, with_secrets: bool) -> None:
     for folder in ("witness", "spool"):
         for old in sorted((state / folder).glob("**/*.json*")):
             old.unlink()
-    wanted = (_WITNESS, _SPOOL, _SECRETS) if with_secrets else (_WITNESS, _SPOOL)
+    # Where the environment gives them, the file would only be a copy for others to read.
+    wanted = (_WITNESS, _SPOOL, _SECRETS) if with_secrets and not secrets_given() else (_WITNESS, _SPOOL)
     for name in archive.namelist():
         if name.startswith(wanted):
             _write_for_us_alone(state / name.removeprefix("state/"), archive.read(name))
@@ -263,6 +277,17 @@ def _write_for_us_alone(path: Path, content: bytes) -> None:
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(content)
     fresh.replace(path)
+
+
+@contextmanager
+def passing_through() -> Iterator[Path]:
+    """A file in the state folder for a backup that comes or goes by a stream: there is room for it, and only we read
+    it."""
+    path = Path(settings.STATE_DIR, f".backup-{os.getpid()}.zip")
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def default_name() -> str:

@@ -84,23 +84,39 @@ def create_missing_secrets() -> bool:
     return True
 
 
+def secrets_given() -> list[str]:
+    """Which secrets come from the environment, by NAME or NAME_FILE."""
+    return [name for name in SECRETS if os.environ.get(name) or os.environ.get(f"{name}_FILE")]
+
+
 def rotate_secrets(names: Sequence[str]) -> None:
     """New values in the state folder. Raises SecretElsewhere, and then changes none of them."""
-    for name in names:
-        if os.environ.get(name) or os.environ.get(f"{name}_FILE"):
-            raise SecretElsewhere(f"{name} comes from the environment of this command: change it there")
+    if given := set(names) & set(secrets_given()):
+        raise SecretElsewhere(f"{min(given)} comes from the environment of this command: change it there")
     lock = take_lock("secrets")
     try:
         fresh = {name: GENERATED[name]() for name in names}
         if "ADMIN_PASSWORD" in fresh:
-            admin = get_user_model().objects.filter(username=ADMIN_NAME).first()
-            if admin is None:
-                raise SecretElsewhere(f"there is no user {ADMIN_NAME} any more")
-            admin.set_password(fresh["ADMIN_PASSWORD"])
-            admin.save(update_fields=["password"])
+            _set_admin_password(fresh["ADMIN_PASSWORD"])
         _replace_secrets(read_state_file(secrets_path()) | fresh)
     finally:
         os.close(lock)
+
+
+def apply_given_password() -> None:
+    """The admin's password becomes the one that the environment gives. Raises SecretElsewhere if it gives none."""
+    password = settings.ENVIRONMENT.admin_password
+    if "ADMIN_PASSWORD" not in secrets_given() or password is None:
+        raise SecretElsewhere("ADMIN_PASSWORD does not come from the environment of this command")
+    _set_admin_password(password)
+
+
+def _set_admin_password(password: str) -> None:
+    admin = get_user_model().objects.filter(username=ADMIN_NAME).first()
+    if admin is None:
+        raise SecretElsewhere(f"there is no user {ADMIN_NAME} any more")
+    admin.set_password(password)
+    admin.save(update_fields=["password"])
 
 
 def _replace_secrets(values: dict[str, str]) -> None:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
-from io import StringIO
+from io import BytesIO, StringIO
 from typing import Any
 
 from django.core.management import load_command_class
@@ -18,6 +18,8 @@ class Ran:
     code: int
     out: str
     err: str
+    #: What went to standard output as bytes.
+    raw: bytes = b""
 
     @property
     def json(self) -> Any:
@@ -30,14 +32,20 @@ class Ran:
         return line
 
 
-class Terminal(StringIO):
+class Output(StringIO):
+    def __init__(self) -> None:
+        super().__init__()
+        self.buffer = BytesIO()
+
+
+class Terminal(Output):
     def isatty(self) -> bool:
         return True
 
 
 def run(*argv: object, terminal: bool = False) -> Ran:
     command, *arguments = map(str, argv)
-    out, err = (Terminal(), Terminal()) if terminal else (StringIO(), StringIO())
+    out, err = (Terminal(), Terminal()) if terminal else (Output(), Output())
     level = logging.getLogger().level
     code: Any = 0
     try:
@@ -47,7 +55,7 @@ def run(*argv: object, terminal: bool = False) -> Ran:
         code = end.code or 0
     finally:
         logging.getLogger().setLevel(level)
-    return Ran(code=code, out=out.getvalue(), err=err.getvalue())
+    return Ran(code=code, out=out.getvalue(), err=err.getvalue(), raw=out.buffer.getvalue())
 
 
 class Steps:

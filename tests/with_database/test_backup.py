@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 import zipfile
 from collections.abc import Callable
 from datetime import timedelta
+from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,7 +30,7 @@ from scheduler.lifecycle import JobRequest
 from scheduler.models import Job, JobEvent, Lease
 from scheduler.states import JobState, Priority, Reason, Source
 from scheduler.verdict.judge import Outcome, judge
-from tests.with_database.cli import run
+from tests.with_database.cli import Steps, run
 
 REQUEST = JobRequest(
     type="sleep", priority=Priority.HIGH, params={"seconds": 1}, source=Source.API, gpu_memory_mib=1, load=0.5
@@ -120,7 +123,10 @@ def test_times_keep_their_microseconds(history: list[int], file: Path) -> None:
     assert list(JobEvent.objects.order_by("pk").values_list("pk", "at"))[: len(before)] == before
 
 
-def test_results_kept_on_disk_and_secrets_come_back(history: list[int], file: Path, witness: Witness) -> None:
+def test_results_kept_on_disk_and_secrets_come_back(
+    history: list[int], file: Path, witness: Witness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("API_TOKEN", raising=False)
     first_start.secrets_path().write_text("API_TOKEN=the-token-of-this-cluster\n")
     spool = Spool(first_start.secrets_path().parent / "spool" / "gpu-0", witness)
     spool.keep(Ending(job_id=history[2], attempt=1, state=JobState.SUCCEEDED, result={"n": 1}))
@@ -202,14 +208,26 @@ def test_jobs_are_replaced_only_when_asked(history: list[int], file: Path) -> No
     assert "--replace" in answer.error_line
 
 
-def test_running_cluster_is_left_alone(history: list[int], file: Path) -> None:
+def _renew() -> None:
+    Lease.objects.update(expires_at=Now() + timedelta(seconds=8))
+
+
+def _run_out() -> None:
+    Lease.objects.update(expires_at=Now() - timedelta(seconds=1))
+
+
+@pytest.mark.parametrize(("step", "code"), [(_renew, 1), (_run_out, 0)])
+def test_running_cluster_is_left_alone_and_what_a_killed_one_left_is_waited_for(
+    history: list[int], file: Path, monkeypatch: pytest.MonkeyPatch, step: Callable[[], None], code: int
+) -> None:
     backup(file)
     Lease.objects.create(name="relay", holder="h/1/x", expires_at=Now() + timedelta(seconds=6))
+    monkeypatch.setattr("cluster_dashboard.backup.time", Steps(step))
 
     answer = run("restore", "--replace", file)
 
-    assert answer.code == 1
-    assert "stop the cluster" in answer.error_line
+    assert answer.code == code
+    assert ("stop the cluster" in answer.err) == (code == 1)
 
 
 def test_missing_file_is_one_line(control: Any, tmp_path: Path) -> None:
@@ -280,3 +298,69 @@ def test_secret_of_the_environment_is_not_ours_to_change(
     assert answer.code == 2
     assert "environment" in answer.error_line
     assert json.dumps(read_state_file(first_start.secrets_path())) == json.dumps(secrets_of_a_start)
+
+
+def test_the_environment_s_password_becomes_the_admin_s(
+    secrets_of_a_start: dict[str, str], monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    monkeypatch.setenv("ADMIN_PASSWORD_FILE", "/run/secrets/admin_password")
+    settings.ENVIRONMENT = settings.ENVIRONMENT.model_copy(update={"admin_password": "the-one-of-the-file"})
+
+    assert run("rotate", "--apply").code == 0
+
+    assert get_user_model().objects.get(username="admin").check_password("the-one-of-the-file")
+
+
+@pytest.mark.parametrize("words", [("--apply",), ("--apply", "--all"), ("--apply", "API_TOKEN")])
+def test_what_cannot_be_applied_changes_nothing(secrets_of_a_start: dict[str, str], words: tuple[str, ...]) -> None:
+    answer = run("rotate", *words)
+
+    assert answer.code == 2
+    assert "--apply" in answer.error_line
+    assert get_user_model().objects.get(username="admin").check_password(secrets_of_a_start["ADMIN_PASSWORD"])
+
+
+# --- by standard output and input -----------------------------------------------------------------
+
+
+def test_backup_goes_out_and_comes_in_by_standard_streams(
+    history: list[int], state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = everything()
+    written = run("backup", "-")
+    lifecycle.submit([REQUEST])
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=BytesIO(written.raw)))
+
+    read = run("restore", "--replace", "-")
+
+    assert f"{len(history)} jobs" in written.error_line
+    assert (read.code, read.out) == (0, f"-: {len(history)} jobs are back\n")
+    assert [row["id"] for row in everything()["scheduler.Job"]] == [row["id"] for row in before["scheduler.Job"]]
+    assert not list(state_dir.glob(".backup*"))
+
+
+def test_what_comes_in_must_be_a_backup(history: list[int], state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=BytesIO(b"no such file or directory\n")))
+    before = everything()
+
+    answer = run("restore", "--replace", "-")
+
+    assert answer.code == 2
+    assert "FILE: -: is not a whole backup" in answer.error_line
+    assert everything() == before
+    assert not list(state_dir.glob(".backup*"))
+
+
+def test_secrets_of_the_environment_stay_where_they_are(
+    history: list[int], file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first_start.secrets_path().write_text("API_TOKEN=the-token-of-the-backup\n")
+    backup(file)
+    first_start.secrets_path().unlink()
+    monkeypatch.setenv("API_TOKEN_FILE", "/run/secrets/api_token")
+
+    answer = run("restore", "--replace", file)
+
+    assert answer.code == 0
+    assert not first_start.secrets_path().exists()
+    assert "rotate --apply" in answer.error_line

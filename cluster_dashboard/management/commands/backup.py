@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from argparse import ArgumentParser
+from json import dumps
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import CommandError
 
-from cluster_dashboard.backup import backup, default_name
+from cluster_dashboard.backup import STANDARD_STREAM, backup, default_name, passing_through
 from cluster_dashboard.console.command import EXIT_BAD_INPUT, ConsoleCommand
 
 
@@ -18,22 +21,38 @@ class Command(ConsoleCommand):
   manage.py backup                                  # gpu-cluster-<time>.zip in this folder
   manage.py backup /backups/tonight.zip
   manage.py backup --without-secrets to-look-at.zip
+  manage.py backup - > tonight.zip                  # out of a container, over ssh
 
 exit status: 0 done, 2 the file cannot be written, 3 the database does not answer"""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("file", metavar="FILE", nargs="?", type=Path, help="replaced if it is there")
+        parser.add_argument(
+            "file", metavar="FILE", nargs="?", type=Path, help="replaced if it is there; - is standard output"
+        )
         parser.add_argument("--without-secrets", action="store_true", help="leave tokens and passwords out")
         parser.add_argument("--json", action="store_true", help="print JSON only")
 
     def answer(self, **options: Any) -> int:
-        path = options["file"] or Path(default_name())
-        try:
-            rows = backup(path, with_secrets=not options["without_secrets"])
-        except OSError as error:
-            raise CommandError(f"FILE: {path}: {error.strerror}", returncode=EXIT_BAD_INPUT) from None
-        if options["json"]:
-            self.say_json({"file": str(path), "bytes": path.stat().st_size, "rows": rows})
+        if str(options["file"]) == STANDARD_STREAM:
+            with passing_through() as path:
+                words = _backup(path, STANDARD_STREAM, **options)
+                with path.open("rb") as whole:
+                    shutil.copyfileobj(whole, sys.stdout.buffer)
+            sys.stdout.buffer.flush()
+            self.note(words)
         else:
-            self.say(f"{path}: {rows['scheduler.Job']} jobs, {path.stat().st_size / 1e6:.1f} MB")
+            path = options["file"] or Path(default_name())
+            self.say(_backup(path, str(path), **options))
         return 0
+
+
+def _backup(path: Path, called: str, *, without_secrets: bool, json: bool, **_: Any) -> str:
+    """Gives what is to be said of it."""
+    try:
+        rows = backup(path, with_secrets=not without_secrets)
+    except OSError as error:
+        raise CommandError(f"FILE: {called}: {error.strerror}", returncode=EXIT_BAD_INPUT) from None
+    size = path.stat().st_size
+    if json:
+        return dumps({"file": called, "bytes": size, "rows": rows}, indent=2)
+    return f"{called}: {rows['scheduler.Job']} jobs, {size / 1e6:.1f} MB"

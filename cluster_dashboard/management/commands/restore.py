@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+import zipfile
 from argparse import ArgumentParser
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import CommandError
 
 from cluster_dashboard import first_start
-from cluster_dashboard.backup import BackupInvalid, RestoreRefused, restore
+from cluster_dashboard.backup import STANDARD_STREAM, BackupInvalid, RestoreRefused, passing_through, restore
 from cluster_dashboard.console.command import EXIT_BAD_INPUT, EXIT_FAILED, ConsoleCommand
 
 
@@ -18,6 +23,7 @@ class Command(ConsoleCommand):
     examples = """\
   manage.py restore gpu-cluster-20260131-120000.zip
   manage.py restore --replace tonight.zip           # although there are jobs
+  manage.py restore - < tonight.zip                 # into a container, over ssh
   DATABASE_URL=postgres://user@host/cluster manage.py restore tonight.zip     # SQLite moves to PostgreSQL
 
 The cluster must be stopped. Jobs that ran at the moment of the backup run again, without a charge.
@@ -25,7 +31,7 @@ The cluster must be stopped. Jobs that ran at the moment of the backup run again
 exit status: 0 done, 1 refused, 2 not a backup that fits, 3 the database does not answer"""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("file", metavar="FILE", type=Path)
+        parser.add_argument("file", metavar="FILE", type=Path, help="- is standard input")
         parser.add_argument(
             "--replace", action="store_true", help="even if the database holds jobs; they are gone then"
         )
@@ -35,22 +41,39 @@ exit status: 0 done, 1 refused, 2 not a backup that fits, 3 the database does no
         parser.add_argument("--json", action="store_true", help="print JSON only")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if options["file"].is_file():
-            # The tables to restore into; a new place has none yet.
-            first_start.make_state_dir()
-            first_start.prepare_database()
-        super().handle(*args, **options)
+        with _at_hand(options["file"]) as path:
+            if zipfile.is_zipfile(path):
+                # The tables to restore into; a new place has none yet.
+                first_start.make_state_dir()
+                first_start.prepare_database()
+            super().handle(*args, **options, path=path)
 
     def answer(self, **options: Any) -> int:
-        path = options["file"]
+        file, path = options["file"], options["path"]
         try:
             rows = restore(path, replace=options["replace"], with_secrets=not options["without_secrets"])
         except BackupInvalid as error:
-            raise CommandError(f"FILE: {error}", returncode=EXIT_BAD_INPUT) from None
+            words = str(error).replace(str(path), str(file), 1)
+            raise CommandError(f"FILE: {words}", returncode=EXIT_BAD_INPUT) from None
         except RestoreRefused as error:
             raise CommandError(str(error), returncode=EXIT_FAILED) from None
         if options["json"]:
-            self.say_json({"file": str(path), "rows": rows})
+            self.say_json({"file": str(file), "rows": rows})
         else:
-            self.say(f"{path}: {rows['scheduler.Job']} jobs are back")
+            self.say(f"{file}: {rows['scheduler.Job']} jobs are back")
+        if first_start.secrets_given() and not first_start.admin_password_works():
+            self.note("people's passwords are the backup's; `manage.py rotate --apply` gives the admin this place's")
         return 0
+
+
+@contextmanager
+def _at_hand(file: Path) -> Iterator[Path]:
+    """The file; what comes by standard input is written to one first."""
+    if str(file) != STANDARD_STREAM:
+        yield file
+        return
+    first_start.make_state_dir()
+    with passing_through() as path:
+        with path.open("xb") as whole:
+            shutil.copyfileobj(sys.stdin.buffer, whole)
+        yield path

@@ -8,7 +8,13 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from cluster_dashboard.console.command import EXIT_BAD_INPUT, ConsoleCommand
-from cluster_dashboard.first_start import SECRETS, SecretElsewhere, rotate_secrets, secrets_path
+from cluster_dashboard.first_start import (
+    SECRETS,
+    SecretElsewhere,
+    apply_given_password,
+    rotate_secrets,
+    secrets_path,
+)
 
 _EFFECT = {
     "SECRET_KEY": "everybody signs in again",
@@ -23,19 +29,25 @@ class Command(ConsoleCommand):
     examples = """\
   manage.py rotate API_TOKEN
   manage.py rotate --all
+  manage.py rotate --apply        # ADMIN_PASSWORD or ADMIN_PASSWORD_FILE has changed: it is the admin's from now on
 
 Tokens made by `manage.py token` are revoked there. exit status: 0 done, 2 bad input, 3 the database does not answer"""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("names", metavar="NAME", nargs="*", help=f"out of {', '.join(SECRETS)}")
         parser.add_argument("--all", action="store_true", help="all of them")
+        parser.add_argument(
+            "--apply", action="store_true", help="give the admin the password that comes from the environment"
+        )
 
     def answer(self, **options: Any) -> int:
+        if options["apply"]:
+            return self._apply(names=options["names"], everything=options["all"])
         names = list(SECRETS) if options["all"] else options["names"]
         unknown = [name for name in names if name not in SECRETS]
         if unknown or not names:
             said = f"NAME: {unknown[0]!r} is not accepted; it takes" if unknown else "NAME: at least one of"
-            raise CommandError(f"{said} {', '.join(SECRETS)}, or --all", returncode=EXIT_BAD_INPUT)
+            raise CommandError(f"{said} {', '.join(SECRETS)}, --all or --apply", returncode=EXIT_BAD_INPUT)
         try:
             rotate_secrets(names)
         except SecretElsewhere as error:
@@ -44,4 +56,14 @@ Tokens made by `manage.py token` are revoked there. exit status: 0 done, 2 bad i
             self.say(f"{name}: new in {secrets_path()}; {_EFFECT[name]}")
         if names != ["ADMIN_PASSWORD"]:
             self.say("stop and start the cluster: its processes have read the old ones")
+        return 0
+
+    def _apply(self, *, names: list[str], everything: bool) -> int:
+        if names or everything:
+            raise CommandError("--apply: stands alone, without NAME and --all", returncode=EXIT_BAD_INPUT)
+        try:
+            apply_given_password()
+        except SecretElsewhere as error:
+            raise CommandError(f"--apply: {error}", returncode=EXIT_BAD_INPUT) from None
+        self.say("ADMIN_PASSWORD: the admin has it; the old password is refused, from now on")
         return 0
