@@ -6,6 +6,7 @@ there stay, the files are written anew. Each service sees its own folder of the 
     make_secrets.py ROOT                                        make them
     make_secrets.py ROOT export ADDRESS [REDIS POSTGRES]        print what GPU workers of another host need, who reach
                                                                 this one at ADDRESS and at these ports
+    make_secrets.py ROOT rotate NAME... | --all                 new values; docker/rotate does it for a running project
     make_secrets.py ROOT import                                 on the other host: read that from standard input
 """
 
@@ -15,7 +16,7 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -40,6 +41,9 @@ GENERATED: Final[dict[str, Callable[[], str]]] = {
     "broker_operator": lambda: secrets.token_urlsafe(32),
     **{f"broker_{user}": lambda: secrets.token_urlsafe(32) for user in BROKER_USERS},
 }
+
+#: Made anew by `rotate`. The seed is no secret, and Grafana reads its password at its first start alone.
+ROTATED: Final = tuple(sorted(set(GENERATED) - {"seed", "grafana_password"}))
 
 #: Which folder holds which values under their own names; the URLs and the broker's users come on top.
 READ_BY: Final[dict[str, tuple[str, ...]]] = {
@@ -66,10 +70,23 @@ def main(words: list[str], environment: Mapping[str, str]) -> None:
             export(Path(root), address, "6379", "5432")
         case [root, "export", address, redis, postgres]:
             export(Path(root), address, redis, postgres)
+        case [root, "rotate", *names]:
+            rotate(Path(root), ROTATED if names == ["--all"] else names)
         case [root, "import"]:
             import_for_workers(Path(root), json.load(sys.stdin))
         case _:
             sys.exit(__doc__)
+
+
+def rotate(root: Path, names: Sequence[str]) -> None:
+    """Draws new values, and writes the files anew. An unknown name changes nothing."""
+    unknown = [name for name in names if name not in ROTATED]
+    if unknown or not names:
+        said = f"{unknown[0]!r} is not accepted; it takes" if unknown else "at least one of"
+        sys.exit(f"NAME: {said} {', '.join(ROTATED)}, or --all alone")
+    for name in names:
+        write(root / "values" / name, GENERATED[name](), folder_mode=0o700, mode=0o400)
+    make(root, {})
 
 
 def export(root: Path, address: str, redis: str, postgres: str) -> None:

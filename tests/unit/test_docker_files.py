@@ -105,3 +105,31 @@ def test_a_service_s_folder_is_closed_to_other_users(tmp_path: Path) -> None:
     for role in ("init", "scheduler", "beat", "gpu", "web", "flower", "values"):
         assert (tmp_path / role).stat().st_mode & 0o077 == 0
         assert all(path.stat().st_mode & 0o777 == 0o400 for path in (tmp_path / role).glob("*"))
+
+
+def test_rotated_secrets_are_new_in_every_file_that_holds_them(tmp_path: Path) -> None:
+    main = runpy.run_path(str(PROJECT / "docker" / "make_secrets.py"))["main"]
+    root = str(tmp_path)
+    main([root], {})
+    before = {path.relative_to(tmp_path): path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
+
+    main([root, "rotate", "api_token", "broker_gpu"], {})
+
+    changed = {str(path) for path, text in before.items() if (tmp_path / path).read_text() != text}
+    assert changed == {
+        *("values/api_token", "web/api_token", "init/api_token"),
+        *("values/broker_gpu", "gpu/redis_url", "redis/users.acl"),
+    }
+
+
+@pytest.mark.parametrize("names", [[], ["seed"], ["api_token", "pasword"], ["--all", "api_token"]])
+def test_what_cannot_be_rotated_is_named_and_changes_nothing(tmp_path: Path, names: list[str]) -> None:
+    main = runpy.run_path(str(PROJECT / "docker" / "make_secrets.py"))["main"]
+    root = str(tmp_path)
+    main([root], {})
+    before = {path: path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
+
+    with pytest.raises(SystemExit, match="database_password"):
+        main([root, "rotate", *names], {})
+
+    assert {path: path.read_text() for path in tmp_path.rglob("*") if path.is_file()} == before

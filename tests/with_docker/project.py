@@ -80,18 +80,19 @@ class Project:
     def compose(
         self, *words: str, seconds: float = 120, check: bool = True, stdin: bytes | None = None
     ) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
+        ran = subprocess.run(
             ["docker", "compose", "--progress", "quiet", "-p", self.name, *self._files, *words],
             cwd=PROJECT,
             env=self.environment,
-            input=None if stdin is None else stdin.decode("latin-1"),
+            input=stdin,
             stdin=subprocess.DEVNULL if stdin is None else None,
             capture_output=True,
-            text=True,
-            encoding="latin-1",
             timeout=seconds,
             check=False,
         )
+        # In latin-1, and so byte by byte: what comes out may be an archive.
+        out, err = ran.stdout.decode("latin-1"), ran.stderr.decode("latin-1")
+        done = subprocess.CompletedProcess(ran.args, ran.returncode, out, err)
         if check and done.returncode != 0:
             raise AssertionError(f"docker compose {' '.join(words)}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
         return done
