@@ -239,8 +239,10 @@ def exit_cleanly() -> None:
 
 
 def _flower(_process: Process) -> None:
+    import flower.app  # noqa: PLC0415
     from tornado.ioloop import PeriodicCallback  # noqa: PLC0415
 
+    from cluster_dashboard.flower_events import PromptEvents  # noqa: PLC0415
     from scheduler.celery import app  # noqa: PLC0415
 
     password = settings.ENVIRONMENT.flower_password
@@ -258,6 +260,8 @@ def _flower(_process: Process) -> None:
     }
     sign = _watched("flower")
     PeriodicCallback(sign.worked, 1000).start()
+    # Flower's command makes its application itself, and takes no other receiver.
+    flower.app.Events = PromptEvents
     # Flower asks every worker at once from threads of its own. With a limited pool they take all connections, and
     # its event receiver waits for one for ever: no task is ever shown.
     app.conf.broker_pool_limit = None

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from celery.beat import Scheduler
+from celery.beat import ScheduleEntry, Scheduler, SchedulingError
 from django.conf import settings
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
 from scheduler.celery import app
 from scheduler.logs import event_logger
@@ -20,6 +22,8 @@ _SIGN: Final = Sign("beat")
 class WatchedScheduler(Scheduler):
     """Celery's own, which says when it went round and when it published a tick."""
 
+    _failing = False
+
     def tick(self, *args: Any, **kwargs: Any) -> float:
         _SIGN.turned()
         return float(super().tick(*args, **kwargs))
@@ -29,13 +33,28 @@ class WatchedScheduler(Scheduler):
         _SIGN.worked()
         return result
 
+    def apply_entry(self, entry: ScheduleEntry, producer: Any = None) -> None:
+        """A broker that is away is said once: Celery's own logs two stacks with each tick."""
+        try:
+            self.apply_async(entry, producer=producer, advance=False)
+        except SchedulingError as error:
+            if not isinstance(error.__context__, OperationalError | RedisError | OSError):
+                log.exception("tick_not_sent", entry=entry.name)
+            elif not self._failing:
+                log.warning("beat_waits", error=error)
+            self._failing = True
+        else:
+            if self._failing:
+                log.info("beat_goes_on")
+            self._failing = False
+
     def _ensure_connected(self) -> Any:
         def wait(error: Exception, seconds: float) -> None:
-            # Tried again for ever, inside one tick.
-            _SIGN.turned()
             log.warning("beat_waits", error=f"{type(error).__name__}: {error}", again_in_seconds=seconds)
 
-        return self.connection.ensure_connection(wait, app.conf.broker_connection_max_retries)
+        # Tried again for ever, inside one tick.
+        retries = app.conf.broker_connection_max_retries
+        return self.connection.ensure_connection(wait, retries, callback=_SIGN.turned)
 
 
 def beat_main() -> None:

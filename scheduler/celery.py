@@ -16,6 +16,7 @@ from kombu import Exchange, Queue
 from kombu.transport import TRANSPORT_ALIASES
 
 from scheduler.queues import PLAIN_QUEUES
+from scheduler.reconnect import PromptAMQP
 from scheduler.redis_client import KEY_PREFIX
 from scheduler.remedies import Remedy, is_on
 
@@ -39,7 +40,7 @@ if is_on(Remedy.GUARD):
     TRANSPORT_ALIASES.update(redis="scheduler.guard:GuardedTransport", rediss="scheduler.guard:GuardedTransport")
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "cluster_dashboard.settings")
-app = Celery("gpu_cluster", broker=broker_url(settings.REDIS_URL), set_as_current=True)
+app = Celery("gpu_cluster", broker=broker_url(settings.REDIS_URL), amqp=PromptAMQP, set_as_current=True)
 
 app.conf.update(
     # --- what a message may be
@@ -84,6 +85,11 @@ app.conf.update(
         "socket_keepalive": True,
         "health_check_interval": 5,
         "max_connections": 50,
+        # Who sends or asks (beat, Flower) tries again in steps of half a second to one a second, not of two to 30;
+        # consumers: scheduler.reconnect.
+        "interval_start": 0,
+        "interval_step": 0.5,
+        "interval_max": 1,
     },
     # --- the worker
     worker_send_task_events=True,  # Flower

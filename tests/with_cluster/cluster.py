@@ -252,7 +252,7 @@ class Cluster:
 
     @property
     def redis_url(self) -> str:
-        return f"unix://{self.state_dir}/run/broker.sock?db=0"
+        return self.environment.get("REDIS_URL") or f"unix://{self.state_dir}/run/broker.sock?db=0"
 
     def redis(self) -> Redis:
         return Redis.from_url(self.redis_url, socket_timeout=5)

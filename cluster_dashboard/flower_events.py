@@ -1,0 +1,38 @@
+"""Flower's receiver of events, which finds a broker that was away again within about a second."""
+
+from __future__ import annotations
+
+import time
+
+from celery.events import EventReceiver
+from flower.events import Events
+from kombu.exceptions import KombuError
+from redis.exceptions import RedisError
+
+from scheduler.logs import event_logger
+from scheduler.reconnect import draw_seconds
+
+log = event_logger(__name__)
+
+
+class PromptEvents(Events):
+    """Flower's own waits twice as long after each try, without a limit: for as long again as the outage took."""
+
+    def run(self) -> None:
+        failing = False
+        while True:
+            try:
+                with self.capp.connection() as connection:
+                    receiver = EventReceiver(connection, handlers={"*": self.on_event}, app=self.capp)
+                    if failing:
+                        log.info("flower_goes_on")
+                    failing = False
+                    receiver.capture(limit=None, timeout=None, wakeup=True)
+            except (KombuError, RedisError, OSError) as error:
+                if not failing:
+                    log.warning("flower_waits", error=f"{type(error).__name__}: {error}")
+            except Exception:
+                # One message that cannot be read must not end it: no task would be shown from then on.
+                log.exception("flower_failed")
+            failing = True
+            time.sleep(draw_seconds())
