@@ -19,6 +19,7 @@ from scheduler.catalogue import catalogue
 from scheduler.job_type import UnknownJobType
 from scheduler.models import Job, JobQuerySet
 from scheduler.naming import check_name
+from scheduler.states import Source
 
 router = Router(tags=["jobs"])
 
@@ -81,6 +82,9 @@ def _matching(wanted: JobFilter) -> JobQuerySet:
     if wanted.reason is not None:
         # The second term says nothing new, but lets SQLite use the index of jobs with a reason.
         jobs = jobs.filter(reason=wanted.reason).exclude(reason="")
+    if wanted.source is not None and wanted.source != Source.GENERATOR:
+        # The same for jobs that the generator did not make.
+        jobs = jobs.exclude(source=Source.GENERATOR)
     if wanted.before is not None:
         jobs = jobs.filter(id__lt=wanted.before)
     return jobs.submitted_between(wanted.since, wanted.until)
