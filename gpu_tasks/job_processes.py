@@ -7,43 +7,32 @@ alone is ended.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from gpu_tasks import injection
+from gpu_tasks import injection, prctl
 from scheduler.logs import event_logger
 from scheduler.remedies import Remedy, is_on
 
 log = event_logger(__name__)
 
-_PR_SET_CHILD_SUBREAPER: Final = 36
 #: A killed process needs a moment to end; one that sits in the driver may need for ever.
 END_SECONDS: Final = 2.0
 
 #: The process whose children are all its jobs'.
 _leader = 0
 
-_libc: Final = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
-
-
-def become_subreaper() -> None:
-    """Orphans among our descendants become our children, so that we can end them."""
-    if _libc is not None and _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl")
-
 
 def adopt_orphans() -> None:
     """In the worker's main process, before it forks."""
     if is_on(Remedy.PROCESS_GROUP):
-        become_subreaper()
+        prctl.become_subreaper()
 
 
 def lead() -> None:
@@ -51,7 +40,7 @@ def lead() -> None:
     global _leader  # noqa: PLW0603 - one of a kind: this process
     if is_on(Remedy.PROCESS_GROUP):
         os.setpgid(0, 0)
-        become_subreaper()
+        prctl.become_subreaper()
         _leader = os.getpid()
 
 

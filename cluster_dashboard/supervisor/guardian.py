@@ -24,6 +24,7 @@ from cluster_dashboard.run_files import read_pid
 from cluster_dashboard.supervisor import unix
 from cluster_dashboard.supervisor.backoff import Backoff
 from cluster_dashboard.supervisor.warm import warm_up
+from gpu_tasks import prctl
 
 #: sysexits.h's "internal software error": it met a bug of ours, or found itself stuck, and is started again too.
 EXIT_BUG: Final = 70
@@ -43,7 +44,7 @@ class Guardian:
 
     def run(self) -> int:
         """Until it ends by itself; gives its exit code."""
-        unix.become_subreaper()
+        prctl.become_subreaper()
         setproctitle(f"gpu-cluster: guardian of {self.name}")
         self._pass_stop_signals_on()
         backoff = Backoff()

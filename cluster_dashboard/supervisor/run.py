@@ -15,10 +15,11 @@ from setproctitle import setproctitle
 from cluster_dashboard import broker, first_start, processes
 from cluster_dashboard.environment import EnvironmentInvalid
 from cluster_dashboard.run_files import remove_pid, write_pid
-from cluster_dashboard.supervisor import before, unix
+from cluster_dashboard.supervisor import before
 from cluster_dashboard.supervisor.output import OWN_NAME, Output, OutputHandler
 from cluster_dashboard.supervisor.summary import summary
 from cluster_dashboard.supervisor.supervisor import Supervisor
+from gpu_tasks import prctl
 from scheduler.logs import event_logger
 
 log = event_logger("cluster")
@@ -27,7 +28,7 @@ log = event_logger("cluster")
 def run() -> int:
     """Gives the exit code of `up`: 0 after a stop that was asked for, 1 where it could not start."""
     os.setpgid(0, 0)
-    unix.become_subreaper()
+    prctl.become_subreaper()
     setproctitle("gpu-cluster: supervisor")
     try:
         lock = before.take_cluster_lock()

@@ -1,28 +1,23 @@
-"""What Linux offers to lose no process: parent-death signals and subreapers. Elsewhere these do nothing."""
+"""How the supervisor's processes begin and end: forks, signals, children."""
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-_PR_SET_PDEATHSIG: Final = 1
-_PR_SET_CHILD_SUBREAPER: Final = 36
+from gpu_tasks import prctl
 
 #: Ctrl-C, kill, and the end of the terminal.
 STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-_libc: Final = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
-
 
 def die_with_parent(parent_pid: int, death_signal: signal.Signals) -> None:
     """Called in a child: the kernel sends it the signal when its parent ends, however that ends."""
-    _prctl(_PR_SET_PDEATHSIG, int(death_signal))
+    prctl.set_death_signal(death_signal)
     if os.getppid() != parent_pid:
         os._exit(1)  # it ended before the call above
 
@@ -37,11 +32,6 @@ def begin_anew(parent_pid: int, death_signal: signal.Signals) -> None:
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-
-
-def become_subreaper() -> None:
-    """Orphans among our descendants become our children, so that we can end them."""
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def child_pids() -> list[int]:
@@ -67,8 +57,3 @@ def describe_end(status: int) -> str:
     """A wait status in words."""
     code = os.waitstatus_to_exitcode(status)
     return f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
-
-
-def _prctl(option: int, value: int) -> None:
-    if _libc is not None and _libc.prctl(option, value, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl")
