@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -90,6 +91,28 @@ def drop_all(client: Redis, *, actor: str) -> int:
         _audit(actor, words, {"dropped": found})
         client.ltrim(dead_letters_key(), 0, -found - 1)
     return found
+
+
+def drop_sent(client: Redis, sent: Iterable[tuple[str, bytes]], *, newest: int, actor: str) -> int:
+    """Of the `newest` letters those that hold a (queue, message) that was sent, each as often as it was sent: what
+    somebody else sent stays, even if it reads the same. Gives their number."""
+    left = Counter((queue, len(message), message[:DEAD_LETTER_BYTES]) for queue, message in sent)
+    found = []
+    for raw in _raw(client, 0, newest - 1) if newest > 0 else []:
+        letter = _letter(raw)
+        key = letter.queue, letter.size, letter.kept
+        if left[key] > 0:
+            left[key] -= 1
+            found.append(raw)
+    if not found:
+        return 0
+    with transaction.atomic():
+        _audit(actor, f"{len(found)} dead letters of a rehearsal dropped", {"dropped": len(found)})
+        pipe = client.pipeline(transaction=False)
+        for raw in found:
+            pipe.lrem(dead_letters_key(), 1, cast(str, raw))
+        pipe.execute()
+    return len(found)
 
 
 def _raw(client: Redis, first: int, last: int) -> list[bytes]:

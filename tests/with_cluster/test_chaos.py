@@ -8,6 +8,8 @@ import subprocess
 import sys
 from typing import Any
 
+from scheduler import dead_letters
+from scheduler.hints import queue_key
 from tests.services import wait_until
 from tests.with_cluster.cluster import PROJECT, Cluster
 from tests.with_cluster.unix_session import is_stopped
@@ -41,6 +43,18 @@ def test_quick_scenarios_pass(cluster: Cluster) -> None:
     assert 0 <= cards["kill_worker"]["detected_seconds"] <= 10
     assert 0 < cards["kill_worker"]["wasted_gpu_seconds"] < 60
     assert cards["poison_kill"]["facts"]["starts"] == 3
+
+
+def test_a_rehearsal_leaves_no_dead_letters_and_those_of_others(cluster: Cluster) -> None:
+    with cluster.redis() as client:
+        client.lpush(queue_key("high"), b"{}")
+        wait_until(lambda: dead_letters.count(client).kept == 1, 10, cluster.tail)
+
+        _, cards = scorecards(cluster, "malformed_messages")
+
+        facts = cards["malformed_messages"]["facts"]
+        assert facts["dead_letters_dropped"] == facts["dead_letters"] > 100
+        assert [letter.kept for letter in dead_letters.read(client)] == [b"{}"]
 
 
 def test_other_peoples_jobs_are_not_rehearsed_with_unless_that_is_meant(cluster: Cluster) -> None:

@@ -109,6 +109,39 @@ def test_all_are_dropped_with_one_audit_event(redis: Redis, bury: Callable[..., 
     assert dead_letters.count(redis).kept == 0
 
 
+def test_a_rehearsal_takes_back_the_letters_that_it_sent_and_no_others(redis: Redis, bury: Callable[..., str]) -> None:
+    long = b"x" * 200_000
+    before = bury(b"{}")
+    bury(b"{}"), bury(long)
+    others = [bury(long + b"y"), bury(b"{}")]
+    guard.bury(redis, b"null", "low", "the message: not ours")
+
+    dropped = dead_letters.drop_sent(
+        redis, [("high", b"{}"), ("high", long), ("normal", b"null")], newest=5, actor="chaos"
+    )
+
+    left = dead_letters.read(redis)
+    assert dropped == 2
+    # One of the two that read the same is left, whoever sent it.
+    assert [(letter.queue, letter.size) for letter in left] == [
+        ("low", 4),
+        ("high", len(long) + 1),
+        ("high", 2),
+        ("high", 2),
+    ]
+    assert {before, others[0]} < {letter.id for letter in left}
+    (audit,) = ClusterEvent.objects.filter(kind="dead_letter")
+    assert (audit.actor, audit.before) == ("chaos", {"dropped": 2})
+
+
+def test_a_rehearsal_that_left_no_letters_tells_of_none(redis: Redis, bury: Callable[..., str]) -> None:
+    bury(b"{}")
+
+    assert dead_letters.drop_sent(redis, [("high", b"{}")], newest=0, actor="chaos") == 0
+    assert dead_letters.drop_sent(redis, [("high", b"[]")], newest=1, actor="chaos") == 0
+    assert not ClusterEvent.objects.filter(kind="dead_letter").exists()
+
+
 def test_one_that_is_not_there_is_404_and_leaves_no_audit(bury: Callable[..., str]) -> None:
     bury()
 
