@@ -30,7 +30,7 @@ from django.db.models.functions import Now
 
 from cluster_dashboard.first_start import secrets_given, secrets_path
 from scheduler import lifecycle
-from scheduler.lifecycle import database_now
+from scheduler.clock import database_now
 from scheduler.models import Job, Lease
 from scheduler.states import Reason
 from scheduler.verdict.log import snapshot

@@ -29,8 +29,8 @@ from cluster_dashboard.api.problems import REFUSED, problem_response
 from cluster_dashboard.live.read import RedisView, oldest_waiting, read_redis
 from cluster_dashboard.live.snapshot import gpu_now
 from cluster_dashboard.totals import Totals, TotalsReader
+from scheduler.clock import database_now
 from scheduler.gpu import GpuState
-from scheduler.lifecycle import database_now
 from scheduler.logs import event_logger
 from scheduler.models import Control, Gpu, Job, Lease
 from scheduler.redis_client import connect

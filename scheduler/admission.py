@@ -8,8 +8,8 @@ from typing import Any, Final
 from django.db.models import Max
 
 from scheduler.catalogue import catalogue
+from scheduler.intake import JobRequest
 from scheduler.job_type import ParamsInvalid, parse_params
-from scheduler.lifecycle import JobRequest
 from scheduler.models import Gpu
 from scheduler.naming import check_name
 from scheduler.states import Priority, Source

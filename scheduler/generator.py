@@ -13,7 +13,8 @@ from django.db.models.functions import Now
 from scheduler.admission import job_request, largest_gpu_mib
 from scheduler.arrivals.shape import Position
 from scheduler.catalogue import catalogue
-from scheduler.lifecycle import ROWS_PER_TRANSACTION, JobRequest, SubmittedJob, database_now, submit_chunk
+from scheduler.clock import database_now
+from scheduler.intake import ROWS_PER_TRANSACTION, JobRequest, SubmittedJob, submit_chunk
 from scheduler.logs import event_logger
 from scheduler.models import ClusterEvent, Control
 from scheduler.remedies import Remedy, is_on

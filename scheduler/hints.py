@@ -16,7 +16,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from scheduler.guard import task_message
-from scheduler.lifecycle import SubmittedJob
+from scheduler.intake import SubmittedJob
 from scheduler.logs import event_logger
 from scheduler.models import Gpu
 from scheduler.queues import PLAIN_QUEUES, Tiers, queue_name

@@ -18,7 +18,8 @@ from django.db.models import F, Max, QuerySet
 from django.db.models.functions import Greatest
 
 from scheduler import rollup
-from scheduler.lifecycle import ROWS_PER_TRANSACTION, database_now
+from scheduler.clock import database_now
+from scheduler.intake import ROWS_PER_TRANSACTION
 from scheduler.logs import event_logger
 from scheduler.models import Checkpoint, ClusterEvent, Job, JobEvent
 from scheduler.states import TERMINAL_STATES, EventKind, JobState

@@ -1,4 +1,4 @@
-"""A job's life: submit, claim, end, requeue, cancel. The only writer of Job.
+"""A job's life after its submission: claim, end, requeue, cancel. The only writer of Job, with scheduler.intake.
 
 Each move and its event are one transaction, and every write by a worker shows its attempt. A write that
 comes too late changes nothing and says so: the caller discards its result.
@@ -7,22 +7,19 @@ comes too late changes nothing and says so: the caller discards its result.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from enum import StrEnum
-from itertools import batched
 from typing import Any, Final
 
-from django.db import DatabaseError, IntegrityError, connection, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
-from scheduler import rollup, statements
+from scheduler import rollup, statements, tally
+from scheduler.clock import database_now
 from scheduler.gpu import fits
-from scheduler.job_type import ParamsInvalid
 from scheduler.models import Allocation, Gpu, Job, JobEvent
-from scheduler.naming import job_name
 from scheduler.remedies import Remedy, all_off, is_on
 from scheduler.states import (
     CHARGED_REASONS,
@@ -34,12 +31,6 @@ from scheduler.states import (
     event_for,
 )
 
-#: Rows a transaction: the longest write transaction sets everyone's p99 (250 rows take about 56 ms on SQLite).
-ROWS_PER_TRANSACTION: Final = 250
-
-#: The shard of every process that is not a GPU worker.
-SHARED_SHARD: Final = -1
-
 #: Seconds before a job runs again after its first, second, ... charged failure; the last one repeats.
 BACKOFF_SECONDS: Final = (1, 2, 4, 8, 15)
 
@@ -47,30 +38,6 @@ BACKOFF_SECONDS: Final = (1, 2, 4, 8, 15)
 ELSEWHERE_SECONDS: Final = 2
 
 ERROR_LENGTH: Final = 4000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobRequest:
-    """A job that was checked (scheduler.admission) and may be submitted."""
-
-    type: str
-    priority: Priority
-    params: dict[str, Any]
-    source: Source
-    gpu_memory_mib: int
-    load: float
-    name: str | None = None
-    time_limit_seconds: int = 300
-    max_failures: int = 3
-    accepts_faults: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SubmittedJob:
-    id: int
-    type: str
-    priority: Priority
-    gpu_memory_mib: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,77 +73,6 @@ class CancelOutcome(StrEnum):
     ALREADY_ENDED = "already_ended"
 
 
-# --- submit ---------------------------------------------------------------------------------------
-
-
-def submit(requests: Sequence[JobRequest], *, name_seed: int = 0) -> list[SubmittedJob]:
-    """Inserts the jobs with their first events; the answer never depends on Redis.
-
-    Raises ParamsInvalid("name", ...) if a given name is taken; jobs of earlier transactions then stand.
-    """
-    submitted: list[SubmittedJob] = []
-    for chunk in batched(requests, ROWS_PER_TRANSACTION):
-        try:
-            with transaction.atomic():
-                submitted += submit_chunk(chunk, name_seed=name_seed)
-        except IntegrityError:
-            names = [request.name for request in chunk if request.name]
-            taken = Job.objects.filter(name__in=names).values_list("name", flat=True).first()
-            if taken is None:
-                raise
-            raise ParamsInvalid("name", f"{taken!r} is taken; names are unique") from None
-    return submitted
-
-
-def submit_chunk(requests: Sequence[JobRequest], *, name_seed: int) -> list[SubmittedJob]:
-    """The same for at most ROWS_PER_TRANSACTION jobs inside the caller's transaction."""
-    first_id = _take_ids(len(requests))
-    now = database_now()
-    jobs = [_new_job(first_id + i, request, now, name_seed) for i, request in enumerate(requests)]
-    _keep_clear_of_given_names(jobs, requests)
-    Job.objects.bulk_create(jobs)
-    JobEvent.objects.bulk_create(
-        JobEvent(job_id=job.id, n=1, kind=EventKind.SUBMITTED, at=now, attempt=1) for job in jobs
-    )
-    counts: dict[tuple[Priority, str], int] = {}
-    for request in requests:
-        for word in (JobState.QUEUED, EventKind.SUBMITTED):
-            counts[request.priority, word] = counts.get((request.priority, word), 0) + 1
-    _count(SHARED_SHARD, ((priority, word, n) for (priority, word), n in counts.items()))
-    return [
-        SubmittedJob(id=job.id, type=job.type, priority=Priority(job.priority), gpu_memory_mib=job.gpu_memory_mib)
-        for job in jobs
-    ]
-
-
-def _new_job(job_id: int, request: JobRequest, now: datetime, name_seed: int) -> Job:
-    return Job(
-        id=job_id,
-        name=request.name or job_name(job_id, request.type, request.priority, name_seed),
-        type=request.type,
-        priority=request.priority,
-        source=request.source,
-        params=request.params,
-        gpu_memory_mib=request.gpu_memory_mib,
-        load=request.load,
-        time_limit_seconds=request.time_limit_seconds,
-        max_failures=request.max_failures,
-        accepts_faults=request.accepts_faults or request.source is Source.GENERATOR,
-        state=JobState.QUEUED,
-        event_count=1,
-        submitted_at=now,
-        queued_at=now,
-        not_before=now,
-    )
-
-
-def _keep_clear_of_given_names(jobs: Sequence[Job], requests: Sequence[JobRequest]) -> None:
-    """A user may have given the very name that we would make: ours gets a suffix, so that no tick fails for ever."""
-    ours = {job.name: job for job, request in zip(jobs, requests, strict=True) if not request.name}
-    for name in Job.objects.filter(name__in=list(ours)).values_list("name", flat=True):
-        ours[name].name = f"{name}.{ours[name].id}"
-
-
 # --- claim and end: the hot path ------------------------------------------------------------------
 
 
@@ -185,13 +81,14 @@ def claim(job_id: int, attempt: int, *, gpu: int, boot: str) -> Claimed | Refusa
     statement = statements.claim(all_off())
     try:
         with transaction.atomic(), connection.cursor() as cursor:
-            row = _one(cursor, statement, (gpu, boot, gpu, job_id, attempt, gpu, gpu, gpu, gpu))
+            row = statements.one_row(cursor, statement, (gpu, boot, gpu, job_id, attempt, gpu, gpu, gpu, gpu))
             if row is not None:
                 *job, started_at, n = row
                 cursor.execute(statements.ALLOCATE, (gpu, job_id, attempt))
                 _event(cursor, job_id, n, EventKind.STARTED, started_at, attempt, gpu=gpu, boot=boot)
                 priority = Priority(job[1])
-                _count(gpu, [*_moved(priority, JobState.QUEUED, JobState.RUNNING), (priority, EventKind.STARTED, 1)])
+                moved = tally.moved(priority, JobState.QUEUED, JobState.RUNNING)
+                tally.count(gpu, [*moved, (priority, EventKind.STARTED, 1)])
     except IntegrityError:
         # Two claims for one GPU at once: the primary key of Allocation let one pass.
         return Refusal.GPU_BUSY
@@ -237,14 +134,14 @@ def end(
     result_text = None if result is None else json.dumps(result, allow_nan=False)
     statement = statements.end(all_off())
     with transaction.atomic(), connection.cursor() as cursor:
-        row = _one(cursor, statement, (state, reason_word, error, result_text, job_id, attempt))
+        row = statements.one_row(cursor, statement, (state, reason_word, error, result_text, job_id, attempt))
         if row is None:
-            _count(SHARED_SHARD, [(Priority.NORMAL, "commit_refused", 1)])
+            tally.count(tally.SHARED_SHARD, [(Priority.NORMAL, "commit_refused", 1)])
             return False
         priority, gpu, boot, at, n, job_type, accepts_faults, probability = row
         cursor.execute(statements.RELEASE, (job_id, attempt))
         _event(cursor, job_id, n, kind, at, attempt, gpu=gpu, boot=boot, reason=reason_word, detail=error)
-        _count(gpu, _moved(Priority(priority), JobState.RUNNING, state))
+        tally.count(gpu, tally.moved(Priority(priority), JobState.RUNNING, state))
         rollup.add(
             cursor,
             *(at, gpu, job_type, priority, kind, reason_word),
@@ -288,7 +185,7 @@ def requeue(job_id: int, attempt: int, reason: Reason, *, detail: str = "") -> J
         )
         Allocation.objects.filter(job_id=job_id, attempt=attempt).delete()
         _append(job, kind, reason=final_reason, charged=charged, detail=detail or reason.value.replace("_", " "))
-        _count(SHARED_SHARD, _moved(Priority(job.priority), JobState.RUNNING, state))
+        tally.count(tally.SHARED_SHARD, tally.moved(Priority(job.priority), JobState.RUNNING, state))
         if charged or state is not JobState.QUEUED:
             _roll_up_taken(job, kind, reason)
     return state
@@ -325,7 +222,7 @@ def cancel(job_id: int, *, actor: str) -> CancelOutcome:
                 event_count=F("event_count") + 1,
             )
             _append(job, event_for(job_id, state, JobState.CANCELLED), reason=Reason.CANCEL, detail=f"by {actor}")
-            _count(SHARED_SHARD, _moved(Priority(job.priority), state, JobState.CANCELLED))
+            tally.count(tally.SHARED_SHARD, tally.moved(Priority(job.priority), state, JobState.CANCELLED))
             with connection.cursor() as cursor:
                 rollup.add(cursor, database_now(), None, job.type, job.priority, EventKind.CANCELLED, Reason.CANCEL)
             return CancelOutcome.CANCELLED
@@ -348,29 +245,6 @@ def release_gpu(gpu: int, *, boot: str) -> list[int]:
 
 
 # --- parts ----------------------------------------------------------------------------------------
-
-
-def database_now() -> datetime:
-    """The one clock for times that machines compare."""
-    with connection.cursor() as cursor:
-        (now,) = _one(cursor, "SELECT {now}", ()) or (None,)
-    found = datetime.fromisoformat(f"{now}+00:00") if isinstance(now, str) else now
-    if not isinstance(found, datetime):
-        raise DatabaseError("the database does not tell the time")
-    return found
-
-
-def _take_ids(count: int) -> int:
-    """The first of `count` consecutive ids."""
-    with connection.cursor() as cursor:
-        (last,) = _one(cursor, statements.TAKE_IDS, (count,)) or (0,)
-    return int(last) - count + 1
-
-
-def _one(cursor: Any, statement: str, params: Sequence[Any]) -> tuple[Any, ...] | None:
-    cursor.execute(statements.for_vendor(statement, connection.vendor), params)
-    row: tuple[Any, ...] | None = cursor.fetchone()
-    return row
 
 
 def _event(
@@ -402,14 +276,3 @@ def _append(job: Job, kind: EventKind, *, reason: Reason, charged: bool = False,
         charged=charged,
         detail=detail[:ERROR_LENGTH],
     )
-
-
-def _moved(priority: Priority, old: JobState, new: JobState) -> list[tuple[Priority, str, int]]:
-    return [(priority, old, -1), (priority, new, 1)]
-
-
-def _count(shard: int, changes: Iterable[tuple[Priority, str, int]]) -> None:
-    # Sorted, so that two transactions never take the same rows in opposite order.
-    rows = sorted((shard, str(priority), str(word), n) for priority, word, n in changes)
-    with connection.cursor() as cursor:
-        cursor.execute(statements.tally(len(rows)), [value for row in rows for value in row])

@@ -1,4 +1,4 @@
-"""The tables. A job's row is the job; scheduler.lifecycle is the only writer of Job."""
+"""The tables. A job's row is the job; scheduler.intake and scheduler.lifecycle are the only writers of Job."""
 
 from __future__ import annotations
 

@@ -17,11 +17,12 @@ from typing import Any, Final
 from django.db import connection, transaction
 
 from scheduler import rollup, statements
+from scheduler.clock import database_now
 from scheduler.faults import FAULTS, PROFILES, FaultProfile, default_failure_rate
-from scheduler.lifecycle import SHARED_SHARD, database_now
 from scheduler.models import Job, JobEvent
 from scheduler.naming import job_name
 from scheduler.states import EventKind, JobState, Priority, Reason, Source
+from scheduler.tally import SHARED_SHARD
 
 #: Jobs a transaction. Larger than in the cluster itself: this is not meant for one under load.
 JOBS_PER_TRANSACTION: Final = 5000

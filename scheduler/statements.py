@@ -5,8 +5,9 @@ Raw as a whole because the ORM halves their throughput. Each statement shows the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
-from typing import Final
+from typing import Any, Final
 
 from scheduler.remedies import Remedy
 
@@ -113,3 +114,10 @@ def tally(rows: int) -> str:
 
 def for_vendor(statement: str, vendor: str) -> str:
     return statement.replace("{now}", NOW[vendor])
+
+
+def one_row(cursor: Any, statement: str, params: Sequence[Any]) -> tuple[Any, ...] | None:
+    """Runs one of the statements above on either database; gives the first row of its answer."""
+    cursor.execute(for_vendor(statement, cursor.db.vendor), params)
+    row: tuple[Any, ...] | None = cursor.fetchone()
+    return row

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db.models import F
 
-from scheduler import lifecycle
+from scheduler import intake, lifecycle
 from scheduler.admission import job_request
 from scheduler.lifecycle import Claimed
 from scheduler.models import Job
@@ -17,7 +17,7 @@ from scheduler.states import JobState, Reason, Source
 def submit(count: int = 1, **fields: Any) -> list[Job]:
     """Jobs that wait; a no-op unless the fields say otherwise."""
     values: dict[str, Any] = {"type": "sleep", "params": {"seconds": 0}, "source": Source.API, **fields}
-    jobs = lifecycle.submit([job_request(**values) for _ in range(count)])
+    jobs = intake.submit([job_request(**values) for _ in range(count)])
     return list(Job.objects.filter(id__in=[job.id for job in jobs]).order_by("id"))
 
 

@@ -18,11 +18,11 @@ from cluster_dashboard.api.json_body import check_storable
 from cluster_dashboard.api.problems import ERRORS_MAXIMUM, FieldError, Problem, database_away
 from cluster_dashboard.api.schemas import SubmitJob, SubmitJobs, SubmitMany, Submitted
 from cluster_dashboard.api.validation import field_errors, invalid
-from scheduler import hints, lifecycle
+from scheduler import hints, intake
 from scheduler.admission import job_request, job_requests, largest_gpu_mib
 from scheduler.catalogue import catalogue
+from scheduler.intake import ROWS_PER_TRANSACTION, JobRequest, SubmittedJob
 from scheduler.job_type import ParamsInvalid
-from scheduler.lifecycle import ROWS_PER_TRANSACTION, JobRequest, SubmittedJob
 from scheduler.models import Control, Job
 from scheduler.room import broker_share, check_room
 from scheduler.states import Source
@@ -111,7 +111,7 @@ def submit(requests: Sequence[JobRequest], held: Hold | None) -> Status[Submitte
 
 def _submit_chunk(chunk: Sequence[JobRequest], seed: int, held: Hold | None, *, last: bool) -> list[SubmittedJob]:
     with transaction.atomic():
-        jobs = lifecycle.submit(chunk, name_seed=seed)
+        jobs = intake.submit(chunk, name_seed=seed)
         if held is not None:
             held.note(_ids(jobs), last=last)
     if held is not None:

@@ -24,7 +24,7 @@ from cluster_dashboard.live.read import (
 )
 from cluster_dashboard.live.snapshot import build_snapshot
 from cluster_dashboard.live.window import RATE_SECONDS, Window
-from scheduler.lifecycle import database_now
+from scheduler.clock import database_now
 from scheduler.states import PRIORITY_ORDER, JobState
 
 

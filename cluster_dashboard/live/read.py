@@ -13,7 +13,7 @@ from redis import Redis
 
 from gpu_tasks.pulse import history_key, samples_key
 from scheduler import dead_letters, hints
-from scheduler.lifecycle import database_now
+from scheduler.clock import database_now
 from scheduler.liveness import Beat, read_beats
 from scheduler.models import ClusterEvent, Control, Gpu, Job, JobEvent, Tally
 from scheduler.room import Room, look, read_broker_share

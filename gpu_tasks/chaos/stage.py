@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from gpu_tasks import fault_requests
 from gpu_tasks.chaos.scorecard import Expectation, Moments, Row, Seen
 from gpu_tasks.injection import HANG_SECONDS, Victim
-from scheduler import hints, lifecycle
+from scheduler import clock, hints, intake, lifecycle
 from scheduler.admission import job_requests
 from scheduler.faults import FaultKind
 from scheduler.models import Job, JobEvent
@@ -54,7 +54,7 @@ class Clock:
         found = []
         for _ in range(5):
             before = time.time()
-            there = lifecycle.database_now().timestamp()
+            there = clock.database_now().timestamp()
             after = time.time()
             found.append((after - before, there - (before + after) / 2))
         return Clock(min(found)[1])
@@ -108,7 +108,7 @@ class Stage:
             time_limit_seconds=time_limit_seconds,
             max_failures=max_failures,
         )
-        submitted = lifecycle.submit(requests)
+        submitted = intake.submit(requests)
         if hint:
             hints.send_soon(submitted, self.redis)
         ids = [job.id for job in submitted]

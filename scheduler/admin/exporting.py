@@ -16,7 +16,7 @@ from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path
 
 from scheduler import export
-from scheduler.lifecycle import database_now
+from scheduler.clock import database_now
 from scheduler.models import Job
 
 FORMATS: Final[dict[str, tuple[str, Callable[[QuerySet[Job]], Iterator[str]]]]] = {

@@ -16,8 +16,8 @@ from django.utils.safestring import mark_safe
 
 from scheduler import plots
 from scheduler.admin.lists import ListAdmin
+from scheduler.clock import database_now
 from scheduler.failure_rates import Attempts, Counted, Share, Summary, summarise, wilson
-from scheduler.lifecycle import database_now
 from scheduler.models import Gpu, Rollup
 from scheduler.plots import Point, Row
 from scheduler.rollup import NO_GPU

@@ -16,13 +16,14 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from redis import Redis
 
-from scheduler import lifecycle
+from scheduler import intake, lifecycle
 from scheduler.admin.exporting import ExportAdmin
 from scheduler.admin.lists import NOTHING, ROWS_MAXIMUM, GpuFilter, ReadOnlyAdmin, moment, pretty, yes
 from scheduler.admission import job_request, largest_gpu_mib
 from scheduler.catalogue import catalogue
+from scheduler.intake import JobRequest, SubmittedJob
 from scheduler.job_type import ParamsInvalid
-from scheduler.lifecycle import CancelOutcome, JobRequest, SubmittedJob
+from scheduler.lifecycle import CancelOutcome
 from scheduler.models import ClusterEvent, Control, Job, JobEvent
 from scheduler.redis_client import connect
 from scheduler.room import NoRoom, broker_share, check_room
@@ -190,7 +191,7 @@ class JobAdmin(ExportAdmin, ReadOnlyAdmin):
         except NoRoom as error:
             self.message_user(request, f"Nothing was submitted. {error}", messages.ERROR)
             return
-        submitted = lifecycle.submit(requests, name_seed=Control.objects.values_list("seed", flat=True).get())
+        submitted = intake.submit(requests, name_seed=Control.objects.values_list("seed", flat=True).get())
         transaction.on_commit(lambda: _send_hints(submitted))
         if submitted:
             _audit(request, f"{_jobs(len(submitted))} submitted again", after={"jobs": [job.id for job in submitted]})

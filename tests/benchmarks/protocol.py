@@ -139,12 +139,12 @@ def _client() -> Any:
 
 
 def _submit(count: int) -> list[int]:
-    from scheduler import hints, lifecycle
+    from scheduler import hints, intake
     from scheduler.admission import job_requests
     from scheduler.states import Source
 
     requests = job_requests(type="sleep", params={"seconds": 0}, source=Source.API, count=count)
-    jobs = lifecycle.submit(requests)
+    jobs = intake.submit(requests)
     hints.send_soon(jobs, _client())
     return [job.id for job in jobs]
 

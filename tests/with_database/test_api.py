@@ -17,7 +17,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from cluster_dashboard import health
 from cluster_dashboard.api import broker, submission
 from gpu_tasks.pulse import samples_key
-from scheduler import lifecycle
+from scheduler import intake, lifecycle
 from scheduler.gpu import GpuHealth, GpuSample
 from scheduler.liveness import Beat, write_beat
 from scheduler.models import ClusterEvent, Control, Gpu, Job
@@ -188,7 +188,7 @@ def test_taken_name_is_a_conflict_and_leaves_nothing_behind(api: Api) -> None:
 
 
 def test_database_away_in_the_middle_names_the_jobs_that_are_in(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    submit_really, calls = lifecycle.submit, []
+    submit_really, calls = intake.submit, []
 
     def submit_once(requests: Any, **options: Any) -> Any:
         calls.append(len(requests))
@@ -196,7 +196,7 @@ def test_database_away_in_the_middle_names_the_jobs_that_are_in(api: Api, monkey
             raise OperationalError("database is locked")
         return submit_really(requests, **options)
 
-    monkeypatch.setattr(lifecycle, "submit", submit_once)
+    monkeypatch.setattr(intake, "submit", submit_once)
 
     answer = api.post("/jobs", {"type": "sleep", "count": 300})
 

@@ -22,7 +22,7 @@ from cluster_dashboard.api.rate_limit import Limiter
 from cluster_dashboard.asgi import application
 from cluster_dashboard.models import KeptSubmission
 from gpu_tasks.pulse import samples_key
-from scheduler import lifecycle
+from scheduler import intake, lifecycle
 from scheduler.models import Control, Gpu, Job
 from scheduler.states import JobState, Reason
 from tests.build import ended, queued, reread, running, submit
@@ -138,7 +138,7 @@ def test_refused_submission_does_not_use_up_its_key(api: Api) -> None:
 
 
 def test_submission_that_was_cut_off_goes_on_where_it_stopped(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    submit_really, calls = lifecycle.submit, []
+    submit_really, calls = intake.submit, []
 
     def fail_once(requests: Any, **options: Any) -> Any:
         calls.append(len(requests))
@@ -146,7 +146,7 @@ def test_submission_that_was_cut_off_goes_on_where_it_stopped(api: Api, monkeypa
             raise OperationalError("server closed the connection unexpectedly")
         return submit_really(requests, **options)
 
-    monkeypatch.setattr(lifecycle, "submit", fail_once)
+    monkeypatch.setattr(intake, "submit", fail_once)
     body = {"type": "sleep", "count": 600, "name": "long"}
     cut_off = post_with_key(api, body)
 

@@ -25,8 +25,8 @@ from cluster_dashboard.environment import read_state_file
 from cluster_dashboard.tokens import create_token
 from gpu_tasks.spool import Ending, Spool
 from gpu_tasks.witness import Saw, Witness
-from scheduler import lifecycle
-from scheduler.lifecycle import JobRequest
+from scheduler import intake, lifecycle
+from scheduler.intake import JobRequest
 from scheduler.models import Job, JobEvent, Lease
 from scheduler.states import JobState, Priority, Reason, Source
 from scheduler.verdict.judge import Outcome, judge
@@ -45,7 +45,7 @@ def witness(state_dir: Path) -> Witness:
 @pytest.fixture
 def history(control: Any, gpus: Any, witness: Witness) -> list[int]:
     """An ended job, one that was taken back, a running and a waiting one."""
-    ids = [job.id for job in lifecycle.submit([REQUEST] * 4)]
+    ids = [job.id for job in intake.submit([REQUEST] * 4)]
     for job_id in ids[:2]:
         _start(job_id, witness)
         if job_id == ids[0]:
@@ -85,7 +85,7 @@ def test_every_row_comes_back_as_it_was(history: list[int], file: Path) -> None:
 
     rows = backup(file)
     get_user_model().objects.all().delete()
-    lifecycle.submit([REQUEST] * 3)
+    intake.submit([REQUEST] * 3)
     lifecycle.cancel(history[3], actor="ada")
 
     assert restore(file, replace=True) == rows
@@ -103,7 +103,7 @@ def test_restored_cluster_goes_on_and_the_verdict_passes(
     witness.saw(Saw.ENDED, history[2], 1)
 
     restore(file, replace=True)
-    new = lifecycle.submit([REQUEST])[0]
+    new = intake.submit([REQUEST])[0]
 
     assert new.id == history[-1] + 1
     ran = Job.objects.get(id=history[2])
@@ -328,7 +328,7 @@ def test_backup_goes_out_and_comes_in_by_standard_streams(
 ) -> None:
     before = everything()
     written = run("backup", "-")
-    lifecycle.submit([REQUEST])
+    intake.submit([REQUEST])
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=BytesIO(written.raw)))
 
     read = run("restore", "--replace", "-")

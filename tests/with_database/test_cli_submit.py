@@ -10,7 +10,7 @@ import pytest
 from django.db import OperationalError, connection
 
 from cluster_dashboard.console import waiting
-from scheduler import lifecycle
+from scheduler import intake, lifecycle
 from scheduler.models import Control, Job
 from scheduler.states import JobState, Priority, Reason, Source
 from tests.build import queued
@@ -185,7 +185,7 @@ def test_database_that_is_not_there_is_said_and_not_made(tmp_path: Any, monkeypa
 
 
 def test_jobs_that_are_in_are_named_when_the_database_goes_in_the_middle(monkeypatch: pytest.MonkeyPatch) -> None:
-    submit_really, calls = lifecycle.submit, []
+    submit_really, calls = intake.submit, []
 
     def submit_once(requests: Any, **options: Any) -> Any:
         calls.append(requests)
@@ -193,7 +193,7 @@ def test_jobs_that_are_in_are_named_when_the_database_goes_in_the_middle(monkeyp
             raise OperationalError("database is locked")
         return submit_really(requests, **options)
 
-    monkeypatch.setattr(lifecycle, "submit", submit_once)
+    monkeypatch.setattr(intake, "submit", submit_once)
 
     ran = run("submit", "sleep", "--count", 300, "--json")
 

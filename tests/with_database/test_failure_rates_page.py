@@ -12,7 +12,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from scheduler import lifecycle, rollup
-from scheduler.lifecycle import database_now
+from scheduler.clock import database_now
 from scheduler.states import JobState, Reason, Source
 from tests.build import ended, running
 

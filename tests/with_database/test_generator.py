@@ -10,8 +10,8 @@ import pytest
 from django.db import OperationalError
 
 from scheduler import generator
+from scheduler.clock import database_now
 from scheduler.controls import change_control
-from scheduler.lifecycle import database_now
 from scheduler.models import ClusterEvent, Control, Gpu, Job, Tally
 
 pytestmark = pytest.mark.usefixtures("gpus")

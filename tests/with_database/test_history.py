@@ -11,8 +11,8 @@ from django.db.models import Sum
 from django.test.utils import CaptureQueriesContext
 
 from scheduler import lifecycle
+from scheduler.clock import database_now
 from scheduler.history import History, remove_jobs
-from scheduler.lifecycle import database_now
 from scheduler.models import Checkpoint, ClusterEvent, Job, JobEvent, Rollup, Tally
 from scheduler.states import JobState, Reason
 from tests.build import ended, make_due, queued, running, submit

@@ -10,7 +10,7 @@ from random import Random
 import pytest
 from django.db import connection
 
-from scheduler import lifecycle
+from scheduler import intake, lifecycle
 from scheduler.admission import job_requests
 from scheduler.job_type import ParamsInvalid
 from scheduler.lifecycle import CancelOutcome, Claimed, Refusal
@@ -69,7 +69,7 @@ def test_a_name_that_is_taken_is_refused_with_its_field():
 
 def test_a_user_who_guesses_our_next_name_does_not_stop_us():
     first = queued()
-    coming = lifecycle.job_name(first.id + 2, "sleep", Priority.NORMAL, 0)
+    coming = intake.job_name(first.id + 2, "sleep", Priority.NORMAL, 0)
     queued(name=coming)
 
     assert queued().name == f"{coming}.{first.id + 2}"

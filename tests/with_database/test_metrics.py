@@ -17,7 +17,7 @@ from redis import Redis
 from cluster_dashboard import metrics as metrics_module
 from cluster_dashboard.metrics import Scraper
 from cluster_dashboard.tokens import create_token
-from scheduler import guard, lifecycle
+from scheduler import clock, guard, lifecycle
 from scheduler.models import Gpu, Rollup
 from scheduler.states import JobState, Reason
 from tests.build import ended, make_due, running, submit
@@ -73,7 +73,7 @@ def test_every_family_has_a_type_a_help_and_no_sample_twice(redis: Redis) -> Non
 
 def test_every_name_is_documented_and_every_documented_name_is_there(redis: Redis) -> None:
     beat_and_sample(redis)
-    Gpu.objects.update(power_limit_w=700.0, booted_at=lifecycle.database_now())
+    Gpu.objects.update(power_limit_w=700.0, booted_at=clock.database_now())
     submit()
     names = {name for name, _ in scrape(redis) if not name.startswith(("process_", "python_"))}
     words = DOCUMENT.read_text().split("`")

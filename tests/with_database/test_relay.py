@@ -9,7 +9,7 @@ from django.db import connection
 from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 
-from scheduler import hints, lifecycle
+from scheduler import hints, intake, lifecycle
 from scheduler.hints import WINDOW, queue_key
 from scheduler.models import Gpu, Job
 from scheduler.relay import LOST_AFTER_SECONDS, Relay, effective_priority
@@ -202,7 +202,7 @@ def test_without_starts_nobody_ages(relay, redis):
 
 
 def test_the_sender_after_commit_keeps_to_the_window(redis):
-    jobs = lifecycle.submit([hint_request() for _ in range(WINDOW + 50)])
+    jobs = intake.submit([hint_request() for _ in range(WINDOW + 50)])
 
     hints._sender()._send([hints.Hint(job_id=j.id, attempt=1, type=j.type, queue=j.priority) for j in jobs], redis)
 
@@ -281,7 +281,7 @@ def test_a_job_that_needs_a_large_gpu_waits_in_its_tier(relay, redis):
 
 @pytest.mark.usefixtures("unlike_gpus")
 def test_the_sender_after_commit_knows_the_tiers(redis):
-    jobs = lifecycle.submit([hint_request(memory_mib=60_000), hint_request()])
+    jobs = intake.submit([hint_request(memory_mib=60_000), hint_request()])
 
     hints.send_soon(jobs, redis)
 

@@ -10,7 +10,7 @@ import pytest
 from django.db import connection
 
 from scheduler import generator
-from scheduler.lifecycle import database_now
+from scheduler.clock import database_now
 from scheduler.models import Control, Job
 from scheduler.remedies import Remedy
 

@@ -9,8 +9,8 @@ import pytest
 from django.db.models import Sum
 
 from scheduler import lifecycle, rollup
+from scheduler.clock import database_now
 from scheduler.controls import change_control
-from scheduler.lifecycle import database_now
 from scheduler.models import Gpu, Job, JobEvent, Rollup, Tally
 from scheduler.states import TERMINAL_STATES, JobState, Reason, Source
 from tests.build import ended, make_due, queued, running

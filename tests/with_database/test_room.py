@@ -16,8 +16,8 @@ from redis import Redis
 from cluster_dashboard.api import broker
 from cluster_dashboard.live.reader import Reader
 from scheduler import generator, room
+from scheduler.clock import database_now
 from scheduler.controls import change_control
-from scheduler.lifecycle import database_now
 from scheduler.models import ClusterEvent, Job, JobEvent
 from scheduler.room import BYTES_FOR_EACH_JOB, Lack, Room, refusal_of
 from tests.build import submit

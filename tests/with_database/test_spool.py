@@ -10,8 +10,9 @@ from django.db import OperationalError
 
 from gpu_tasks.spool import Ending, Spool
 from gpu_tasks.witness import Witness
-from scheduler import lifecycle
-from scheduler.lifecycle import Claimed, JobRequest
+from scheduler import intake, lifecycle
+from scheduler.intake import JobRequest
+from scheduler.lifecycle import Claimed
 from scheduler.models import Gpu, Job, JobEvent
 from scheduler.states import JobState, Priority, Reason, Source
 
@@ -28,7 +29,7 @@ def claimed(gpus: list[Gpu]) -> Claimed:
     request = JobRequest(
         type="sleep", priority=Priority.NORMAL, params={}, source=Source.API, gpu_memory_mib=0, load=1.0
     )
-    (job,) = lifecycle.submit([request])
+    (job,) = intake.submit([request])
     found = lifecycle.claim(job.id, 1, gpu=0, boot="boot-0")
     assert isinstance(found, Claimed)
     return found

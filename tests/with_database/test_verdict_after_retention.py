@@ -9,8 +9,9 @@ import pytest
 
 from gpu_tasks.witness import Saw, Witness
 from scheduler import lifecycle
+from scheduler.clock import database_now
 from scheduler.history import History
-from scheduler.lifecycle import Claimed, database_now
+from scheduler.lifecycle import Claimed
 from scheduler.models import Checkpoint, Job, JobEvent
 from scheduler.states import JobState
 from scheduler.verdict.judge import Outcome, judge

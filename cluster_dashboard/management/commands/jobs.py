@@ -13,8 +13,8 @@ from cluster_dashboard.console.job_list import job_table
 from cluster_dashboard.console.screen import console
 from scheduler.admission import COUNT_MAXIMUM
 from scheduler.catalogue import catalogue
+from scheduler.clock import database_now
 from scheduler.job_type import UnknownJobType
-from scheduler.lifecycle import database_now
 from scheduler.models import Job, JobQuerySet
 from scheduler.states import JobState, Priority
 

@@ -16,11 +16,11 @@ from cluster_dashboard.console.command import EXIT_FAILED, EXIT_INTERRUPTED, Con
 from cluster_dashboard.console.screen import console
 from cluster_dashboard.console.text import counted, ranges
 from cluster_dashboard.console.waiting import ProgressBar, States, follow
-from scheduler import hints, lifecycle
+from scheduler import hints, intake
 from scheduler.admission import COUNT_MAXIMUM, FAILURES_MAXIMUM, TIME_LIMIT_MAXIMUM_SECONDS, job_requests
 from scheduler.catalogue import catalogue
+from scheduler.intake import ROWS_PER_TRANSACTION, JobRequest, SubmittedJob
 from scheduler.job_type import ParamsInvalid
-from scheduler.lifecycle import ROWS_PER_TRANSACTION, JobRequest, SubmittedJob
 from scheduler.models import Control, Job
 from scheduler.redis_client import connect
 from scheduler.room import check_room, read_broker_share
@@ -118,7 +118,7 @@ exit status: 0 submitted, and with --wait all succeeded; 1 a job failed or was c
         accepted: list[SubmittedJob] = []
         try:
             for chunk in batched(requests, ROWS_PER_TRANSACTION):
-                accepted += lifecycle.submit(chunk, name_seed=seed)
+                accepted += intake.submit(chunk, name_seed=seed)
         finally:
             hints.send_soon(accepted, client)
             ids = [job.id for job in accepted]

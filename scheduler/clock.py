@@ -1,0 +1,18 @@
+"""The database's clock: the one for times that machines compare."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.db import DatabaseError, connection
+
+from scheduler import statements
+
+
+def database_now() -> datetime:
+    with connection.cursor() as cursor:
+        (now,) = statements.one_row(cursor, "SELECT {now}", ()) or (None,)
+    found = datetime.fromisoformat(f"{now}+00:00") if isinstance(now, str) else now
+    if not isinstance(found, datetime):
+        raise DatabaseError("the database does not tell the time")
+    return found
