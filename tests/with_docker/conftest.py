@@ -33,7 +33,7 @@ def running_project() -> Iterator[Project]:
     try:
         note_figure("up cold, images built", seconds=project.up("--build"))
         yield project
-        verdict = project.manage("verify", check=False)
+        verdict = project.verify()
         assert verdict.returncode == 0, verdict.stdout
     finally:
         project.down("--volumes")

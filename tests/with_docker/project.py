@@ -54,6 +54,8 @@ class Project:
         self.name, self.services = name, list(services)
         self.web_port, self.flower_port = free_ports(2)
         self._files = [word for file in files for word in ("-f", file)]
+        #: A tar of what the workers of another host saw.
+        self.witness_of_others: bytes | None = None
         self.environment = {
             **clean_environment(),
             "WEB_PORT": str(self.web_port),
@@ -112,6 +114,11 @@ class Project:
 
     def manage(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         return self.exec("web", "python", "manage.py", *words, check=check)
+
+    def verify(self, *words: str) -> subprocess.CompletedProcess[str]:
+        others = [] if self.witness_of_others is None else ["--witness", "-"]
+        command = ("exec", "-T", "web", "python", "manage.py", "verify", *others, *words)
+        return self.compose(*command, stdin=self.witness_of_others, check=False)
 
     # --- looking
 

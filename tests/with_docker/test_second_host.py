@@ -55,8 +55,8 @@ def test_its_gpu_runs_jobs_is_shown_by_host_and_its_witness_can_be_fetched(
     hosts = {gpu["index"]: gpu["host"] for gpu in api.http.get("/api/gpus").json()["gpus"]}
     without = project.manage("verify", check=False)
     tar = second_host.exec("gpu-0", "tar", "-C", "/var/lib/gpu-cluster", "-c", "witness").stdout
-    verify = ("exec", "-T", "web", "python", "manage.py", "verify", "--json", "--witness", "-")
-    with_it = project.compose(*verify, stdin=tar.encode("latin-1"), check=False)
+    project.witness_of_others = tar.encode("latin-1")
+    with_it = project.verify("--json")
     api.close()
 
     assert job["state"] == "succeeded", story(job)
