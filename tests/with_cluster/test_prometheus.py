@@ -155,7 +155,11 @@ def test_a_dead_letter_fires_its_alert_and_no_other(prometheus: Prometheus, runn
     def firing() -> list[dict[str, Any]]:
         return [alert for alert in prometheus.ask("alerts")["alerts"] if alert["state"] == "firing"]
 
-    [alert] = wait_until(firing, SOON_SECONDS, lambda: str(prometheus.ask("alerts")))
+    try:
+        [alert] = wait_until(firing, SOON_SECONDS, lambda: str(prometheus.ask("alerts")))
+    finally:
+        # The tests that come after this one want jobs that wait.
+        running_cluster.api.change_control(paused=False)
 
     assert alert["labels"]["alertname"] == "DeadLetters"
     assert alert["annotations"] == {"summary": "Somebody sends messages that are none of ours"}
