@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import shutil
+import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -29,6 +31,22 @@ def program(name: str) -> str:
     if path is None:
         missing(name)
     return path
+
+
+#: Which tests of two processes must not run at once: a browser gives up what it loads when Docker's networks change.
+_NETWORK = Path(tempfile.gettempdir(), f"gpu-cluster-tests-{os.getuid()}.network")
+_USES_NETWORK = {"with_docker": fcntl.LOCK_EX, "with_browser": fcntl.LOCK_SH}
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, bool | None, bool | None]:
+    """Around a test and its fixtures, and outside its time limit."""
+    lock = _USES_NETWORK.get(item.path.parent.name)
+    if lock is None:
+        return (yield)
+    with _NETWORK.open("a") as file:
+        fcntl.flock(file, lock)
+        return (yield)
 
 
 @pytest.fixture(autouse=True)
