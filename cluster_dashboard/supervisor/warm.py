@@ -35,7 +35,8 @@ SHARED_MODULES: Final = (
 def warm_up() -> None:
     """CUDA is not touched, no connection is opened, no thread is started."""
     processes.limit_blas_threads()
-    # `up` has checked the project; each worker would do it again, and load every page for it.
+    # `up` has checked the project, and the catalogue is loaded below, which is what a worker needs of it: each would
+    # check all of it again, and load every page for that.
     os.environ["CELERY_SKIP_CHECKS"] = "1"
     gc.disable()
     for name in SHARED_MODULES:

@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from django.core.management import CommandError, call_command
 
 from cluster_dashboard import run_files
 from cluster_dashboard.processes import ENTRIES, Process, Role, parse
@@ -32,6 +33,11 @@ def test_a_process_is_named_in_two_ways(words, index, expected):
 def test_a_wrong_name_is_refused(words, index):
     with pytest.raises(ValueError, match=words):
         parse(words, index)
+
+
+def test_only_a_gpu_worker_can_do_without_a_guardian():
+    with pytest.raises(CommandError, match=r"--once.*web has no guardian"):
+        call_command("start", "web", "--once")
 
 
 @pytest.mark.parametrize("process", [Process(role=Role.GPU, index=7), Process(role=Role.FLOWER)])

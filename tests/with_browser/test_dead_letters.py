@@ -66,7 +66,7 @@ def test_staff_drops_one_and_then_all(staff_page: Page) -> None:
     staff_page.get_by_role("button", name="Drop all").click()
     staff_page.get_by_role("dialog").get_by_role("button", name="Drop all").click()
 
-    # Its text stands there from the start, hidden: leaving before the answer would take the order back.
+    # Hidden, it says so while there are letters too: leaving before the answer would take the order back.
     expect(staff_page.locator("#letters-empty")).to_be_visible()
     expect(staff_page.locator("#letters-empty")).to_have_text("None: every message in the queues is one of ours.")
     staff_page.goto("/")

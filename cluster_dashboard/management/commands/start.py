@@ -26,6 +26,8 @@ class Command(BaseCommand):
             process = processes.parse(options["role"], options["index"])
         except ValueError as error:
             raise CommandError(str(error)) from None
+        if options["once"] and process.role is not Role.GPU:
+            raise CommandError(f"--once: is for GPU workers; {process.name} has no guardian")
         first_start.make_state_dir()
         if process.role is not Role.GPU or options["once"]:
             sys.exit(processes.run(process))
