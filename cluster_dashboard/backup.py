@@ -29,10 +29,10 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.db.models.functions import Now
 
 from cluster_dashboard.first_start import secrets_given, secrets_path
-from scheduler import lifecycle
-from scheduler.clock import database_now
+from scheduler.jobs import lifecycle
+from scheduler.jobs.clock import database_now
 from scheduler.models import Job, Lease
-from scheduler.states import Reason
+from scheduler.rules.states import Reason
 from scheduler.verdict.log import snapshot
 
 FORMAT: Final = 1

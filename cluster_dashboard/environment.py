@@ -18,9 +18,9 @@ from pydantic import (
     field_validator,
 )
 
-from scheduler.configuration import EnvironmentInvalid
 from scheduler.remedies import Remedy
-from scheduler.states import RATE_MAXIMUM, RATE_MINIMUM
+from scheduler.rules.configuration import EnvironmentInvalid
+from scheduler.rules.states import RATE_MAXIMUM, RATE_MINIMUM
 
 
 class GpuBackendName(StrEnum):

@@ -19,9 +19,9 @@ from django.db.models import Q
 from cluster_dashboard.environment import ACCEPTED, EnvironmentInvalid, GpuBackendName, read_state_file
 from cluster_dashboard.run_files import take_lock
 from gpu_tasks.gpus import resolve_backend
-from scheduler.faults import FaultProfile, default_failure_rate
 from scheduler.models import Control, Gpu
-from scheduler.states import PRESETS
+from scheduler.rules.faults import FaultProfile, default_failure_rate
+from scheduler.rules.states import PRESETS
 
 ADMIN_NAME: Final = "admin"
 

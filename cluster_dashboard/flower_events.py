@@ -9,8 +9,8 @@ from flower.events import Events
 from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
+from scheduler.broker.reconnect import draw_seconds
 from scheduler.logs import event_logger
-from scheduler.reconnect import draw_seconds
 
 log = event_logger(__name__)
 

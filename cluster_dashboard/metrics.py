@@ -29,13 +29,13 @@ from cluster_dashboard.api.problems import REFUSED, problem_response
 from cluster_dashboard.live.read import RedisView, oldest_waiting, read_redis
 from cluster_dashboard.live.snapshot import gpu_now
 from cluster_dashboard.totals import Totals, TotalsReader
-from scheduler.clock import database_now
-from scheduler.gpu import GpuState
+from scheduler.jobs.clock import database_now
+from scheduler.jobs.room import Lack, Room, look, refusal_of
 from scheduler.logs import event_logger
 from scheduler.models import Control, Gpu, Job, Lease
 from scheduler.redis_client import connect
-from scheduler.room import Lack, Room, look, refusal_of
-from scheduler.states import PRIORITY_ORDER, EventKind, JobState
+from scheduler.rules.gpu import GpuState
+from scheduler.rules.states import PRIORITY_ORDER, EventKind, JobState
 
 log = event_logger(__name__)
 

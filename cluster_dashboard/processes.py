@@ -23,7 +23,7 @@ from cluster_dashboard import broker
 from cluster_dashboard.environment import EnvironmentInvalid, LogFormat
 from cluster_dashboard.run_files import LockHeld, remove_pid, take_lock, write_pid
 from scheduler.logs import event_logger
-from scheduler.vitals import Sign, Vitals
+from scheduler.loops.vitals import Sign, Vitals
 
 log = event_logger(__name__)
 
@@ -153,14 +153,14 @@ def _broker(_process: Process) -> None:
 
 
 def _scheduler(_process: Process) -> None:
-    from scheduler.loops import main  # noqa: PLC0415
+    from scheduler.loops.process import main  # noqa: PLC0415
 
     broker.refuse_eviction()
     main()
 
 
 def _beat(_process: Process) -> None:
-    from scheduler.beat import beat_main  # noqa: PLC0415
+    from scheduler.loops.celery_beat import beat_main  # noqa: PLC0415
 
     beat_main()
 

@@ -10,9 +10,9 @@ from typing import Any, Final
 from django.db import connection
 from django.db.models import Sum
 
+from scheduler.jobs.rollup import NO_GPU
 from scheduler.models import Rollup
-from scheduler.rollup import NO_GPU
-from scheduler.states import TERMINAL_STATES, EventKind, JobState
+from scheduler.rules.states import TERMINAL_STATES, EventKind, JobState
 
 #: One statement, so that counts which are set off against each other are of one moment.
 #: Parameter: the hour from which attempts are added up; those before it are known.

@@ -14,10 +14,10 @@ from redis.exceptions import RedisError
 from gpu_tasks import own_processes
 from gpu_tasks.injection import HANG_SECONDS, NothingToHit, Victim, carry_out, record, resume
 from gpu_tasks.own_processes import OutOfReach
-from scheduler.faults import FaultKind
-from scheduler.liveness import SILENCE_SECONDS, read_beats
 from scheduler.logs import event_logger
+from scheduler.loops.heartbeats import SILENCE_SECONDS, read_beats
 from scheduler.redis_client import KEY_PREFIX
+from scheduler.rules.faults import FaultKind
 
 log = event_logger(__name__)
 

@@ -11,10 +11,10 @@ from typing import Final
 
 from gpu_tasks import cuda, fork_guard, job_processes
 from gpu_tasks.held import Held
-from scheduler.gpu import GpuBackend, occupied_because
 from scheduler.logs import event_logger
 from scheduler.models import ClusterEvent, Gpu
 from scheduler.remedies import Remedy, is_on
+from scheduler.rules.gpu import GpuBackend, occupied_because
 
 log = event_logger(__name__)
 

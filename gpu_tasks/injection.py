@@ -17,11 +17,11 @@ from typing import Final, NoReturn
 from django.db import DatabaseError
 
 from gpu_tasks.witness import Saw, Witness
-from scheduler.faults import FAULTS, FaultKind, FaultProfile, PlannedFault, plan_fault
 from scheduler.job_type import DeviceMemoryExhausted, JobFailed
-from scheduler.lifecycle import Claimed
+from scheduler.jobs.lifecycle import Claimed
 from scheduler.logs import event_logger
 from scheduler.models import ClusterEvent, Control, Gpu
+from scheduler.rules.faults import FAULTS, FaultKind, FaultProfile, PlannedFault, plan_fault
 
 log = event_logger(__name__)
 

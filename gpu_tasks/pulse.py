@@ -16,11 +16,11 @@ from redis.exceptions import RedisError
 
 from gpu_tasks import fault_requests
 from gpu_tasks.held import Held, HeldJob
-from scheduler.gpu import UNKNOWN_SAMPLE, GpuBackend, GpuLoad, GpuSample
-from scheduler.hints import queue_key
-from scheduler.liveness import BEAT_SECONDS, Beat, write_beat
+from scheduler.broker.hints import queue_key
 from scheduler.logs import event_logger
+from scheduler.loops.heartbeats import BEAT_SECONDS, Beat, write_beat
 from scheduler.redis_client import KEY_PREFIX
+from scheduler.rules.gpu import UNKNOWN_SAMPLE, GpuBackend, GpuLoad, GpuSample
 
 log = event_logger(__name__)
 

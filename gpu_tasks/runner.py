@@ -16,7 +16,6 @@ from gpu_tasks.held import Held
 from gpu_tasks.injection import InjectedError, fault_for, striking
 from gpu_tasks.spool import Ending, Spool
 from gpu_tasks.witness import Saw, Witness
-from scheduler import lifecycle
 from scheduler.catalogue import catalogue
 from scheduler.job_type import (
     DeviceMemoryExhausted,
@@ -27,9 +26,10 @@ from scheduler.job_type import (
     UnknownJobType,
     parse_params,
 )
-from scheduler.lifecycle import Claimed, Refusal
+from scheduler.jobs import lifecycle
+from scheduler.jobs.lifecycle import Claimed, Refusal
 from scheduler.logs import event_logger
-from scheduler.states import JobState, Reason
+from scheduler.rules.states import JobState, Reason
 
 log = event_logger(__name__)
 

@@ -12,9 +12,9 @@ from typing import Any, Final
 from django.db import DatabaseError
 
 from gpu_tasks.witness import Saw, Witness
-from scheduler import lifecycle
+from scheduler.jobs import lifecycle
 from scheduler.logs import event_logger
-from scheduler.states import JobState, Reason
+from scheduler.rules.states import JobState, Reason
 
 log = event_logger(__name__)
 

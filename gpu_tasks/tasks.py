@@ -8,9 +8,9 @@ from celery.exceptions import Reject
 from celery.worker.request import Request
 
 from gpu_tasks.runner import Runner
+from scheduler.broker.hints import task_name
 from scheduler.catalogue import catalogue
 from scheduler.celery import app
-from scheduler.hints import task_name
 from scheduler.job_type import JobFailed
 
 

@@ -20,14 +20,14 @@ from gpu_tasks import fork_guard, injection, job_processes
 from gpu_tasks.held import Held, HeldJob
 from gpu_tasks.pulse import Standing
 from gpu_tasks.spool import Ending, Spool
-from scheduler.gpu import GpuSample, ineligible_because, occupied_because
-from scheduler.lifecycle import Refusal
-from scheduler.liveness import SILENCE_SECONDS
+from scheduler.jobs.lifecycle import Refusal
 from scheduler.logs import event_logger
+from scheduler.loops.heartbeats import SILENCE_SECONDS
 from scheduler.models import Allocation, ClusterEvent, Gpu, Job
-from scheduler.queues import PLAIN_QUEUES
 from scheduler.remedies import Remedy, is_on
-from scheduler.states import JobState, Reason
+from scheduler.rules.gpu import GpuSample, ineligible_because, occupied_because
+from scheduler.rules.queues import PLAIN_QUEUES
+from scheduler.rules.states import JobState, Reason
 
 log = event_logger(__name__)
 

@@ -29,15 +29,15 @@ from gpu_tasks.task_events import LateFlush
 from gpu_tasks.warden import LOOK_SECONDS, PERIOD_SECONDS, Warden
 from gpu_tasks.watchdog import Watchdog
 from gpu_tasks.witness import Witness
-from scheduler import lifecycle
 from scheduler.celery import app, job_queue, worker_main
-from scheduler.faults import default_failure_rate
-from scheduler.gpu import GpuBackend, GpuIdentity
+from scheduler.jobs import lifecycle
 from scheduler.logs import event_logger
+from scheduler.loops.vitals import EXIT_STUCK, Sign, Vitals
 from scheduler.models import ClusterEvent, Gpu
-from scheduler.queues import PLAIN_QUEUES
 from scheduler.redis_client import connect
-from scheduler.vitals import EXIT_STUCK, Sign, Vitals
+from scheduler.rules.faults import default_failure_rate
+from scheduler.rules.gpu import GpuBackend, GpuIdentity
+from scheduler.rules.queues import PLAIN_QUEUES
 
 log = event_logger(__name__)
 

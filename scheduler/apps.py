@@ -6,4 +6,4 @@ class SchedulerConfig(AppConfig):
     verbose_name = "GPU cluster"
 
     def ready(self) -> None:
-        from scheduler import checks  # noqa: F401, PLC0415 (registers them)
+        from scheduler.loops import checks  # noqa: F401, PLC0415 (registers them)

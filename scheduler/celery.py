@@ -15,10 +15,10 @@ from django.conf import settings
 from kombu import Exchange, Queue
 from kombu.transport import TRANSPORT_ALIASES
 
-from scheduler.queues import PLAIN_QUEUES
-from scheduler.reconnect import PromptAMQP
+from scheduler.broker.reconnect import PromptAMQP
 from scheduler.redis_client import KEY_PREFIX
 from scheduler.remedies import Remedy, is_on
+from scheduler.rules.queues import PLAIN_QUEUES
 
 #: The queue of the beat-driven ticks.
 CONTROL_QUEUE: Final = "control"
@@ -37,7 +37,8 @@ def broker_url(redis_url: str) -> str:
 
 # Whatever the URL's form: nothing from Redis reaches a consumer past the guard.
 if is_on(Remedy.GUARD):
-    TRANSPORT_ALIASES.update(redis="scheduler.guard:GuardedTransport", rediss="scheduler.guard:GuardedTransport")
+    guarded = "scheduler.broker.guard:GuardedTransport"
+    TRANSPORT_ALIASES.update(redis=guarded, rediss=guarded)
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "cluster_dashboard.settings")
 app = Celery("gpu_cluster", broker=broker_url(settings.REDIS_URL), amqp=PromptAMQP, set_as_current=True)
@@ -86,7 +87,7 @@ app.conf.update(
         "health_check_interval": 5,
         "max_connections": 50,
         # Who sends or asks (beat, Flower) tries again in steps of half a second to one a second, not of two to 30;
-        # consumers: scheduler.reconnect.
+        # consumers: scheduler.broker.reconnect.
         "interval_start": 0,
         "interval_step": 0.5,
         "interval_max": 1,
@@ -117,13 +118,13 @@ app.conf.update(
         },
     },
     beat_max_loop_interval=1,
-    imports=["scheduler.ticks"],
+    imports=["scheduler.loops.ticks"],
 )
 
 
 def job_queue(name: str) -> Queue:
-    """The queue for Celery, which knows only those of `task_queues` by itself: a tier's (scheduler.queues) is made
-    known where it is first sent to or read."""
+    """The queue for Celery, which knows only those of `task_queues` by itself: a tier's (scheduler.rules.queues) is
+    made known where it is first sent to or read."""
     queues = app.amqp.queues
     if name not in queues:
         queues.add(Queue(name, _EXCHANGE, routing_key=name))

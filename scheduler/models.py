@@ -1,4 +1,4 @@
-"""The tables. A job's row is the job; scheduler.intake and scheduler.lifecycle are the only writers of Job."""
+"""The tables. A job's row is the job; jobs.submit and jobs.lifecycle are the only writers of Job."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from django.db import models
 from django.db.models import F, Max, Min, Q, QuerySet, Sum
 from django.db.models.functions import Now
 
-from scheduler.faults import FaultProfile
-from scheduler.queues import JobQueue, Tiers, tiers_of
 from scheduler.remedies import Remedy, is_on
-from scheduler.states import TERMINAL_STATES, EventKind, JobState, Preset, Priority, Reason, Source
+from scheduler.rules.faults import FaultProfile
+from scheduler.rules.queues import JobQueue, Tiers, tiers_of
+from scheduler.rules.states import TERMINAL_STATES, EventKind, JobState, Preset, Priority, Reason, Source
 
 
 def _choices[W: (JobState, Priority, Source, EventKind, Reason, Preset, FaultProfile)](

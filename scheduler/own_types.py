@@ -13,8 +13,8 @@ from typing import Any, Final, cast, get_type_hints
 from pydantic import BaseModel, Field, create_model, model_validator
 from pydantic.errors import PydanticUserError
 
-from scheduler.configuration import EnvironmentInvalid
 from scheduler.job_type import Catalogue, JobContext, JobParams, JobType, ParamsInvalid, SimpleJobType
+from scheduler.rules.configuration import EnvironmentInvalid
 
 #: Installed packages offer their own job types in this entry point group.
 ENTRY_POINT_GROUP: Final = "gpu_cluster.job_types"

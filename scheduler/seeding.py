@@ -16,13 +16,13 @@ from typing import Any, Final
 
 from django.db import connection, transaction
 
-from scheduler import rollup, statements
-from scheduler.clock import database_now
-from scheduler.faults import FAULTS, PROFILES, FaultProfile, default_failure_rate
+from scheduler.jobs import rollup, statements
+from scheduler.jobs.clock import database_now
+from scheduler.jobs.tally import SHARED_SHARD
 from scheduler.models import Job, JobEvent
-from scheduler.naming import job_name
-from scheduler.states import EventKind, JobState, Priority, Reason, Source
-from scheduler.tally import SHARED_SHARD
+from scheduler.rules.faults import FAULTS, PROFILES, FaultProfile, default_failure_rate
+from scheduler.rules.naming import job_name
+from scheduler.rules.states import EventKind, JobState, Priority, Reason, Source
 
 #: Jobs a transaction. Larger than in the cluster itself: this is not meant for one under load.
 JOBS_PER_TRANSACTION: Final = 5000

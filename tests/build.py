@@ -7,11 +7,12 @@ from typing import Any
 
 from django.db.models import F
 
-from scheduler import intake, lifecycle
-from scheduler.admission import job_request
-from scheduler.lifecycle import Claimed
+from scheduler.jobs import lifecycle
+from scheduler.jobs import submit as intake
+from scheduler.jobs.admission import job_request
+from scheduler.jobs.lifecycle import Claimed
 from scheduler.models import Job
-from scheduler.states import JobState, Reason, Source
+from scheduler.rules.states import JobState, Reason, Source
 
 
 def submit(count: int = 1, **fields: Any) -> list[Job]:

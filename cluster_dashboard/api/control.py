@@ -8,9 +8,9 @@ from ninja import Router
 from cluster_dashboard.api.permissions import CONTROL, READ, actor_of
 from cluster_dashboard.api.rate_limit import count_control
 from cluster_dashboard.api.schemas import ControlChange, ControlState, PresetInfo
-from scheduler.controls import change_control
+from scheduler.jobs.controls import change_control
 from scheduler.models import Control
-from scheduler.states import PRESETS
+from scheduler.rules.states import PRESETS
 
 router = Router(tags=["control"])
 

@@ -17,9 +17,9 @@ from cluster_dashboard.api.permissions import CONTROL, READ, actor_of
 from cluster_dashboard.api.problems import RETRY_AFTER_SECONDS, Problem
 from cluster_dashboard.api.rate_limit import count_control
 from cluster_dashboard.api.schemas import LIMIT_MAXIMUM
-from scheduler import dead_letters
-from scheduler.dead_letters import ID_LENGTH
-from scheduler.guard import DEAD_LETTERS_KEPT
+from scheduler.broker import dead_letters
+from scheduler.broker.dead_letters import ID_LENGTH
+from scheduler.broker.guard import DEAD_LETTERS_KEPT
 
 router = Router(tags=["dead letters"])
 

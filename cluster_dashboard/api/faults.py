@@ -17,8 +17,8 @@ from cluster_dashboard.api.schemas import SMALLINT_MAXIMUM, Input
 from gpu_tasks.fault_requests import inject
 from gpu_tasks.injection import HANG_SECONDS, NothingToHit
 from gpu_tasks.own_processes import OutOfReach
-from scheduler.faults import FAULTS, FaultKind
 from scheduler.models import Gpu
+from scheduler.rules.faults import FAULTS, FaultKind
 
 router = Router(tags=["GPUs"])
 

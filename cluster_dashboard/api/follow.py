@@ -22,7 +22,7 @@ from cluster_dashboard.api.job_detail import progress_in, read_job
 from gpu_tasks.pulse import samples_key
 from scheduler.logs import event_logger
 from scheduler.models import Job
-from scheduler.states import TERMINAL_STATES, JobState
+from scheduler.rules.states import TERMINAL_STATES, JobState
 
 log = event_logger(__name__)
 

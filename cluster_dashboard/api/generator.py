@@ -7,7 +7,7 @@ from ninja import Router
 
 from cluster_dashboard.api.permissions import READ
 from cluster_dashboard.api.schemas import GeneratorState
-from scheduler.generator import workload
+from scheduler.loops.generator import workload
 from scheduler.models import Control
 
 router = Router(tags=["control"])

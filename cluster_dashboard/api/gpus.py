@@ -15,7 +15,7 @@ from cluster_dashboard.api.rate_limit import count_control
 from cluster_dashboard.api.schemas import SMALLINT_MAXIMUM, GpuChange, GpuInfo, GpuJob, Gpus
 from cluster_dashboard.live.read import RedisView, read_redis
 from cluster_dashboard.live.snapshot import gpu_now
-from scheduler.controls import change_gpu
+from scheduler.jobs.controls import change_gpu
 from scheduler.logs import event_logger
 from scheduler.models import Allocation, Gpu
 

@@ -18,7 +18,7 @@ from django.db.models.functions import Now
 
 from cluster_dashboard.api.problems import RETRY_AFTER_SECONDS, FieldError, Problem
 from cluster_dashboard.models import KeptSubmission
-from scheduler.clock import database_now
+from scheduler.jobs.clock import database_now
 from scheduler.logs import event_logger
 
 log = event_logger(__name__)

@@ -11,11 +11,11 @@ from redis.exceptions import RedisError
 from cluster_dashboard.api.broker import client
 from cluster_dashboard.api.schemas import JobDetail
 from gpu_tasks.pulse import samples_key
-from scheduler.gpu import Place, waits_because
-from scheduler.liveness import SILENCE_SECONDS, read_beats
 from scheduler.logs import event_logger
+from scheduler.loops.heartbeats import SILENCE_SECONDS, read_beats
 from scheduler.models import Gpu, Job
-from scheduler.states import JobState
+from scheduler.rules.gpu import Place, waits_because
+from scheduler.rules.states import JobState
 
 log = event_logger(__name__)
 

@@ -18,8 +18,8 @@ from cluster_dashboard.api.validation import FIELD_LENGTH, invalid
 from scheduler.catalogue import catalogue
 from scheduler.job_type import UnknownJobType
 from scheduler.models import Job, JobQuerySet
-from scheduler.naming import check_name
-from scheduler.states import Source
+from scheduler.rules.naming import check_name
+from scheduler.rules.states import Source
 
 router = Router(tags=["jobs"])
 

@@ -17,11 +17,11 @@ from cluster_dashboard.api.permissions import CANCEL, READ, SUBMIT, actor_of
 from cluster_dashboard.api.problems import Problem
 from cluster_dashboard.api.schemas import BIGINT_MAXIMUM, Cancelled, JobDetail, Submitted
 from cluster_dashboard.api.submission import submit
-from scheduler import lifecycle
-from scheduler.admission import job_request, largest_gpu_mib
-from scheduler.lifecycle import CancelOutcome
+from scheduler.jobs import lifecycle
+from scheduler.jobs.admission import job_request, largest_gpu_mib
+from scheduler.jobs.lifecycle import CancelOutcome
 from scheduler.models import Job
-from scheduler.states import TERMINAL_STATES, Source
+from scheduler.rules.states import TERMINAL_STATES, Source
 
 router = Router(tags=["jobs"])
 

@@ -16,8 +16,8 @@ from ninja.errors import AuthenticationError, HttpError
 from pydantic import BaseModel
 
 from scheduler.job_type import ParamsInvalid
+from scheduler.jobs.room import Lack, NoRoom
 from scheduler.logs import event_logger
-from scheduler.room import Lack, NoRoom
 
 log = event_logger(__name__)
 

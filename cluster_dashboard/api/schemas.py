@@ -9,12 +9,12 @@ from ninja import Schema
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
 from pydantic_core import PydanticCustomError
 
-from scheduler.admission import COUNT_MAXIMUM, FAILURES_MAXIMUM, TIME_LIMIT_MAXIMUM_SECONDS
-from scheduler.faults import FaultProfile
-from scheduler.gpu import GpuState
-from scheduler.lifecycle import CancelOutcome
-from scheduler.naming import NAME_MAXIMUM_LENGTH
-from scheduler.states import RATE_MAXIMUM, RATE_MINIMUM, EventKind, JobState, Preset, Priority, Reason, Source
+from scheduler.jobs.admission import COUNT_MAXIMUM, FAILURES_MAXIMUM, TIME_LIMIT_MAXIMUM_SECONDS
+from scheduler.jobs.lifecycle import CancelOutcome
+from scheduler.rules.faults import FaultProfile
+from scheduler.rules.gpu import GpuState
+from scheduler.rules.naming import NAME_MAXIMUM_LENGTH
+from scheduler.rules.states import RATE_MAXIMUM, RATE_MINIMUM, EventKind, JobState, Preset, Priority, Reason, Source
 
 BIGINT_MAXIMUM: Final = 2**63 - 1
 SMALLINT_MAXIMUM: Final = 2**15 - 1

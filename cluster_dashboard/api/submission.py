@@ -18,14 +18,15 @@ from cluster_dashboard.api.json_body import check_storable
 from cluster_dashboard.api.problems import ERRORS_MAXIMUM, FieldError, Problem, database_away
 from cluster_dashboard.api.schemas import SubmitJob, SubmitJobs, SubmitMany, Submitted
 from cluster_dashboard.api.validation import field_errors, invalid
-from scheduler import hints, intake
-from scheduler.admission import job_request, job_requests, largest_gpu_mib
+from scheduler.broker import hints
 from scheduler.catalogue import catalogue
-from scheduler.intake import ROWS_PER_TRANSACTION, JobRequest, SubmittedJob
 from scheduler.job_type import ParamsInvalid
+from scheduler.jobs import submit as intake
+from scheduler.jobs.admission import job_request, job_requests, largest_gpu_mib
+from scheduler.jobs.room import broker_share, check_room
+from scheduler.jobs.submit import ROWS_PER_TRANSACTION, JobRequest, SubmittedJob
 from scheduler.models import Control, Job
-from scheduler.room import broker_share, check_room
-from scheduler.states import Source
+from scheduler.rules.states import Source
 
 # --- reading --------------------------------------------------------------------------------------
 

@@ -14,8 +14,8 @@ from pydantic import BaseModel, ValidationError
 from cluster_dashboard.api.json_body import check_storable
 from cluster_dashboard.api.schemas import BIGINT_MAXIMUM
 from cluster_dashboard.api.validation import field_errors
-from scheduler.admission import COUNT_MAXIMUM
 from scheduler.job_type import ParamsInvalid
+from scheduler.jobs.admission import COUNT_MAXIMUM
 
 
 def whole_number(low: int, high: int) -> Callable[[str], int]:

@@ -24,8 +24,8 @@ from cluster_dashboard.live.read import (
 )
 from cluster_dashboard.live.snapshot import build_snapshot
 from cluster_dashboard.live.window import RATE_SECONDS, Window
-from scheduler.clock import database_now
-from scheduler.states import PRIORITY_ORDER, JobState
+from scheduler.jobs.clock import database_now
+from scheduler.rules.states import PRIORITY_ORDER, JobState
 
 
 class Viewer:

@@ -17,8 +17,8 @@ from django.db import InterfaceError, OperationalError, ProgrammingError, connec
 
 from cluster_dashboard.console.text import one_line
 from scheduler.job_type import ParamsInvalid
+from scheduler.jobs.room import NoRoom
 from scheduler.models import Control
-from scheduler.room import NoRoom
 
 #: A job failed or was cancelled; a job is not there.
 EXIT_FAILED: Final = 1
@@ -52,7 +52,7 @@ class ConsoleCommand(BaseCommand):
         "--force-color",
     }
     examples: ClassVar[str] = ""
-    #: What a field of scheduler.admission or scheduler.controls is called here.
+    #: What a field of scheduler.jobs.admission or scheduler.jobs.controls is called here.
     option_names: ClassVar[dict[str, str]] = {}
 
     def answer(self, **options: Any) -> int:

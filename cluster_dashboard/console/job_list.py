@@ -16,7 +16,7 @@ from cluster_dashboard.api.schemas import JobDetail, JobStep, JobSummary
 from cluster_dashboard.console.screen import data, state, table
 from cluster_dashboard.console.text import between, duration, lines, moment
 from scheduler.models import Job
-from scheduler.states import JobState
+from scheduler.rules.states import JobState
 
 
 def job_table(jobs: Iterable[Job], now: datetime) -> Table:

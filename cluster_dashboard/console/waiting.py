@@ -19,7 +19,7 @@ from cluster_dashboard.console.command import DATABASE_AWAY
 from cluster_dashboard.console.screen import STATE_STYLE
 from cluster_dashboard.live.read import read_redis
 from scheduler.models import Job
-from scheduler.states import TERMINAL_STATES, JobState
+from scheduler.rules.states import TERMINAL_STATES, JobState
 
 #: Between two looks; where looking takes long, so that it takes a fifth of the time at most.
 LOOK_SECONDS: Final = 0.2

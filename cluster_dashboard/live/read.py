@@ -12,12 +12,12 @@ from django.db.models.functions import Now, TruncMinute
 from redis import Redis
 
 from gpu_tasks.pulse import history_key, samples_key
-from scheduler import dead_letters, hints
-from scheduler.clock import database_now
-from scheduler.liveness import Beat, read_beats
+from scheduler.broker import dead_letters, hints
+from scheduler.jobs.clock import database_now
+from scheduler.jobs.room import Room, look, read_broker_share
+from scheduler.loops.heartbeats import Beat, read_beats
 from scheduler.models import ClusterEvent, Control, Gpu, Job, JobEvent, Tally
-from scheduler.room import Room, look, read_broker_share
-from scheduler.states import PRIORITY_ORDER, EventKind, JobState, Priority
+from scheduler.rules.states import PRIORITY_ORDER, EventKind, JobState, Priority
 
 #: Event ids commit out of order: each read goes back over this many of the newest ones.
 OVERLAP: Final = 200

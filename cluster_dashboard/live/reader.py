@@ -19,7 +19,7 @@ from cluster_dashboard.live.read import (
 )
 from cluster_dashboard.live.snapshot import VERSION, build_snapshot, point_of
 from cluster_dashboard.live.window import SPAN_SECONDS, Window
-from scheduler.clock import database_now
+from scheduler.jobs.clock import database_now
 
 #: The series get a point this often.
 POINT_SECONDS: Final = 1.0

@@ -7,11 +7,11 @@ from typing import Any, Final
 
 from cluster_dashboard.live.read import DatabaseView, RedisView
 from cluster_dashboard.live.window import Span, Window
-from scheduler.gpu import TEMPERATURE_LIMIT_C, GpuHealth, shown_state
-from scheduler.liveness import SILENCE_SECONDS
+from scheduler.jobs.room import Room, refusal_of
+from scheduler.loops.heartbeats import SILENCE_SECONDS
 from scheduler.models import ClusterEvent, Gpu, Job
-from scheduler.room import Room, refusal_of
-from scheduler.states import PRIORITY_ORDER, EventKind, JobState
+from scheduler.rules.gpu import TEMPERATURE_LIMIT_C, GpuHealth, shown_state
+from scheduler.rules.states import PRIORITY_ORDER, EventKind, JobState
 
 VERSION: Final = 1
 SPANS_EACH: Final = 8

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from cluster_dashboard.live.read import Happened
-from scheduler.states import EventKind
+from scheduler.rules.states import EventKind
 
 #: Length of the window on the page, in seconds.
 SPAN_SECONDS: Final = 300.0

@@ -47,7 +47,7 @@ def _listens(port: int) -> bool:
 
 def _beats(index: int | None, pid: int) -> bool:
     """Whether the worker's last heartbeat is this process's, not its predecessor's."""
-    from scheduler.liveness import read_beats  # noqa: PLC0415
+    from scheduler.loops.heartbeats import read_beats  # noqa: PLC0415
     from scheduler.redis_client import connect  # noqa: PLC0415
 
     client = connect(timeout_seconds=_TIMEOUT_SECONDS)

@@ -26,7 +26,7 @@ SHARED_MODULES: Final = (
     "celery.worker.strategy",
     "kombu.transport.redis",
     "billiard.popen_fork",
-    "scheduler.loops",
+    "scheduler.loops.process",
     "scheduler.policy.strict",
     "gpu_tasks.worker",
 )

@@ -19,9 +19,9 @@ from gpu_tasks.chaos.scorecard import Promise
 from gpu_tasks.chaos.stage import CannotPlay, Stage
 from gpu_tasks.chaos.submitting import submit_for
 from gpu_tasks.injection import Victim, carry_out, resume
-from scheduler.faults import FaultKind
 from scheduler.redis_client import KEY_PREFIX
-from scheduler.states import EventKind
+from scheduler.rules.faults import FaultKind
+from scheduler.rules.states import EventKind
 
 BROKER: Final = "broker"
 #: As long as the promise says.

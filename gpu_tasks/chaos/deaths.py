@@ -15,9 +15,9 @@ from gpu_tasks.chaos import signs, web
 from gpu_tasks.chaos.scenario import BACK_SOON_SECONDS, WORKER_LOST, Scenario
 from gpu_tasks.chaos.scorecard import Promise, Seen, Since
 from gpu_tasks.chaos.stage import Stage
-from scheduler.faults import FaultKind
-from scheduler.liveness import read_beats
-from scheduler.states import EventKind
+from scheduler.loops.heartbeats import read_beats
+from scheduler.rules.faults import FaultKind
+from scheduler.rules.states import EventKind
 
 #: How long is looked for what is promised, so that a miss is measured and not only noted.
 PATIENCE_SECONDS: Final = 30.0

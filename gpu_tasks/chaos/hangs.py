@@ -12,8 +12,8 @@ from gpu_tasks.chaos.scenario import WORKER_LOST, Scenario
 from gpu_tasks.chaos.scorecard import Seen
 from gpu_tasks.chaos.stage import Stage
 from gpu_tasks.injection import Victim
-from scheduler.faults import FaultKind
 from scheduler.models import Tally
+from scheduler.rules.faults import FaultKind
 
 #: A worker that has to be asked cannot be woken: it goes on by itself when all that is looked for has happened.
 HANG_SECONDS: Final = 14.0

@@ -16,15 +16,15 @@ from gpu_tasks.chaos import web
 from gpu_tasks.chaos.scenario import Scenario
 from gpu_tasks.chaos.scorecard import Promise
 from gpu_tasks.chaos.stage import ACTOR, Stage
-from scheduler import dead_letters
+from scheduler.broker import dead_letters
+from scheduler.broker.guard import dead_letter_count_key
+from scheduler.broker.hints import queue_key, task_name
 from scheduler.celery import CONTROL_QUEUE
-from scheduler.guard import dead_letter_count_key
-from scheduler.hints import queue_key, task_name
 from scheduler.job_type import ParamsInvalid
-from scheduler.liveness import read_beats
+from scheduler.loops.heartbeats import read_beats
 from scheduler.models import Tally
-from scheduler.queues import PLAIN_QUEUES
-from scheduler.states import EventKind
+from scheduler.rules.queues import PLAIN_QUEUES
+from scheduler.rules.states import EventKind
 
 #: Good jobs go on within this.
 GOOD_JOBS_SECONDS: Final = 5.0

@@ -33,7 +33,7 @@ from scheduler.job_type import ParamsInvalid
 from scheduler.logs import event_logger
 from scheduler.models import Job, Tally
 from scheduler.redis_client import connect
-from scheduler.states import EventKind, JobState
+from scheduler.rules.states import EventKind, JobState
 from scheduler.verdict.judge import Outcome as Verdict
 from scheduler.verdict.judge import judge
 

@@ -10,7 +10,7 @@ from gpu_tasks.chaos.scenario import Scenario
 from gpu_tasks.chaos.scorecard import Promise
 from gpu_tasks.chaos.stage import Stage
 from gpu_tasks.job_types.fault_injection import FaultMode
-from scheduler.states import EventKind, JobState, Reason
+from scheduler.rules.states import EventKind, JobState, Reason
 
 MAX_FAILURES: Final = 3
 #: After so long a job that ignores every signal is killed.

@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 
 from gpu_tasks.chaos import web
 from gpu_tasks.fault_requests import redis_now
-from scheduler.liveness import read_beats
+from scheduler.loops.heartbeats import read_beats
 from scheduler.models import Lease
 
 #: A beat comes every 2 s.

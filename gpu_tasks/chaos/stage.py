@@ -17,11 +17,13 @@ from redis.exceptions import RedisError
 from gpu_tasks import fault_requests
 from gpu_tasks.chaos.scorecard import Expectation, Moments, Row, Seen
 from gpu_tasks.injection import HANG_SECONDS, Victim
-from scheduler import clock, hints, intake, lifecycle
-from scheduler.admission import job_requests
-from scheduler.faults import FaultKind
+from scheduler.broker import hints
+from scheduler.jobs import clock, lifecycle
+from scheduler.jobs import submit as intake
+from scheduler.jobs.admission import job_requests
 from scheduler.models import Job, JobEvent
-from scheduler.states import TERMINAL_STATES, EventKind, Priority, Source
+from scheduler.rules.faults import FaultKind
+from scheduler.rules.states import TERMINAL_STATES, EventKind, Priority, Source
 
 #: Every job of ours is called so; anything else belongs to somebody.
 NAME_PREFIX: Final = "chaos-"

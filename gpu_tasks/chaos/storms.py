@@ -16,12 +16,12 @@ from gpu_tasks.chaos.deaths import PATIENCE_SECONDS
 from gpu_tasks.chaos.scenario import Scenario
 from gpu_tasks.chaos.scorecard import Promise
 from gpu_tasks.chaos.stage import ACTOR, CannotPlay, Missed, Stage
-from scheduler import lifecycle
-from scheduler.controls import change_control
-from scheduler.faults import FaultKind
-from scheduler.lifecycle import CancelOutcome
+from scheduler.jobs import lifecycle
+from scheduler.jobs.controls import change_control
+from scheduler.jobs.lifecycle import CancelOutcome
 from scheduler.models import Control, Job
-from scheduler.states import EventKind, JobState, Priority, Source
+from scheduler.rules.faults import FaultKind
+from scheduler.rules.states import EventKind, JobState, Priority, Source
 
 BURST_JOBS: Final = 10_000
 #: 10,000 jobs without work take some 15 s on two idle cores.

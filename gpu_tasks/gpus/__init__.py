@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from gpu_tasks.gpus.simulated import SimulatedGpu
-from scheduler.gpu import GpuBackend
+from scheduler.rules.gpu import GpuBackend
 
 
 def open_gpu(

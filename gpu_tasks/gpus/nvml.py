@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import pynvml
 
-from scheduler.gpu import UNKNOWN_SAMPLE, GpuHealth, GpuIdentity, GpuLoad, GpuProcess, GpuSample
+from scheduler.rules.gpu import UNKNOWN_SAMPLE, GpuHealth, GpuIdentity, GpuLoad, GpuProcess, GpuSample
 
 #: A GPU that is gone is looked for again this often: starting NVML can take seconds where one fell off the bus.
 RETRY_SECONDS: Final = 10.0

@@ -6,7 +6,7 @@ from math import exp
 from random import Random
 from typing import Final
 
-from scheduler.gpu import GpuHealth, GpuIdentity, GpuLoad, GpuSample
+from scheduler.rules.gpu import GpuHealth, GpuIdentity, GpuLoad, GpuSample
 
 #: An NVIDIA H100 SXM: memory as nvidia-smi shows it, power at rest and at most.
 NAME: Final = "NVIDIA H100 80GB HBM3 (simulated)"

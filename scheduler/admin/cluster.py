@@ -11,10 +11,10 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
 from scheduler.admin.lists import NOTHING, GpuFilter, ListAdmin, ReadOnlyAdmin, moment, pretty
-from scheduler.controls import CONTROL_SWITCHES, GPU_SWITCHES, change_control, change_gpu
-from scheduler.faults import FaultProfile
+from scheduler.jobs.controls import CONTROL_SWITCHES, GPU_SWITCHES, change_control, change_gpu
 from scheduler.models import Checkpoint, ClusterEvent, Control, Gpu
-from scheduler.states import RATE_MAXIMUM, RATE_MINIMUM
+from scheduler.rules.faults import FaultProfile
+from scheduler.rules.states import RATE_MAXIMUM, RATE_MINIMUM
 
 BOOTED, HAPPENED = moment("booted_at", "booted (UTC)"), moment("at", "at (UTC)")
 BEFORE, AFTER = pretty("before", "before"), pretty("after", "after")

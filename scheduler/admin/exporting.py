@@ -15,8 +15,8 @@ from django.http import Http404, HttpRequest, HttpResponseBadRequest, StreamingH
 from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path
 
-from scheduler import export
-from scheduler.clock import database_now
+from scheduler.admin import export
+from scheduler.jobs.clock import database_now
 from scheduler.models import Job
 
 FORMATS: Final[dict[str, tuple[str, Callable[[QuerySet[Job]], Iterator[str]]]]] = {

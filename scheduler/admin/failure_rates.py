@@ -14,14 +14,14 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.safestring import mark_safe
 
-from scheduler import plots
+from scheduler.admin import plots
 from scheduler.admin.lists import ListAdmin
-from scheduler.clock import database_now
-from scheduler.failure_rates import Attempts, Counted, Share, Summary, summarise, wilson
+from scheduler.admin.plots import Point, Row
+from scheduler.admin.rates import Attempts, Counted, Share, Summary, summarise, wilson
+from scheduler.jobs.clock import database_now
+from scheduler.jobs.rollup import NO_GPU
 from scheduler.models import Gpu, Rollup
-from scheduler.plots import Point, Row
-from scheduler.rollup import NO_GPU
-from scheduler.states import PRIORITY_ORDER, EventKind
+from scheduler.rules.states import PRIORITY_ORDER, EventKind
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 

@@ -16,18 +16,19 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from redis import Redis
 
-from scheduler import intake, lifecycle
 from scheduler.admin.exporting import ExportAdmin
 from scheduler.admin.lists import NOTHING, ROWS_MAXIMUM, GpuFilter, ReadOnlyAdmin, moment, pretty, yes
-from scheduler.admission import job_request, largest_gpu_mib
 from scheduler.catalogue import catalogue
-from scheduler.intake import JobRequest, SubmittedJob
 from scheduler.job_type import ParamsInvalid
-from scheduler.lifecycle import CancelOutcome
+from scheduler.jobs import lifecycle
+from scheduler.jobs import submit as intake
+from scheduler.jobs.admission import job_request, largest_gpu_mib
+from scheduler.jobs.lifecycle import CancelOutcome
+from scheduler.jobs.room import NoRoom, broker_share, check_room
+from scheduler.jobs.submit import JobRequest, SubmittedJob
 from scheduler.models import ClusterEvent, Control, Job, JobEvent
 from scheduler.redis_client import connect
-from scheduler.room import NoRoom, broker_share, check_room
-from scheduler.states import JobState, Priority, Reason, Source
+from scheduler.rules.states import JobState, Priority, Reason, Source
 
 #: Jobs that one action takes: each is a transaction of its own, and somebody waits for the page.
 ACTION_MAXIMUM: Final = 500
@@ -254,7 +255,7 @@ def _copy(job: Job, largest_mib: int | None) -> JobRequest:
 
 def _send_hints(submitted: list[SubmittedJob]) -> None:
     # Imported here: every process of Django's loads the admin, but only this needs Celery.
-    from scheduler import hints  # noqa: PLC0415
+    from scheduler.broker import hints  # noqa: PLC0415
 
     hints.send_soon(submitted, _client())
 

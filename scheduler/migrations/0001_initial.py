@@ -2,8 +2,8 @@
 
 import django.db.models.deletion
 import django.db.models.functions.datetime
-import scheduler.faults
-import scheduler.states
+import scheduler.rules.faults
+import scheduler.rules.states
 from django.db import migrations, models
 
 
@@ -63,7 +63,7 @@ class Migration(migrations.Migration):
                 ('rate_per_minute', models.FloatField(default=12.0)),
                 ('preset', models.CharField(blank=True, choices=[('light', 'light'), ('normal', 'normal'), ('high', 'high'), ('extreme', 'extreme'), ('maximum', 'maximum')], default='', max_length=10)),
                 ('paused', models.BooleanField(default=False)),
-                ('fault_profile', models.CharField(choices=[('demo', 'demo'), ('none', 'none')], default=scheduler.faults.FaultProfile['DEMO'], max_length=10)),
+                ('fault_profile', models.CharField(choices=[('demo', 'demo'), ('none', 'none')], default=scheduler.rules.faults.FaultProfile['DEMO'], max_length=10)),
                 ('seed', models.BigIntegerField(default=0)),
                 ('next_arrival_at', models.DateTimeField(blank=True, editable=False, null=True)),
                 ('arrivals', models.BigIntegerField(default=0, editable=False)),
@@ -128,8 +128,8 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ('-id',),
-                'indexes': [models.Index(condition=models.Q(('state', scheduler.states.JobState['QUEUED'])), fields=['priority', 'id'], name='job_waiting'), models.Index(condition=models.Q(('state', scheduler.states.JobState['QUEUED'])), fields=['priority', 'queued_at'], name='job_ageing'), models.Index(condition=models.Q(('state', scheduler.states.JobState['RUNNING'])), fields=['gpu'], name='job_running'), models.Index(condition=models.Q(('finished_at__isnull', False)), fields=['finished_at'], name='job_finished'), models.Index(fields=['state', '-id'], name='job_by_state'), models.Index(fields=['type', '-id'], name='job_by_type')],
-                'constraints': [models.CheckConstraint(condition=models.Q(('state__in', [scheduler.states.JobState['QUEUED'], scheduler.states.JobState['RUNNING'], scheduler.states.JobState['SUCCEEDED'], scheduler.states.JobState['FAILED'], scheduler.states.JobState['CANCELLED']])), name='job_state_known'), models.CheckConstraint(condition=models.Q(('priority__in', [scheduler.states.Priority['CRITICAL'], scheduler.states.Priority['HIGH'], scheduler.states.Priority['NORMAL'], scheduler.states.Priority['LOW']])), name='job_priority_known'), models.CheckConstraint(condition=models.Q(models.Q(('state', scheduler.states.JobState['RUNNING']), _negated=True), ('gpu__isnull', False), _connector='OR'), name='job_running_has_gpu'), models.CheckConstraint(condition=models.Q(models.Q(('finished_at__isnull', False), ('state__in', [scheduler.states.JobState['CANCELLED'], scheduler.states.JobState['FAILED'], scheduler.states.JobState['SUCCEEDED']])), models.Q(models.Q(('state__in', [scheduler.states.JobState['CANCELLED'], scheduler.states.JobState['FAILED'], scheduler.states.JobState['SUCCEEDED']]), _negated=True), ('finished_at__isnull', True)), _connector='OR'), name='job_terminal_has_end')],
+                'indexes': [models.Index(condition=models.Q(('state', scheduler.rules.states.JobState['QUEUED'])), fields=['priority', 'id'], name='job_waiting'), models.Index(condition=models.Q(('state', scheduler.rules.states.JobState['QUEUED'])), fields=['priority', 'queued_at'], name='job_ageing'), models.Index(condition=models.Q(('state', scheduler.rules.states.JobState['RUNNING'])), fields=['gpu'], name='job_running'), models.Index(condition=models.Q(('finished_at__isnull', False)), fields=['finished_at'], name='job_finished'), models.Index(fields=['state', '-id'], name='job_by_state'), models.Index(fields=['type', '-id'], name='job_by_type')],
+                'constraints': [models.CheckConstraint(condition=models.Q(('state__in', [scheduler.rules.states.JobState['QUEUED'], scheduler.rules.states.JobState['RUNNING'], scheduler.rules.states.JobState['SUCCEEDED'], scheduler.rules.states.JobState['FAILED'], scheduler.rules.states.JobState['CANCELLED']])), name='job_state_known'), models.CheckConstraint(condition=models.Q(('priority__in', [scheduler.rules.states.Priority['CRITICAL'], scheduler.rules.states.Priority['HIGH'], scheduler.rules.states.Priority['NORMAL'], scheduler.rules.states.Priority['LOW']])), name='job_priority_known'), models.CheckConstraint(condition=models.Q(models.Q(('state', scheduler.rules.states.JobState['RUNNING']), _negated=True), ('gpu__isnull', False), _connector='OR'), name='job_running_has_gpu'), models.CheckConstraint(condition=models.Q(models.Q(('finished_at__isnull', False), ('state__in', [scheduler.rules.states.JobState['CANCELLED'], scheduler.rules.states.JobState['FAILED'], scheduler.rules.states.JobState['SUCCEEDED']])), models.Q(models.Q(('state__in', [scheduler.rules.states.JobState['CANCELLED'], scheduler.rules.states.JobState['FAILED'], scheduler.rules.states.JobState['SUCCEEDED']]), _negated=True), ('finished_at__isnull', True)), _connector='OR'), name='job_terminal_has_end')],
             },
         ),
         migrations.CreateModel(

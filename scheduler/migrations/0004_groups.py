@@ -1,6 +1,6 @@
 from django.db import migrations
 
-from scheduler.groups import create_groups
+from scheduler.admin.groups import create_groups
 
 
 def create(apps, schema_editor):

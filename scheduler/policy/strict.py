@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from scheduler.queues import reading_order
+from scheduler.rules.queues import reading_order
 
 
 class StrictOrder:

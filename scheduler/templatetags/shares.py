@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from django import template
 
-from scheduler import plots
-from scheduler.failure_rates import Share
+from scheduler.admin import plots
+from scheduler.admin.rates import Share
 
 register = template.Library()
 

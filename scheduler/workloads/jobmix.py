@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from scheduler.states import Priority
+from scheduler.rules.states import Priority
 from scheduler.workloads.spreads import Spread, check_weights
 
 

@@ -18,7 +18,7 @@ from scheduler.arrivals.rated import Rated
 from scheduler.arrivals.replay import Replay
 from scheduler.arrivals.shape import Shape
 from scheduler.arrivals.trace_file import TraceInvalid, read_trace, trace_format
-from scheduler.states import Priority
+from scheduler.rules.states import Priority
 from scheduler.workloads import tables
 from scheduler.workloads.durations import DURATIONS
 from scheduler.workloads.jobmix import JobMix, MixRow

@@ -8,8 +8,8 @@ from typing import Any
 
 from scheduler.arrivals.replay import Replay
 from scheduler.arrivals.shape import Arrival, Shape
-from scheduler.configuration import EnvironmentInvalid
 from scheduler.job_type import JobType, ParamsInvalid, UnknownJobType, parse_params
+from scheduler.rules.configuration import EnvironmentInvalid
 from scheduler.workloads.jobmix import DrawnJob, JobMix, MixRow, draw_job
 from scheduler.workloads.spreads import Spread
 

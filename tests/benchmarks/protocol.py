@@ -67,7 +67,7 @@ def measure(state: Path) -> dict[str, Any]:
     from redis import Redis
 
     from scheduler.celery import broker_url
-    from scheduler.controls import change_control
+    from scheduler.jobs.controls import change_control
 
     change_control(actor="bench", paused=True)
     os.environ.update(BARE_BROKER=broker_url(settings.REDIS_URL), BARE_REDIS=settings.REDIS_URL)
@@ -139,9 +139,10 @@ def _client() -> Any:
 
 
 def _submit(count: int) -> list[int]:
-    from scheduler import hints, intake
-    from scheduler.admission import job_requests
-    from scheduler.states import Source
+    from scheduler.broker import hints
+    from scheduler.jobs import submit as intake
+    from scheduler.jobs.admission import job_requests
+    from scheduler.rules.states import Source
 
     requests = job_requests(type="sleep", params={"seconds": 0}, source=Source.API, count=count)
     jobs = intake.submit(requests)

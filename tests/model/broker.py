@@ -12,7 +12,7 @@ from kombu.exceptions import KombuError
 from redis import Redis
 from redis.exceptions import RedisError
 
-from scheduler.hints import queue_key
+from scheduler.broker.hints import queue_key
 from tests.model.ledger import MEMORY_MIB, Key, promise
 
 #: In the order in which a worker of a large GPU reads them; one of a small GPU leaves out those of 80 GiB.

@@ -12,12 +12,13 @@ from typing import Any, Final
 
 from redis import Redis
 
-from scheduler import hints, lifecycle
-from scheduler.hints import Hint
-from scheduler.lifecycle import Claimed
-from scheduler.liveness import Beat, write_beat
+from scheduler.broker import hints
+from scheduler.broker.hints import Hint
+from scheduler.jobs import lifecycle
+from scheduler.jobs.lifecycle import Claimed
+from scheduler.loops.heartbeats import Beat, write_beat
 from scheduler.models import Gpu
-from scheduler.states import JobState, Reason
+from scheduler.rules.states import JobState, Reason
 from tests.build import submit
 from tests.model.broker import Broker, Message
 from tests.model.clock import Clock

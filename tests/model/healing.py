@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from scheduler.states import Reason
+from scheduler.rules.states import Reason
 from tests.model import contract
 from tests.model.cluster import Cluster, Worker
 from tests.model.ledger import ENDS, MEMORY_MIB, promise

@@ -75,7 +75,7 @@ def _options() -> argparse.Namespace:
 def _prepare(redis: object) -> None:
     from django.core.management import call_command
 
-    from scheduler.clock import database_now
+    from scheduler.jobs.clock import database_now
     from tests.model.clock import Clock
     from tests.model.protocol import Protocol
 

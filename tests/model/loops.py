@@ -8,10 +8,10 @@ from typing import Final
 
 from redis import Redis
 
-from scheduler.lease import LeaseHolder
+from scheduler.loops.lease import LeaseHolder
+from scheduler.loops.reaper import REASONS, Reaper
+from scheduler.loops.relay import Relay
 from scheduler.models import JobEvent
-from scheduler.reaper import REASONS, Reaper
-from scheduler.relay import Relay
 from tests.model.broker import Broker, Interrupted
 from tests.model.clock import Clock
 from tests.model.foresight import Reading, ReaperForesight, RelayForesight, Run

@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from redis import Redis
 
 from scheduler.models import Control
-from scheduler.states import Reason
+from scheduler.rules.states import Reason
 from tests.model import contract
 from tests.model.broker import ROOM_BYTES, reads
 from tests.model.clock import Clock

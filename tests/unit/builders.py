@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from scheduler.gpu import GpuHealth, GpuSample
 from scheduler.job_type import JobContext
+from scheduler.rules.gpu import GpuHealth, GpuSample
 
 
 def a_context(**changes: Any) -> JobContext:

@@ -10,9 +10,9 @@ from celery.beat import ScheduleEntry, Scheduler
 from celery.schedules import schedule
 from kombu import Producer
 
-from scheduler.beat import WatchedScheduler
+from scheduler.broker.reconnect import PromptConnection
 from scheduler.celery import CONTROL_QUEUE, app
-from scheduler.reconnect import PromptConnection
+from scheduler.loops.celery_beat import WatchedScheduler
 
 #: Nobody listens there.
 NOBODY = "redis://127.0.0.1:1"
@@ -57,7 +57,7 @@ def test_that_ticks_are_sent_again_is_said_once(
     for _ in range(3):
         beat.tick()
 
-    assert [record.message for record in caplog.records if record.name == "scheduler.beat"] == [
+    assert [record.message for record in caplog.records if record.name == "scheduler.loops.celery_beat"] == [
         "beat_waits",
         "beat_goes_on",
     ]

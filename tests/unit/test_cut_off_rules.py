@@ -12,7 +12,7 @@ from gpu_tasks import job_processes
 from gpu_tasks.held import Held
 from gpu_tasks.pulse import Standing
 from gpu_tasks.warden import ANSWER_SECONDS, DATABASE_AWAY, LOOK_SECONDS, Warden
-from scheduler.liveness import SILENCE_SECONDS
+from scheduler.loops.heartbeats import SILENCE_SECONDS
 
 
 class CutOff:

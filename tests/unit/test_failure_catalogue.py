@@ -111,7 +111,7 @@ WHOLE = ROWS[0]
     [
         ({"words": ""}, ["words"]),
         ({"remedy": "prayer"}, ["remedy"]),
-        ({"switch_in": "scheduler/states.py"}, ["switch in scheduler/states.py"]),
+        ({"switch_in": "scheduler/rules/states.py"}, ["switch in scheduler/rules/states.py"]),
         ({"tests": []}, ["test"]),
         ({"tests_without": []}, ["test without the remedy"]),
         ({"tests": ["tests/unit/test_states.py::test_no"]}, ["test tests/unit/test_states.py::test_no"]),
@@ -128,6 +128,6 @@ def test_a_test_that_takes_nothing_away_is_noticed():
 
 
 def test_an_empty_cell_reads_as_no_test():
-    [row] = rows_of("| F1 | words | `resend` | `scheduler/relay.py` | | |")
+    [row] = rows_of("| F1 | words | `resend` | `scheduler/loops/relay.py` | | |")
 
     assert (row.tests, row.tests_without) == ([], [])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.failure_rates import Counted, summarise, wilson
+from scheduler.admin.rates import Counted, summarise, wilson
 
 NO_GPU = -1
 

@@ -6,8 +6,8 @@ from random import Random
 
 import pytest
 
-from scheduler.faults import FAULTS, PROFILES, FaultKind, FaultProfile, default_failure_rate, plan_fault
-from scheduler.states import CHARGED_REASONS
+from scheduler.rules.faults import FAULTS, PROFILES, FaultKind, FaultProfile, default_failure_rate, plan_fault
+from scheduler.rules.states import CHARGED_REASONS
 
 STARTS = 10_000
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from scheduler.gpu import (
+from scheduler.rules.gpu import (
     IDLE_MEMORY_MIB,
     TEMPERATURE_LIMIT_C,
     UNKNOWN_SAMPLE,

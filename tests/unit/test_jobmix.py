@@ -16,7 +16,7 @@ from gpu_tasks.job_types.fault_injection import FaultInjection
 from gpu_tasks.job_types.matrix import HOST_SIZE_MAXIMUM, Matrix
 from gpu_tasks.job_types.sleep import Sleep
 from scheduler.job_type import Catalogue, parse_params
-from scheduler.states import Priority
+from scheduler.rules.states import Priority
 from scheduler.workloads.jobmix import DrawnJob, JobMix, MixRow, draw_job
 from scheduler.workloads.read import read_workload
 from scheduler.workloads.spreads import Choice, LogNormal, MixInvalid

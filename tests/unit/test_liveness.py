@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.liveness import BEAT_SECONDS, SILENCE_SECONDS, Beat, Finding, Judge, RunningJob
+from scheduler.loops.heartbeats import BEAT_SECONDS, SILENCE_SECONDS, Beat, Finding, Judge, RunningJob
 
 JOB = RunningJob(job_id=7, attempt=2, gpu=0, boot="a")
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.job_type import ParamsInvalid
-from scheduler.naming import GENERIC_WORDS, NAME_MAXIMUM_LENGTH, PRIORITY_WORDS, TYPE_WORDS, check_name, job_name
-from scheduler.states import Priority
+from scheduler.rules.naming import GENERIC_WORDS, NAME_MAXIMUM_LENGTH, PRIORITY_WORDS, TYPE_WORDS, check_name, job_name
+from scheduler.rules.states import Priority
 
 any_type = st.sampled_from([*TYPE_WORDS, "brought_by_a_package"])
 any_priority = st.sampled_from(list(Priority))

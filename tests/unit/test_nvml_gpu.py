@@ -8,7 +8,7 @@ import pytest
 
 from gpu_tasks.gpus import nvml
 from gpu_tasks.gpus.nvml import RETRY_SECONDS, NvmlGpu, gpu_count
-from scheduler.gpu import UNKNOWN_SAMPLE, GpuHealth, GpuIdentity, GpuLoad, GpuProcess, GpuSample
+from scheduler.rules.gpu import UNKNOWN_SAMPLE, GpuHealth, GpuIdentity, GpuLoad, GpuProcess, GpuSample
 from tests.unit.fake_nvml import FakeNvml
 
 WHOLE_SAMPLE = GpuSample(

@@ -10,7 +10,7 @@ import pytest
 from gpu_tasks.gpus import nvml, open_gpu, resolve_backend
 from gpu_tasks.gpus.nvml import NvmlGpu
 from gpu_tasks.gpus.simulated import SimulatedGpu
-from scheduler.gpu import GpuHealth
+from scheduler.rules.gpu import GpuHealth
 from tests.unit.fake_nvml import FakeNvml
 
 

@@ -19,9 +19,9 @@ from pydantic import BaseModel, Field
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from scheduler import own_types
-from scheduler.configuration import EnvironmentInvalid
 from scheduler.job_type import JobContext, JobParams, JobType, ParamsInvalid, SimpleJobType, parse_params
 from scheduler.own_types import JobTypeInvalid, completed, load_catalogue
+from scheduler.rules.configuration import EnvironmentInvalid
 from tests.unit.builders import a_context
 
 PROJECT = Path(__file__).parents[2]
@@ -86,7 +86,7 @@ def test_an_installed_package_is_in_the_catalogue(installed: Path) -> None:
 
 def test_its_jobs_are_checked_at_admission_with_their_costs(installed: Path) -> None:
     code = """
-from scheduler.admission import job_request
+from scheduler.jobs.admission import job_request
 from scheduler.job_type import ParamsInvalid
 request = job_request(type="countdown", params={"steps": 3}, source="api")
 try:
@@ -111,8 +111,8 @@ from types import SimpleNamespace
 from gpu_tasks import tasks
 from gpu_tasks.runner import Runner
 from scheduler.celery import app
-from scheduler.hints import task_name
-from scheduler.lifecycle import Claimed
+from scheduler.broker.hints import task_name
+from scheduler.jobs.lifecycle import Claimed
 shares = []
 parts = {field.name: None for field in fields(Runner)}
 runner = Runner(**{**parts, "gpu": 2, "held": SimpleNamespace(progress=shares.append), "has_cuda": False})
@@ -316,10 +316,13 @@ def test_an_incomplete_type_is_refused_with_what_is_wrong(attributes: dict[str, 
     ("path", "told"),
     [
         ("no_such_module:Thing", "ModuleNotFoundError: No module named 'no_such_module'"),
-        ("scheduler.naming:Nothing", "AttributeError: module 'scheduler.naming' has no attribute 'Nothing'"),
-        ("scheduler.naming:job_name", "is not a class, but function"),
+        (
+            "scheduler.rules.naming:Nothing",
+            "AttributeError: module 'scheduler.rules.naming' has no attribute 'Nothing'",
+        ),
+        ("scheduler.rules.naming:job_name", "is not a class, but function"),
         ("scheduler.job_type:ParamsInvalid", "cannot be made: TypeError"),
-        ("scheduler.states:Priority", "cannot be made: TypeError"),
+        ("scheduler.rules.states:Priority", "cannot be made: TypeError"),
     ],
 )
 def test_a_path_that_leads_nowhere_is_refused_with_the_variable(path: str, told: str) -> None:
@@ -363,8 +366,8 @@ def test_a_name_that_is_taken_is_refused_with_both_places(entry_point: Any) -> N
 
 
 def test_random_faults_hit_a_type_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    from scheduler import admission
     from scheduler.job_type import Catalogue
+    from scheduler.jobs import admission
 
     types = Catalogue([made(name="brave", accepts_random_faults=True), made(name="shy")])
     monkeypatch.setattr(admission, "catalogue", lambda: types)

@@ -7,9 +7,9 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from scheduler import plots
-from scheduler.failure_rates import Share, wilson
-from scheduler.plots import Point, Row, ceiling, percent
+from scheduler.admin import plots
+from scheduler.admin.plots import Point, Row, ceiling, percent
+from scheduler.admin.rates import Share, wilson
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.policy.strict import StrictOrder
-from scheduler.queues import PLAIN_QUEUES, Tiers, reading_order, tiers_of
-from scheduler.states import PRIORITY_ORDER, Priority
+from scheduler.rules.queues import PLAIN_QUEUES, Tiers, reading_order, tiers_of
+from scheduler.rules.states import PRIORITY_ORDER, Priority
 
 #: An A10, an A100 of 40 GB, an A100 of 80 GB, an H100: as nvidia-smi shows them.
 A10, A100_40, A100_80, H100 = 23_028, 40_960, 81_920, 81_559

@@ -11,9 +11,9 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 from kombu.utils import functional
 
-from scheduler import reconnect
+from scheduler.broker import reconnect
+from scheduler.broker.reconnect import LONGEST_SECONDS, SHORTEST_SECONDS, PromptAMQP, PromptConnection
 from scheduler.celery import app
-from scheduler.reconnect import LONGEST_SECONDS, SHORTEST_SECONDS, PromptAMQP, PromptConnection
 
 #: Nobody listens there.
 NOBODY = "redis://127.0.0.1:1"

@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 
-from scheduler.states import (
+from scheduler.rules.states import (
     CHARGED_REASONS,
     PRESETS,
     RATE_MAXIMUM,

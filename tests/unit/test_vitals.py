@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.vitals import EXIT_STUCK, PERIOD_SECONDS, STUCK_SECONDS, WELL_SECONDS, Sign, Vitals
+from scheduler.loops.vitals import EXIT_STUCK, PERIOD_SECONDS, STUCK_SECONDS, WELL_SECONDS, Sign, Vitals
 
 
 class Watched:

@@ -13,16 +13,16 @@ import pytest
 from django.conf import settings
 
 from gpu_tasks.gpus.simulated import MEMORY_TOTAL_MIB
-from scheduler.admission import TIME_LIMIT_MAXIMUM_SECONDS
 from scheduler.arrivals.clocks import Cycle
 from scheduler.arrivals.gaps import Batches, Even
 from scheduler.arrivals.rated import Rated
 from scheduler.arrivals.replay import Replay
 from scheduler.arrivals.shape import Arrival, Position
-from scheduler.configuration import EnvironmentInvalid
 from scheduler.job_type import Catalogue, parse_params
+from scheduler.jobs.admission import TIME_LIMIT_MAXIMUM_SECONDS
 from scheduler.own_types import load_catalogue
-from scheduler.states import Priority
+from scheduler.rules.configuration import EnvironmentInvalid
+from scheduler.rules.states import Priority
 from scheduler.workloads.durations import DURATIONS
 from scheduler.workloads.read import PROFILES, profile_names, read_workload
 from scheduler.workloads.spreads import Cdf, MixInvalid, Scaled

@@ -9,7 +9,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from scheduler.hints import queue_key
+from scheduler.broker.hints import queue_key
 from tests.services import wait_until
 from tests.with_cluster.cluster import Cluster
 

@@ -20,7 +20,7 @@ from typing import Any, Final, Self
 from redis import Redis
 
 from cluster_dashboard.environment import Environment, read_state_file
-from scheduler.liveness import Beat, read_beats
+from scheduler.loops.heartbeats import Beat, read_beats
 from tests.services import wait_until
 from tests.with_cluster.api import Api
 from tests.with_cluster.unix_session import SeenProcess, is_alive, processes_of

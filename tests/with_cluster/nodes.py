@@ -10,7 +10,7 @@ from celery import Celery
 from pytest_celery import CeleryTestWorker
 
 from scheduler.celery import broker_url
-from scheduler.liveness import Beat
+from scheduler.loops.heartbeats import Beat
 from tests.services import wait_until
 from tests.with_cluster.cluster import Cluster
 from tests.with_cluster.unix_session import is_alive

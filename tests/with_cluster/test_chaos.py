@@ -8,8 +8,8 @@ import subprocess
 import sys
 from typing import Any
 
-from scheduler import dead_letters
-from scheduler.hints import queue_key
+from scheduler.broker import dead_letters
+from scheduler.broker.hints import queue_key
 from tests.services import wait_until
 from tests.with_cluster.cluster import PROJECT, Cluster
 from tests.with_cluster.unix_session import is_stopped

@@ -11,7 +11,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from scheduler.liveness import SILENCE_SECONDS
+from scheduler.loops.heartbeats import SILENCE_SECONDS
 from tests.conftest import missing
 from tests.services import PostgresServer, wait_until
 from tests.with_cluster.api import Job, assert_ended_once, events_of, story

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from scheduler import hints
-from scheduler.states import PRIORITY_ORDER
+from scheduler.broker import hints
+from scheduler.rules.states import PRIORITY_ORDER
 from tests.services import wait_until
 from tests.with_cluster.api import events_of, story
 from tests.with_cluster.cluster import Cluster

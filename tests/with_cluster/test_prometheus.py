@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from scheduler.hints import queue_key
+from scheduler.broker.hints import queue_key
 from tests.conftest import program
 from tests.services import wait_until
 from tests.unit.test_alerts import ALERTS

@@ -10,7 +10,7 @@ from celery import Celery
 
 from scheduler.celery import broker_url
 from scheduler.redis_client import KEY_PREFIX
-from scheduler.states import PRIORITY_ORDER
+from scheduler.rules.states import PRIORITY_ORDER
 from tests.with_cluster.api import events_of, story
 from tests.with_cluster.cluster import Cluster
 from tests.with_cluster.unix_session import is_alive

@@ -6,8 +6,8 @@ from collections import Counter
 
 import httpx
 
-from scheduler import hints
-from scheduler.queues import PLAIN_QUEUES
+from scheduler.broker import hints
+from scheduler.rules.queues import PLAIN_QUEUES
 from tests.services import wait_until
 from tests.with_cluster.api import events_of, story
 from tests.with_cluster.cluster import Cluster

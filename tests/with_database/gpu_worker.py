@@ -16,10 +16,10 @@ from django.db import connection
 from redis import Redis
 
 from gpu_tasks.own_processes import parent_of
-from scheduler.liveness import Beat, read_beats
+from scheduler.loops.heartbeats import Beat, read_beats
 from scheduler.models import Job
 from scheduler.remedies import Remedy
-from scheduler.states import TERMINAL_STATES
+from scheduler.rules.states import TERMINAL_STATES
 from tests.services import wait_until
 from tests.with_cluster.cluster import PROJECT, clean_environment
 

@@ -6,11 +6,11 @@ import re
 
 from redis import Redis
 
-from scheduler import lifecycle
-from scheduler.hints import queue_key
-from scheduler.lifecycle import Claimed, Refusal
-from scheduler.queues import PLAIN_QUEUES
-from scheduler.states import JobState
+from scheduler.broker.hints import queue_key
+from scheduler.jobs import lifecycle
+from scheduler.jobs.lifecycle import Claimed, Refusal
+from scheduler.rules.queues import PLAIN_QUEUES
+from scheduler.rules.states import JobState
 
 _ID = re.compile(rb'"id": ?"(\d+)-(\d+)"')
 

@@ -11,10 +11,10 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from scheduler import lifecycle
 from scheduler.admin.lists import ROWS_MAXIMUM, CappedPaginator
+from scheduler.jobs import lifecycle
 from scheduler.models import ClusterEvent, Control, Gpu, Job
-from scheduler.states import JobState, Reason, Source
+from scheduler.rules.states import JobState, Reason, Source
 from tests.build import ended, queued, reread, running, story, submit
 
 JOBS = "/admin/scheduler/job/"

@@ -17,11 +17,12 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from cluster_dashboard import health
 from cluster_dashboard.api import broker, submission
 from gpu_tasks.pulse import samples_key
-from scheduler import intake, lifecycle
-from scheduler.gpu import GpuHealth, GpuSample
-from scheduler.liveness import Beat, write_beat
+from scheduler.jobs import lifecycle
+from scheduler.jobs import submit as intake
+from scheduler.loops.heartbeats import Beat, write_beat
 from scheduler.models import ClusterEvent, Control, Gpu, Job
-from scheduler.states import JobState, Priority, Source
+from scheduler.rules.gpu import GpuHealth, GpuSample
+from scheduler.rules.states import JobState, Priority, Source
 from tests.build import ended, queued, reread, running, submit
 
 pytestmark = pytest.mark.usefixtures("control", "gpus", "no_broker")

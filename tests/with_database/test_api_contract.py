@@ -19,9 +19,9 @@ from schemathesis.generation import GenerationMode
 from cluster_dashboard.api import api, broker, one_job, rate_limit
 from cluster_dashboard.api.idempotency import KEY_HEADER
 from cluster_dashboard.api.rate_limit import Limiter
-from scheduler import guard
+from scheduler.broker import guard
 from scheduler.models import Gpu
-from scheduler.states import JobState
+from scheduler.rules.states import JobState
 from tests.build import ended, queued, running
 from tests.with_database.test_api import no_broker
 

@@ -22,9 +22,10 @@ from cluster_dashboard.api.rate_limit import Limiter
 from cluster_dashboard.asgi import application
 from cluster_dashboard.models import KeptSubmission
 from gpu_tasks.pulse import samples_key
-from scheduler import intake, lifecycle
+from scheduler.jobs import lifecycle
+from scheduler.jobs import submit as intake
 from scheduler.models import Control, Gpu, Job
-from scheduler.states import JobState, Reason
+from scheduler.rules.states import JobState, Reason
 from tests.build import ended, queued, reread, running, submit
 from tests.with_database.test_api import Api, api, no_broker, problem
 

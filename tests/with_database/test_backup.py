@@ -25,10 +25,11 @@ from cluster_dashboard.environment import read_state_file
 from cluster_dashboard.tokens import create_token
 from gpu_tasks.spool import Ending, Spool
 from gpu_tasks.witness import Saw, Witness
-from scheduler import intake, lifecycle
-from scheduler.intake import JobRequest
+from scheduler.jobs import lifecycle
+from scheduler.jobs import submit as intake
+from scheduler.jobs.submit import JobRequest
 from scheduler.models import Job, JobEvent, Lease
-from scheduler.states import JobState, Priority, Reason, Source
+from scheduler.rules.states import JobState, Priority, Reason, Source
 from scheduler.verdict.judge import Outcome, judge
 from tests.with_database.cli import Steps, run
 

@@ -10,9 +10,9 @@ import pytest
 from django.db import OperationalError, connection
 
 from cluster_dashboard.api import broker
-from scheduler import lifecycle
+from scheduler.jobs import lifecycle
 from scheduler.models import ClusterEvent, Control, Job
-from scheduler.states import JobState, Reason
+from scheduler.rules.states import JobState, Reason
 from tests.build import ended, queued, reread, running, submit
 from tests.with_database.cli import run
 

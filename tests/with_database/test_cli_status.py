@@ -11,10 +11,10 @@ from redis import Redis
 
 from cluster_dashboard.management.commands import status
 from gpu_tasks.pulse import samples_key
-from scheduler import lifecycle
-from scheduler.liveness import Beat, write_beat
+from scheduler.jobs import lifecycle
+from scheduler.loops.heartbeats import Beat, write_beat
 from scheduler.models import Gpu
-from scheduler.states import JobState
+from scheduler.rules.states import JobState
 from tests.build import ended, queued, running, submit
 from tests.with_database.cli import Steps, press_ctrl_c, run
 

@@ -10,9 +10,10 @@ import pytest
 from django.db import OperationalError, connection
 
 from cluster_dashboard.console import waiting
-from scheduler import intake, lifecycle
+from scheduler.jobs import lifecycle
+from scheduler.jobs import submit as intake
 from scheduler.models import Control, Job
-from scheduler.states import JobState, Priority, Reason, Source
+from scheduler.rules.states import JobState, Priority, Reason, Source
 from tests.build import queued
 from tests.with_database.cli import Steps, press_ctrl_c, run
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from scheduler.controls import change_control, change_gpu
 from scheduler.job_type import ParamsInvalid
+from scheduler.jobs.controls import change_control, change_gpu
 from scheduler.models import ClusterEvent, Control, Gpu
 
 

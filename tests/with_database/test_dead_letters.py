@@ -14,7 +14,7 @@ from redis import Redis
 
 from cluster_dashboard.api import broker
 from cluster_dashboard.tokens import create_token
-from scheduler import dead_letters, guard
+from scheduler.broker import dead_letters, guard
 from scheduler.models import ClusterEvent
 from tests.with_database.cli import run
 

@@ -13,9 +13,10 @@ from django.db import connection
 from django.test import AsyncClient, Client
 from django.test.utils import CaptureQueriesContext
 
-from scheduler import export, lifecycle
+from scheduler.admin import export
+from scheduler.jobs import lifecycle
 from scheduler.models import Job
-from scheduler.states import JobState, Reason
+from scheduler.rules.states import JobState, Reason
 from tests.build import ended, queued, running, submit
 
 EXPORT = "/admin/scheduler/job/export"

@@ -11,9 +11,9 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from scheduler import lifecycle, rollup
-from scheduler.clock import database_now
-from scheduler.states import JobState, Reason, Source
+from scheduler.jobs import lifecycle, rollup
+from scheduler.jobs.clock import database_now
+from scheduler.rules.states import JobState, Reason, Source
 from tests.build import ended, running
 
 PAGE = "/admin/scheduler/rollup/"

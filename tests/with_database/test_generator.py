@@ -9,9 +9,9 @@ from math import sqrt
 import pytest
 from django.db import OperationalError
 
-from scheduler import generator
-from scheduler.clock import database_now
-from scheduler.controls import change_control
+from scheduler.jobs.clock import database_now
+from scheduler.jobs.controls import change_control
+from scheduler.loops import generator
 from scheduler.models import ClusterEvent, Control, Gpu, Job, Tally
 
 pytestmark = pytest.mark.usefixtures("gpus")

@@ -16,11 +16,11 @@ from gpu_tasks.pulse import Standing
 from gpu_tasks.spool import Spool
 from gpu_tasks.warden import ELIGIBILITY_SECONDS, Warden
 from gpu_tasks.witness import Witness
-from scheduler import lifecycle
-from scheduler.lifecycle import Refusal
+from scheduler.jobs import lifecycle
+from scheduler.jobs.lifecycle import Refusal
 from scheduler.models import Gpu, Job
-from scheduler.queues import PLAIN_QUEUES
-from scheduler.states import Reason
+from scheduler.rules.queues import PLAIN_QUEUES
+from scheduler.rules.states import Reason
 from tests.build import running
 from tests.unit.builders import a_sample
 

@@ -9,9 +9,9 @@ from django.apps import apps
 from django.contrib.auth.models import Group
 from django.test import Client
 
-from scheduler.groups import ADMIN, GROUPS, OPERATOR, VIEWER, create_groups
+from scheduler.admin.groups import ADMIN, GROUPS, OPERATOR, VIEWER, create_groups
 from scheduler.models import ClusterEvent, Control, Gpu
-from scheduler.states import JobState
+from scheduler.rules.states import JobState
 from tests.build import queued, reread
 
 JOBS = "/admin/scheduler/job/"

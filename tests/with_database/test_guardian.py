@@ -9,11 +9,11 @@ from typing import Final
 import pytest
 
 from gpu_tasks.own_processes import is_alive, parent_of
-from scheduler import hints
-from scheduler.hints import Hint
-from scheduler.liveness import Beat
+from scheduler.broker import hints
+from scheduler.broker.hints import Hint
+from scheduler.loops.heartbeats import Beat
 from scheduler.models import Job
-from scheduler.states import JobState
+from scheduler.rules.states import JobState
 from tests.build import make_due, queued, reread
 from tests.services import wait_until
 from tests.with_database.gpu_worker import GpuWorker, wait_for_end

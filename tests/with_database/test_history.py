@@ -10,11 +10,11 @@ from django.db import connection
 from django.db.models import Sum
 from django.test.utils import CaptureQueriesContext
 
-from scheduler import lifecycle
-from scheduler.clock import database_now
-from scheduler.history import History, remove_jobs
+from scheduler.jobs import lifecycle
+from scheduler.jobs.clock import database_now
+from scheduler.loops.retention import History, remove_jobs
 from scheduler.models import Checkpoint, ClusterEvent, Job, JobEvent, Rollup, Tally
-from scheduler.states import JobState, Reason
+from scheduler.rules.states import JobState, Reason
 from tests.build import ended, make_due, queued, running, submit
 
 pytestmark = pytest.mark.usefixtures("control", "gpus")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cluster_dashboard.api.job_detail import read_job
-from scheduler.liveness import SILENCE_SECONDS, Beat, write_beat
+from scheduler.loops.heartbeats import SILENCE_SECONDS, Beat, write_beat
 from scheduler.models import Gpu
 from tests.build import queued, running
 

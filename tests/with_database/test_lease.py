@@ -11,7 +11,7 @@ from datetime import timedelta
 import pytest
 from django.db.models import F
 
-from scheduler.lease import RENEWAL_SECONDS, TERM_SECONDS, LeaseHolder
+from scheduler.loops.lease import RENEWAL_SECONDS, TERM_SECONDS, LeaseHolder
 from scheduler.models import Lease
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -10,12 +10,13 @@ from random import Random
 import pytest
 from django.db import connection
 
-from scheduler import intake, lifecycle
-from scheduler.admission import job_requests
 from scheduler.job_type import ParamsInvalid
-from scheduler.lifecycle import CancelOutcome, Claimed, Refusal
+from scheduler.jobs import lifecycle
+from scheduler.jobs import submit as intake
+from scheduler.jobs.admission import job_requests
+from scheduler.jobs.lifecycle import CancelOutcome, Claimed, Refusal
 from scheduler.models import Allocation, Gpu, Job, JobEvent, Tally
-from scheduler.states import TERMINAL_STATES, TRANSITIONS, IllegalMove, JobState, Priority, Reason, Source
+from scheduler.rules.states import TERMINAL_STATES, TRANSITIONS, IllegalMove, JobState, Priority, Reason, Source
 from tests.build import ended, in_state, make_due, queued, reread, running, story, submit
 
 pytestmark = pytest.mark.usefixtures("gpus")

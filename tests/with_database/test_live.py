@@ -11,10 +11,10 @@ from django.db.models import F
 from cluster_dashboard.live.reader import Reader
 from cluster_dashboard.live.window import SPANS_MAXIMUM
 from gpu_tasks.pulse import samples_key
-from scheduler import lifecycle
-from scheduler.liveness import Beat, write_beat
+from scheduler.jobs import lifecycle
+from scheduler.loops.heartbeats import Beat, write_beat
 from scheduler.models import ClusterEvent, Gpu, Job, JobEvent
-from scheduler.states import JobState, Reason
+from scheduler.rules.states import JobState, Reason
 from tests.build import ended, queued, running, submit
 
 pytestmark = pytest.mark.usefixtures("gpus", "control")

@@ -17,9 +17,10 @@ from redis import Redis
 from cluster_dashboard import metrics as metrics_module
 from cluster_dashboard.metrics import Scraper
 from cluster_dashboard.tokens import create_token
-from scheduler import clock, guard, lifecycle
+from scheduler.broker import guard
+from scheduler.jobs import clock, lifecycle
 from scheduler.models import Gpu, Rollup
-from scheduler.states import JobState, Reason
+from scheduler.rules.states import JobState, Reason
 from tests.build import ended, make_due, running, submit
 from tests.with_database.test_live import beat_and_sample
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from redis.exceptions import OutOfMemoryError
 
-from scheduler import lifecycle
-from scheduler.liveness import BEAT_SECONDS, SILENCE_SECONDS, Beat, write_beat
+from scheduler.jobs import lifecycle
+from scheduler.loops.heartbeats import BEAT_SECONDS, SILENCE_SECONDS, Beat, write_beat
+from scheduler.loops.reaper import Reaper
 from scheduler.models import ClusterEvent
-from scheduler.reaper import Reaper
-from scheduler.states import JobState
+from scheduler.rules.states import JobState
 from tests.build import reread, running
 
 pytestmark = pytest.mark.usefixtures("gpus")

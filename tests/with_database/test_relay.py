@@ -9,11 +9,13 @@ from django.db import connection
 from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 
-from scheduler import hints, intake, lifecycle
-from scheduler.hints import WINDOW, queue_key
+from scheduler.broker import hints
+from scheduler.broker.hints import WINDOW, queue_key
+from scheduler.jobs import lifecycle
+from scheduler.jobs import submit as intake
+from scheduler.loops.relay import LOST_AFTER_SECONDS, Relay, effective_priority
 from scheduler.models import Gpu, Job
-from scheduler.relay import LOST_AFTER_SECONDS, Relay, effective_priority
-from scheduler.states import JobState, Priority
+from scheduler.rules.states import JobState, Priority
 from tests.build import let_wait, queued, reread, running, submit
 from tests.services import wait_until
 
@@ -235,7 +237,7 @@ def a_hint(job_id):
 
 
 def hint_request(**params):
-    from scheduler.admission import job_request
+    from scheduler.jobs.admission import job_request
 
     return job_request(type="sleep", params={"seconds": 0, **params}, source=lifecycle.Source.API)
 
@@ -312,7 +314,7 @@ def test_a_backlog_of_one_tier_keeps_no_other_waiting(relay, redis):
 @pytest.mark.usefixtures("unlike_gpus")
 @pytest.mark.parametrize("few", [0, 3, 100])
 def test_however_many_wait_in_a_tier_the_window_holds_its_oldest_in_order(relay, redis, monkeypatch, few):
-    monkeypatch.setattr("scheduler.relay.FEW", few)
+    monkeypatch.setattr("scheduler.loops.relay.FEW", few)
     jobs = [job for _ in range(5) for job in (*big(), *submit(3))]
     let_wait(3)
 
@@ -333,7 +335,7 @@ def in_order(redis, queue):
 def test_no_tick_goes_through_the_waiting_jobs_of_other_priorities(relay, monkeypatch, few):
     if connection.vendor != "sqlite":
         pytest.skip("PostgreSQL decides by its statistics, which a small table does not give")
-    monkeypatch.setattr("scheduler.relay.FEW", few)
+    monkeypatch.setattr("scheduler.loops.relay.FEW", few)
     big(), submit(3)
     let_wait(70)
     relay.tick(0.0)

@@ -11,9 +11,9 @@ from django.db.models import F
 from redis import Redis
 from redis.exceptions import OutOfMemoryError
 
-from scheduler.hints import WINDOW, queue_key
+from scheduler.broker.hints import WINDOW, queue_key
+from scheduler.loops.relay import Relay
 from scheduler.models import Job
-from scheduler.relay import Relay
 from scheduler.remedies import Remedy
 from tests.build import submit
 from tests.with_database.test_api import Api, api, no_broker

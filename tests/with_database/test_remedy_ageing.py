@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from scheduler.loops.relay import AGEING_SECONDS, Relay
 from scheduler.models import Job
-from scheduler.relay import AGEING_SECONDS, Relay
 from scheduler.remedies import Remedy
 from tests.build import let_wait, queued, reread, submit
 from tests.with_database.taking import run, take

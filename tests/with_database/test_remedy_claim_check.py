@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from scheduler import hints, lifecycle
-from scheduler.hints import Hint, queue_key
-from scheduler.lifecycle import Claimed, Refusal
+from scheduler.broker import hints
+from scheduler.broker.hints import Hint, queue_key
+from scheduler.jobs import lifecycle
+from scheduler.jobs.lifecycle import Claimed, Refusal
 from scheduler.models import JobEvent
 from scheduler.remedies import Remedy
-from scheduler.states import EventKind
+from scheduler.rules.states import EventKind
 from tests.build import queued, running, story, submit
 from tests.services import wait_until
 from tests.with_database.gpu_worker import GpuWorker

@@ -6,12 +6,12 @@ import time
 
 import pytest
 
-from scheduler import lifecycle
-from scheduler.lifecycle import Claimed
+from scheduler.jobs import lifecycle
+from scheduler.jobs.lifecycle import Claimed
+from scheduler.loops.relay import Relay
 from scheduler.models import JobEvent
-from scheduler.relay import Relay
 from scheduler.remedies import Remedy
-from scheduler.states import EventKind, JobState, Reason
+from scheduler.rules.states import EventKind, JobState, Reason
 from tests.build import make_due, queued, reread, submit
 from tests.services import wait_until
 from tests.with_database.gpu_worker import GpuWorker

@@ -7,14 +7,15 @@ import json
 import pytest
 from kombu import Connection
 
-from scheduler import hints, lifecycle
+from scheduler.broker import hints
+from scheduler.broker.hints import Hint, queue_key
 from scheduler.celery import app, job_queue
-from scheduler.hints import Hint, queue_key
+from scheduler.jobs import lifecycle
+from scheduler.loops.reaper import Reaper
+from scheduler.loops.relay import Relay
 from scheduler.models import Allocation, Tally
-from scheduler.reaper import Reaper
-from scheduler.relay import Relay
 from scheduler.remedies import Remedy
-from scheduler.states import JobState, Reason
+from scheduler.rules.states import JobState, Reason
 from tests.build import let_wait, make_due, queued, reread, running, story
 
 pytestmark = pytest.mark.usefixtures("gpus")

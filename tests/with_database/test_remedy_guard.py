@@ -8,15 +8,15 @@ import time
 import pytest
 from kombu import pools
 
-from scheduler import hints
+from scheduler.broker import hints
+from scheduler.broker.guard import dead_letters_key
+from scheduler.broker.hints import Hint, queue_key
 from scheduler.celery import CONTROL_QUEUE, app
-from scheduler.guard import dead_letters_key
-from scheduler.hints import Hint, queue_key
 from scheduler.models import Job
-from scheduler.queues import PLAIN_QUEUES
 from scheduler.redis_client import KEY_PREFIX
 from scheduler.remedies import Remedy
-from scheduler.states import JobState
+from scheduler.rules.queues import PLAIN_QUEUES
+from scheduler.rules.states import JobState
 from tests.build import queued, reread
 from tests.services import wait_until
 from tests.with_database.gpu_worker import GpuWorker, wait_for_end

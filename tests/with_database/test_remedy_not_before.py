@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from scheduler import hints, lifecycle
-from scheduler.hints import Hint, queue_key
-from scheduler.lifecycle import BACKOFF_SECONDS, Claimed, Refusal
-from scheduler.relay import Relay
+from scheduler.broker import hints
+from scheduler.broker.hints import Hint, queue_key
+from scheduler.jobs import lifecycle
+from scheduler.jobs.lifecycle import BACKOFF_SECONDS, Claimed, Refusal
+from scheduler.loops.relay import Relay
 from scheduler.remedies import Remedy
-from scheduler.states import Reason
+from scheduler.rules.states import Reason
 from tests.build import let_wait, queued, running
 
 pytestmark = pytest.mark.usefixtures("gpus")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from scheduler import hints
-from scheduler.hints import Hint
+from scheduler.broker import hints
+from scheduler.broker.hints import Hint
 from scheduler.models import Job, JobEvent
 from scheduler.remedies import Remedy
-from scheduler.states import PRIORITY_ORDER, EventKind
+from scheduler.rules.states import PRIORITY_ORDER, EventKind
 from tests.build import queued
 from tests.services import wait_until
 from tests.with_database.gpu_worker import GpuWorker

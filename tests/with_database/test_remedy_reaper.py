@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from scheduler.liveness import SILENCE_SECONDS
+from scheduler.loops.heartbeats import SILENCE_SECONDS
+from scheduler.loops.reaper import Reaper
 from scheduler.models import Allocation, Tally
-from scheduler.reaper import Reaper
 from scheduler.remedies import Remedy
 from tests.build import reread, running, story
 

@@ -9,12 +9,12 @@ from random import Random
 
 import pytest
 
-from scheduler import hints
-from scheduler.hints import queue_key
+from scheduler.broker import hints
+from scheduler.broker.hints import queue_key
+from scheduler.loops.relay import LOST_AFTER_SECONDS, Relay
 from scheduler.models import Job
-from scheduler.relay import LOST_AFTER_SECONDS, Relay
 from scheduler.remedies import Remedy
-from scheduler.states import JobState
+from scheduler.rules.states import JobState
 from tests.build import let_wait, queued, reread, submit
 from tests.services import wait_until
 from tests.with_cluster.unix_session import is_stopped

@@ -9,8 +9,8 @@ from threading import Barrier
 import pytest
 from django.db import connection
 
-from scheduler import generator
-from scheduler.clock import database_now
+from scheduler.jobs.clock import database_now
+from scheduler.loops import generator
 from scheduler.models import Control, Job
 from scheduler.remedies import Remedy
 

@@ -8,11 +8,11 @@ from random import Random
 import pytest
 from django.db.models import Sum
 
-from scheduler import lifecycle, rollup
-from scheduler.clock import database_now
-from scheduler.controls import change_control
+from scheduler.jobs import lifecycle, rollup
+from scheduler.jobs.clock import database_now
+from scheduler.jobs.controls import change_control
 from scheduler.models import Gpu, Job, JobEvent, Rollup, Tally
-from scheduler.states import TERMINAL_STATES, JobState, Reason, Source
+from scheduler.rules.states import TERMINAL_STATES, JobState, Reason, Source
 from tests.build import ended, make_due, queued, running
 
 pytestmark = pytest.mark.usefixtures("control", "gpus")

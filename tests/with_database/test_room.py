@@ -15,11 +15,12 @@ from redis import Redis
 
 from cluster_dashboard.api import broker
 from cluster_dashboard.live.reader import Reader
-from scheduler import generator, room
-from scheduler.clock import database_now
-from scheduler.controls import change_control
+from scheduler.jobs import room
+from scheduler.jobs.clock import database_now
+from scheduler.jobs.controls import change_control
+from scheduler.jobs.room import BYTES_FOR_EACH_JOB, Lack, Room, refusal_of
+from scheduler.loops import generator
 from scheduler.models import ClusterEvent, Job, JobEvent
-from scheduler.room import BYTES_FOR_EACH_JOB, Lack, Room, refusal_of
 from tests.build import submit
 from tests.services import wait_until
 from tests.with_database.cli import run

@@ -8,9 +8,9 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db.models import Sum
 
-from scheduler.clock import database_now
+from scheduler.jobs.clock import database_now
 from scheduler.models import Allocation, Job, JobEvent, Rollup, Tally
-from scheduler.states import TERMINAL_STATES
+from scheduler.rules.states import TERMINAL_STATES
 from scheduler.verdict import judge
 from tests.build import queued
 

@@ -10,11 +10,12 @@ from django.db import OperationalError
 
 from gpu_tasks.spool import Ending, Spool
 from gpu_tasks.witness import Witness
-from scheduler import intake, lifecycle
-from scheduler.intake import JobRequest
-from scheduler.lifecycle import Claimed
+from scheduler.jobs import lifecycle
+from scheduler.jobs import submit as intake
+from scheduler.jobs.lifecycle import Claimed
+from scheduler.jobs.submit import JobRequest
 from scheduler.models import Gpu, Job, JobEvent
-from scheduler.states import JobState, Priority, Reason, Source
+from scheduler.rules.states import JobState, Priority, Reason, Source
 
 pytestmark = pytest.mark.usefixtures("gpus")
 

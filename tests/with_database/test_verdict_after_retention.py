@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from gpu_tasks.witness import Saw, Witness
-from scheduler import lifecycle
-from scheduler.clock import database_now
-from scheduler.history import History
-from scheduler.lifecycle import Claimed
+from scheduler.jobs import lifecycle
+from scheduler.jobs.clock import database_now
+from scheduler.jobs.lifecycle import Claimed
+from scheduler.loops.retention import History
 from scheduler.models import Checkpoint, Job, JobEvent
-from scheduler.states import JobState
+from scheduler.rules.states import JobState
 from scheduler.verdict.judge import Outcome, judge
 from tests.build import queued
 

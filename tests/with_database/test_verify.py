@@ -15,10 +15,10 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from gpu_tasks.witness import Saw, Witness
-from scheduler import lifecycle
-from scheduler.lifecycle import Claimed
+from scheduler.jobs import lifecycle
+from scheduler.jobs.lifecycle import Claimed
 from scheduler.models import Job, JobEvent, Tally
-from scheduler.states import JobState, Reason
+from scheduler.rules.states import JobState, Reason
 from scheduler.verdict import judge as judge_module
 from scheduler.verdict.judge import Outcome, judge
 from scheduler.verdict.report import rule_names

@@ -16,8 +16,8 @@ from gpu_tasks import fault_requests, injection
 from gpu_tasks.fault_requests import obey, requests_key
 from gpu_tasks.injection import NothingToHit, Victim, carry_out
 from gpu_tasks.own_processes import OutOfReach
-from scheduler.faults import FaultKind
-from scheduler.liveness import Beat, write_beat
+from scheduler.loops.heartbeats import Beat, write_beat
+from scheduler.rules.faults import FaultKind
 from tests.services import ValkeyServer, wait_until
 from tests.with_cluster.unix_session import is_stopped
 

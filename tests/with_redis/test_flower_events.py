@@ -16,8 +16,8 @@ from celery import Celery
 
 from cluster_dashboard import flower_events
 from cluster_dashboard.flower_events import PromptEvents
+from scheduler.broker.reconnect import LONGEST_SECONDS, PromptAMQP
 from scheduler.celery import app, broker_url
-from scheduler.reconnect import LONGEST_SECONDS, PromptAMQP
 from tests.services import ValkeyServer, wait_until
 
 #: Flower's own fifth wait is 32 s long.

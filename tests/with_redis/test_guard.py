@@ -13,9 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kombu import Connection, Queue, pools
 
-from scheduler import hints
-from scheduler.celery import app, job_queue
-from scheduler.guard import (
+from scheduler.broker import hints
+from scheduler.broker.guard import (
     MESSAGE_MAXIMUM_BYTES,
     NotOurs,
     _own_connection,
@@ -23,8 +22,9 @@ from scheduler.guard import (
     dead_letter_count_key,
     dead_letters_key,
 )
-from scheduler.hints import Hint, queue_key
-from scheduler.states import Priority
+from scheduler.broker.hints import Hint, queue_key
+from scheduler.celery import app, job_queue
+from scheduler.rules.states import Priority
 
 TASKS = {"gpu_tasks.sleep": object(), "scheduler.ticks.generate": object(), "celery.chord": object()}
 

@@ -26,7 +26,7 @@ import django; django.setup()
 from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 from scheduler import hints
-from scheduler.hints import Hint
+from scheduler.broker.hints import Hint
 from scheduler.redis_client import connect
 
 def outcome(ask):

@@ -11,9 +11,9 @@ from django.core.management.base import CommandError
 from cluster_dashboard.console.arguments import job_ids
 from cluster_dashboard.console.command import EXIT_BAD_INPUT, EXIT_FAILED, ConsoleCommand, actor
 from cluster_dashboard.console.text import counted, ranges
-from scheduler.admission import COUNT_MAXIMUM
-from scheduler.intake import ROWS_PER_TRANSACTION
-from scheduler.lifecycle import CancelOutcome, cancel
+from scheduler.jobs.admission import COUNT_MAXIMUM
+from scheduler.jobs.lifecycle import CancelOutcome, cancel
+from scheduler.jobs.submit import ROWS_PER_TRANSACTION
 from scheduler.models import Job
 
 #: What each outcome is called, in the order in which they are said.

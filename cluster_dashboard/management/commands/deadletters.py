@@ -14,9 +14,9 @@ from cluster_dashboard.console.arguments import whole_number
 from cluster_dashboard.console.command import EXIT_AWAY, EXIT_BAD_INPUT, EXIT_FAILED, ConsoleCommand, actor
 from cluster_dashboard.console.screen import console, data, table
 from cluster_dashboard.console.text import counted, lines, moment, one_line
-from scheduler import dead_letters
-from scheduler.dead_letters import DeadLetter
-from scheduler.guard import DEAD_LETTERS_KEPT
+from scheduler.broker import dead_letters
+from scheduler.broker.dead_letters import DeadLetter
+from scheduler.broker.guard import DEAD_LETTERS_KEPT
 from scheduler.redis_client import connect
 
 COLUMNS = ("ID", "AT", "QUEUE", ">BYTES", "WHAT WAS WRONG")

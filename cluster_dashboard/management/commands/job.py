@@ -12,7 +12,7 @@ from cluster_dashboard.api.schemas import BIGINT_MAXIMUM
 from cluster_dashboard.console.command import EXIT_FAILED, ConsoleCommand
 from cluster_dashboard.console.job_list import job_story
 from cluster_dashboard.console.screen import console
-from scheduler.clock import database_now
+from scheduler.jobs.clock import database_now
 from scheduler.models import Job
 
 

@@ -11,12 +11,12 @@ from cluster_dashboard.console.arguments import whole_number, word_of
 from cluster_dashboard.console.command import ConsoleCommand
 from cluster_dashboard.console.job_list import job_table
 from cluster_dashboard.console.screen import console
-from scheduler.admission import COUNT_MAXIMUM
 from scheduler.catalogue import catalogue
-from scheduler.clock import database_now
 from scheduler.job_type import UnknownJobType
+from scheduler.jobs.admission import COUNT_MAXIMUM
+from scheduler.jobs.clock import database_now
 from scheduler.models import Job, JobQuerySet
-from scheduler.states import JobState, Priority
+from scheduler.rules.states import JobState, Priority
 
 
 class Command(ConsoleCommand):

@@ -6,10 +6,10 @@ from argparse import ArgumentParser
 from typing import Any
 
 from cluster_dashboard.console.command import ConsoleCommand, actor
-from scheduler.controls import change_control
 from scheduler.job_type import ParamsInvalid
+from scheduler.jobs.controls import change_control
 from scheduler.models import Control
-from scheduler.states import PRESETS, RATE_MAXIMUM, RATE_MINIMUM, Preset
+from scheduler.rules.states import PRESETS, RATE_MAXIMUM, RATE_MINIMUM, Preset
 
 PAUSE_WORDS = {"pause": True, "resume": False}
 

@@ -16,15 +16,16 @@ from cluster_dashboard.console.command import EXIT_FAILED, EXIT_INTERRUPTED, Con
 from cluster_dashboard.console.screen import console
 from cluster_dashboard.console.text import counted, ranges
 from cluster_dashboard.console.waiting import ProgressBar, States, follow
-from scheduler import hints, intake
-from scheduler.admission import COUNT_MAXIMUM, FAILURES_MAXIMUM, TIME_LIMIT_MAXIMUM_SECONDS, job_requests
+from scheduler.broker import hints
 from scheduler.catalogue import catalogue
-from scheduler.intake import ROWS_PER_TRANSACTION, JobRequest, SubmittedJob
 from scheduler.job_type import ParamsInvalid
+from scheduler.jobs import submit as intake
+from scheduler.jobs.admission import COUNT_MAXIMUM, FAILURES_MAXIMUM, TIME_LIMIT_MAXIMUM_SECONDS, job_requests
+from scheduler.jobs.room import check_room, read_broker_share
+from scheduler.jobs.submit import ROWS_PER_TRANSACTION, JobRequest, SubmittedJob
 from scheduler.models import Control, Job
 from scheduler.redis_client import connect
-from scheduler.room import check_room, read_broker_share
-from scheduler.states import JobState, Priority, Source
+from scheduler.rules.states import JobState, Priority, Source
 
 #: What is asked of the broker is a bonus, and keeps nobody waiting.
 BROKER_TIMEOUT_SECONDS: Final = 0.5

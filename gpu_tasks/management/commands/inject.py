@@ -12,8 +12,8 @@ from redis.exceptions import RedisError
 from gpu_tasks.fault_requests import inject
 from gpu_tasks.injection import HANG_SECONDS, NothingToHit
 from gpu_tasks.own_processes import OutOfReach
-from scheduler.faults import FAULTS, FaultKind
 from scheduler.redis_client import connect
+from scheduler.rules.faults import FAULTS, FaultKind
 
 EXIT_NOT_DONE: Final = 1
 EXIT_BAD_INPUT: Final = 2

@@ -17,12 +17,12 @@ from django.db import transaction
 from django.db.models import F, Max, QuerySet
 from django.db.models.functions import Greatest
 
-from scheduler import rollup
-from scheduler.clock import database_now
-from scheduler.intake import ROWS_PER_TRANSACTION
+from scheduler.jobs import rollup
+from scheduler.jobs.clock import database_now
+from scheduler.jobs.submit import ROWS_PER_TRANSACTION
 from scheduler.logs import event_logger
 from scheduler.models import Checkpoint, ClusterEvent, Job, JobEvent
-from scheduler.states import TERMINAL_STATES, EventKind, JobState
+from scheduler.rules.states import TERMINAL_STATES, EventKind, JobState
 
 log = event_logger(__name__)
 

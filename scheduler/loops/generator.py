@@ -10,16 +10,16 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models.functions import Now
 
-from scheduler.admission import job_request, largest_gpu_mib
 from scheduler.arrivals.shape import Position
 from scheduler.catalogue import catalogue
-from scheduler.clock import database_now
-from scheduler.intake import ROWS_PER_TRANSACTION, JobRequest, SubmittedJob, submit_chunk
+from scheduler.jobs.admission import job_request, largest_gpu_mib
+from scheduler.jobs.clock import database_now
+from scheduler.jobs.room import NoRoom, Refusal, broker_share, check_room
+from scheduler.jobs.submit import ROWS_PER_TRANSACTION, JobRequest, SubmittedJob, submit_chunk
 from scheduler.logs import event_logger
 from scheduler.models import ClusterEvent, Control
 from scheduler.remedies import Remedy, is_on
-from scheduler.room import NoRoom, Refusal, broker_share, check_room
-from scheduler.states import Source
+from scheduler.rules.states import Source
 from scheduler.workloads.jobmix import DrawnJob
 from scheduler.workloads.read import read_workload
 from scheduler.workloads.workload import Workload, check_types

@@ -7,8 +7,8 @@ from typing import Final
 
 from django.db import connection
 
-from scheduler import statements
-from scheduler.states import JobState, Priority
+from scheduler.jobs import statements
+from scheduler.rules.states import JobState, Priority
 
 #: The shard of every process that is not a GPU worker.
 SHARED_SHARD: Final = -1

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from django.db import DatabaseError, connection
 
-from scheduler import statements
+from scheduler.jobs import statements
 
 
 def database_now() -> datetime:

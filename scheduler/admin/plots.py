@@ -10,7 +10,7 @@ from html import escape
 from math import ceil, floor, log10
 from typing import Final
 
-from scheduler.failure_rates import Share
+from scheduler.admin.rates import Share
 
 #: In the units of the view box, which the page shows at about one pixel each.
 WIDTH: Final = 420

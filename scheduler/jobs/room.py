@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 from scheduler.models import Tally
 from scheduler.redis_client import connect
 from scheduler.remedies import Remedy, is_on
-from scheduler.states import JobState
+from scheduler.rules.states import JobState
 
 #: What a job's row, events and witness lines take on disk until it has ended, generously.
 BYTES_FOR_EACH_JOB: Final = 8 * 1024

@@ -10,9 +10,10 @@ from celery import shared_task
 from django.db import InterfaceError, OperationalError, close_old_connections
 from redis import Redis
 
-from scheduler import generator, hints
-from scheduler.history import History
+from scheduler.broker import hints
 from scheduler.logs import event_logger
+from scheduler.loops import generator
+from scheduler.loops.retention import History
 from scheduler.redis_client import connect
 
 log = event_logger(__name__)

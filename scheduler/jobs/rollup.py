@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from django.db import connection, transaction
 
-from scheduler import statements
+from scheduler.jobs import statements
 from scheduler.models import Rollup
 
 #: The row of a job that was cancelled before it ran.

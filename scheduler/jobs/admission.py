@@ -8,11 +8,11 @@ from typing import Any, Final
 from django.db.models import Max
 
 from scheduler.catalogue import catalogue
-from scheduler.intake import JobRequest
 from scheduler.job_type import ParamsInvalid, parse_params
+from scheduler.jobs.submit import JobRequest
 from scheduler.models import Gpu
-from scheduler.naming import check_name
-from scheduler.states import Priority, Source
+from scheduler.rules.naming import check_name
+from scheduler.rules.states import Priority, Source
 
 #: Jobs in one call.
 COUNT_MAXIMUM: Final = 10_000

@@ -1,4 +1,4 @@
-"""A job's life after its submission: claim, end, requeue, cancel. The only writer of Job, with scheduler.intake.
+"""A job's life after its submission: claim, end, requeue, cancel. The only writer of Job, with scheduler.jobs.submit.
 
 Each move and its event are one transaction, and every write by a worker shows its attempt. A write that
 comes too late changes nothing and says so: the caller discards its result.
@@ -16,12 +16,12 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
-from scheduler import rollup, statements, tally
-from scheduler.clock import database_now
-from scheduler.gpu import fits
+from scheduler.jobs import rollup, statements, tally
+from scheduler.jobs.clock import database_now
 from scheduler.models import Allocation, Gpu, Job, JobEvent
 from scheduler.remedies import Remedy, all_off, is_on
-from scheduler.states import (
+from scheduler.rules.gpu import fits
+from scheduler.rules.states import (
     CHARGED_REASONS,
     EventKind,
     JobState,

@@ -15,14 +15,14 @@ from django.db import DatabaseError
 from redis import Redis
 from redis.exceptions import RedisError
 
-from scheduler.guard import task_message
-from scheduler.intake import SubmittedJob
+from scheduler.broker.guard import task_message
+from scheduler.jobs.submit import SubmittedJob
 from scheduler.logs import event_logger
 from scheduler.models import Gpu
-from scheduler.queues import PLAIN_QUEUES, Tiers, queue_name
 from scheduler.redis_client import KEY_PREFIX, connect
 from scheduler.remedies import Remedy, is_on
-from scheduler.states import PRIORITY_ORDER, Priority
+from scheduler.rules.queues import PLAIN_QUEUES, Tiers, queue_name
+from scheduler.rules.states import PRIORITY_ORDER, Priority
 
 log = event_logger(__name__)
 
@@ -40,7 +40,7 @@ class Hint:
     job_id: int
     attempt: int
     type: str
-    #: A name that scheduler.queues gives.
+    #: A name that scheduler.rules.queues gives.
     queue: str
 
     @property

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from math import sqrt
 from typing import Final, NamedTuple
 
-from scheduler.faults import FAULTS
-from scheduler.states import EventKind
+from scheduler.rules.faults import FAULTS
+from scheduler.rules.states import EventKind
 
 #: The normal quantile of a two-sided 95 % interval.
 Z_95: Final = 1.959963984540054

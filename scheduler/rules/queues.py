@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from scheduler.states import PRIORITY_ORDER, Priority
+from scheduler.rules.states import PRIORITY_ORDER, Priority
 
 #: The queues without a tier, in strict order.
 PLAIN_QUEUES: Final = tuple(priority.value for priority in PRIORITY_ORDER)

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from scheduler.celery import app
 from scheduler.logs import event_logger
-from scheduler.vitals import Sign, Vitals
+from scheduler.loops.vitals import Sign, Vitals
 
 log = event_logger(__name__)
 
@@ -60,4 +60,4 @@ class WatchedScheduler(Scheduler):
 def beat_main() -> None:
     """Runs beat in this process until it is stopped."""
     Vitals(Path(settings.RUN_DIR, "beat.health"), [_SIGN]).start()
-    app.Beat(scheduler="scheduler.beat:WatchedScheduler", loglevel="WARNING", quiet=True).run()
+    app.Beat(scheduler="scheduler.loops.celery_beat:WatchedScheduler", loglevel="WARNING", quiet=True).run()

@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 from django.db import transaction
 from redis import Redis
 
-from scheduler.guard import DEAD_LETTER_BYTES, dead_letter_count_key, dead_letters_key
+from scheduler.broker.guard import DEAD_LETTER_BYTES, dead_letter_count_key, dead_letters_key
 from scheduler.models import ClusterEvent
 
 #: Characters of a digest that name a letter; a thousand are kept at most.

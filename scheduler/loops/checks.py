@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.checks import CheckMessage, register
 
-from scheduler.generator import workload
+from scheduler.loops.generator import workload
 
 
 @register()

@@ -11,12 +11,12 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from redis import Redis
 
-from scheduler import hints
-from scheduler.hints import Hint
+from scheduler.broker import hints
+from scheduler.broker.hints import Hint
 from scheduler.models import Gpu, Job, JobQuerySet, Tally
-from scheduler.queues import JobQueue, Tiers, queue_name
 from scheduler.remedies import Remedy, is_on
-from scheduler.states import PRIORITY_ORDER, EventKind, Priority
+from scheduler.rules.queues import JobQueue, Tiers, queue_name
+from scheduler.rules.states import PRIORITY_ORDER, EventKind, Priority
 
 #: A hint that was sent so long ago, whose job still waits and which is in no queue, is lost.
 LOST_AFTER_SECONDS: Final = 5.0

@@ -18,13 +18,13 @@ from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
 from scheduler.celery import CONTROL_QUEUE, app, worker_main
-from scheduler.generator import workload
-from scheduler.lease import LeaseHolder
 from scheduler.logs import event_logger
-from scheduler.reaper import Reaper
+from scheduler.loops.generator import workload
+from scheduler.loops.lease import LeaseHolder
+from scheduler.loops.reaper import Reaper
+from scheduler.loops.relay import Relay
+from scheduler.loops.vitals import Sign, Vitals
 from scheduler.redis_client import connect
-from scheduler.relay import Relay
-from scheduler.vitals import Sign, Vitals
 
 log = event_logger(__name__)
 

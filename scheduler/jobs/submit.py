@@ -10,12 +10,12 @@ from typing import Any, Final
 
 from django.db import IntegrityError, connection, transaction
 
-from scheduler import statements, tally
-from scheduler.clock import database_now
 from scheduler.job_type import ParamsInvalid
+from scheduler.jobs import statements, tally
+from scheduler.jobs.clock import database_now
 from scheduler.models import Job, JobEvent
-from scheduler.naming import job_name
-from scheduler.states import EventKind, JobState, Priority, Source
+from scheduler.rules.naming import job_name
+from scheduler.rules.states import EventKind, JobState, Priority, Source
 
 #: Rows a transaction: the longest write transaction sets everyone's p99 (250 rows take about 56 ms on SQLite).
 ROWS_PER_TRANSACTION: Final = 250
@@ -23,7 +23,7 @@ ROWS_PER_TRANSACTION: Final = 250
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRequest:
-    """A job that was checked (scheduler.admission) and may be submitted."""
+    """A job that was checked (scheduler.jobs.admission) and may be submitted."""
 
     type: str
     priority: Priority

@@ -7,7 +7,7 @@ from enum import StrEnum
 from random import Random
 from typing import Final
 
-from scheduler.states import Reason
+from scheduler.rules.states import Reason
 
 
 class FaultKind(StrEnum):

@@ -7,7 +7,7 @@ from hashlib import blake2b
 from typing import Final
 
 from scheduler.job_type import ParamsInvalid
-from scheduler.states import Priority
+from scheduler.rules.states import Priority
 
 #: How soon, how often: the first word.
 PRIORITY_WORDS: Final[dict[Priority, tuple[str, ...]]] = {

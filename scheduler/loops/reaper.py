@@ -7,12 +7,12 @@ from typing import Final
 
 from redis import Redis
 
-from scheduler import lifecycle
-from scheduler.liveness import SILENCE_SECONDS, Finding, Judge, RunningJob, prove_writable, read_beats
+from scheduler.jobs import lifecycle
 from scheduler.logs import event_logger
+from scheduler.loops.heartbeats import SILENCE_SECONDS, Finding, Judge, RunningJob, prove_writable, read_beats
 from scheduler.models import ClusterEvent, Job
 from scheduler.remedies import Remedy, is_on
-from scheduler.states import Reason
+from scheduler.rules.states import Reason
 
 log = event_logger(__name__)
 
