@@ -173,7 +173,7 @@ def _gpu(process: Process) -> None:
     os.environ["CUDA_VISIBLE_DEVICES"] = (
         str(device) if visible is None else visible[device] if device < len(visible) else ""
     )
-    from gpu_tasks.worker import main  # noqa: PLC0415
+    from gpu_tasks.worker.main import main  # noqa: PLC0415
 
     main(process.index + settings.ENVIRONMENT.gpu_offset, device=device)
 

@@ -14,9 +14,9 @@ from cluster_dashboard.api.permissions import CHANGE_GPU, actor_of
 from cluster_dashboard.api.problems import Problem
 from cluster_dashboard.api.rate_limit import count_control
 from cluster_dashboard.api.schemas import SMALLINT_MAXIMUM, Input
-from gpu_tasks.fault_requests import inject
-from gpu_tasks.injection import HANG_SECONDS, NothingToHit
-from gpu_tasks.own_processes import OutOfReach
+from gpu_tasks.faults.injection import HANG_SECONDS, NothingToHit
+from gpu_tasks.faults.requests import inject
+from gpu_tasks.processes.cluster_pids import OutOfReach
 from scheduler.models import Gpu
 from scheduler.rules.faults import FAULTS, FaultKind
 

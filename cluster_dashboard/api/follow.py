@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 
 from cluster_dashboard.api.broker import client
 from cluster_dashboard.api.job_detail import progress_in, read_job
-from gpu_tasks.pulse import samples_key
+from gpu_tasks.worker.heartbeat import samples_key
 from scheduler.logs import event_logger
 from scheduler.models import Job
 from scheduler.rules.states import TERMINAL_STATES, JobState

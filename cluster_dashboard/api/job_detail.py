@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 
 from cluster_dashboard.api.broker import client
 from cluster_dashboard.api.schemas import JobDetail
-from gpu_tasks.pulse import samples_key
+from gpu_tasks.worker.heartbeat import samples_key
 from scheduler.logs import event_logger
 from scheduler.loops.heartbeats import SILENCE_SECONDS, read_beats
 from scheduler.models import Gpu, Job

@@ -11,7 +11,7 @@ from django.db.models import Count, Max, Min
 from django.db.models.functions import Now, TruncMinute
 from redis import Redis
 
-from gpu_tasks.pulse import history_key, samples_key
+from gpu_tasks.worker.heartbeat import history_key, samples_key
 from scheduler.broker import dead_letters, hints
 from scheduler.jobs.clock import database_now
 from scheduler.jobs.room import Room, look, read_broker_share

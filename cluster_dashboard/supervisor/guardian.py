@@ -24,7 +24,7 @@ from cluster_dashboard.run_files import read_pid
 from cluster_dashboard.supervisor import unix
 from cluster_dashboard.supervisor.backoff import Backoff
 from cluster_dashboard.supervisor.warm import warm_up
-from gpu_tasks import prctl
+from gpu_tasks.processes import prctl
 
 #: sysexits.h's "internal software error": it met a bug of ours, or found itself stuck, and is started again too.
 EXIT_BUG: Final = 70

@@ -19,7 +19,7 @@ from cluster_dashboard.supervisor import before
 from cluster_dashboard.supervisor.output import OWN_NAME, Output, OutputHandler
 from cluster_dashboard.supervisor.summary import summary
 from cluster_dashboard.supervisor.supervisor import Supervisor
-from gpu_tasks import prctl
+from gpu_tasks.processes import prctl
 from scheduler.logs import event_logger
 
 log = event_logger("cluster")

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from gpu_tasks import prctl
+from gpu_tasks.processes import prctl
 
 #: Ctrl-C, kill, and the end of the terminal.
 STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

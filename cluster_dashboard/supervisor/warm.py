@@ -28,7 +28,7 @@ SHARED_MODULES: Final = (
     "billiard.popen_fork",
     "scheduler.loops.process",
     "scheduler.policy.strict",
-    "gpu_tasks.worker",
+    "gpu_tasks.worker.main",
 )
 
 

@@ -7,10 +7,10 @@ from random import Random
 import pytest
 from django.core.management import CommandError, call_command
 
-from gpu_tasks.chaos.catalogue import SCENARIOS
-from gpu_tasks.chaos.scorecard import Outcome, Promise, Scorecard
-from gpu_tasks.management.commands import chaos
-from gpu_tasks.management.commands.chaos import EXIT_BAD_INPUT
+from cluster_dashboard.chaos.catalogue import SCENARIOS
+from cluster_dashboard.chaos.scorecard import Outcome, Promise, Scorecard
+from cluster_dashboard.management.commands import chaos
+from cluster_dashboard.management.commands.chaos import EXIT_BAD_INPUT
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gpu_tasks.chaos.scorecard import (
+from cluster_dashboard.chaos.scorecard import (
     Expectation,
     Moments,
     Outcome,

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from gpu_tasks import cuda
+from gpu_tasks.processes import cuda
 
 UUID_TEXT = "GPU-12345678-9abc-def0-0011-223344556677"
 WHOLE = UUID(UUID_TEXT.removeprefix("GPU-")).bytes

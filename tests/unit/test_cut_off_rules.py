@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from gpu_tasks import job_processes
-from gpu_tasks.held import Held
-from gpu_tasks.pulse import Standing
-from gpu_tasks.warden import ANSWER_SECONDS, DATABASE_AWAY, LOOK_SECONDS, Warden
+from gpu_tasks.processes import job_processes
+from gpu_tasks.worker.heartbeat import Standing
+from gpu_tasks.worker.held import Held
+from gpu_tasks.worker.warden import ANSWER_SECONDS, DATABASE_AWAY, LOOK_SECONDS, Warden
 from scheduler.loops.heartbeats import SILENCE_SECONDS
 
 

@@ -7,13 +7,13 @@ import subprocess
 import sys
 from threading import Thread
 
-from gpu_tasks.held import Held
+from gpu_tasks.worker.held import Held
 from tests.services import wait_until
 
 #: Inherits the page, takes a job and dies with it. A program of its own: the tests' process may have threads.
 DIES_HOLDING = """
 import os
-from gpu_tasks.held import Held
+from gpu_tasks.worker.held import Held
 held = Held()
 if os.fork() == 0:
     held.running(7, 1, time_limit_seconds=60, memory_mib=0, load=1.0)

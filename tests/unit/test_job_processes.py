@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gpu_tasks import job_processes
+from gpu_tasks.processes import job_processes
 from tests.services import wait_until
 from tests.with_cluster.unix_session import is_alive
 

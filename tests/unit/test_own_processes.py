@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from gpu_tasks import own_processes
-from gpu_tasks.own_processes import OutOfReach
+from gpu_tasks.processes import cluster_pids as own_processes
+from gpu_tasks.processes.cluster_pids import OutOfReach
 
 type Start = Callable[..., subprocess.Popen[bytes]]
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from gpu_tasks.held import Held
-from gpu_tasks.pulse import Standing
-from gpu_tasks.watchdog import DEAF_SECONDS, GAP_SECONDS, PERIOD_SECONDS, STOP_SECONDS, Watchdog
+from gpu_tasks.worker.heartbeat import Standing
+from gpu_tasks.worker.held import Held
+from gpu_tasks.worker.watchdog import DEAF_SECONDS, GAP_SECONDS, PERIOD_SECONDS, STOP_SECONDS, Watchdog
 
 
 class Worker:

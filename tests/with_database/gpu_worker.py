@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db import connection
 from redis import Redis
 
-from gpu_tasks.own_processes import parent_of
+from gpu_tasks.processes.cluster_pids import parent_of
 from scheduler.loops.heartbeats import Beat, read_beats
 from scheduler.models import Job
 from scheduler.remedies import Remedy

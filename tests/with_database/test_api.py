@@ -16,7 +16,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from cluster_dashboard import health
 from cluster_dashboard.api import broker, submission
-from gpu_tasks.pulse import samples_key
+from gpu_tasks.worker.heartbeat import samples_key
 from scheduler.jobs import lifecycle
 from scheduler.jobs import submit as intake
 from scheduler.loops.heartbeats import Beat, write_beat

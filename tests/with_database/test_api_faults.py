@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from gpu_tasks.fault_requests import redis_now, requests_key
+from gpu_tasks.faults.requests import redis_now, requests_key
 from scheduler.loops.heartbeats import Beat, write_beat
 from scheduler.models import ClusterEvent, Gpu
 from tests.with_database.test_api import Api, problem

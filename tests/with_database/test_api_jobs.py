@@ -21,7 +21,7 @@ from cluster_dashboard.api import follow, idempotency, one_job, rate_limit, subm
 from cluster_dashboard.api.rate_limit import Limiter
 from cluster_dashboard.asgi import application
 from cluster_dashboard.models import KeptSubmission
-from gpu_tasks.pulse import samples_key
+from gpu_tasks.worker.heartbeat import samples_key
 from scheduler.jobs import lifecycle
 from scheduler.jobs import submit as intake
 from scheduler.models import Control, Gpu, Job

@@ -23,8 +23,8 @@ from cluster_dashboard import first_start
 from cluster_dashboard.backup import BackupInvalid, backup, kept_models, restore
 from cluster_dashboard.environment import read_state_file
 from cluster_dashboard.tokens import create_token
-from gpu_tasks.spool import Ending, Spool
-from gpu_tasks.witness import Saw, Witness
+from gpu_tasks.worker.spool import Ending, Spool
+from gpu_tasks.worker.witness import Saw, Witness
 from scheduler.jobs import lifecycle
 from scheduler.jobs import submit as intake
 from scheduler.jobs.submit import JobRequest

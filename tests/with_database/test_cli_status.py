@@ -10,7 +10,7 @@ from django.db import OperationalError, connection
 from redis import Redis
 
 from cluster_dashboard.management.commands import status
-from gpu_tasks.pulse import samples_key
+from gpu_tasks.worker.heartbeat import samples_key
 from scheduler.jobs import lifecycle
 from scheduler.loops.heartbeats import Beat, write_beat
 from scheduler.models import Gpu

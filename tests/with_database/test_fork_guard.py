@@ -8,7 +8,7 @@ from threading import Event, Thread, Timer
 import pytest
 from django.db import connection, transaction
 
-from gpu_tasks import fork_guard
+from gpu_tasks.processes import fork_guard
 from scheduler.models import Gpu
 
 pytestmark = pytest.mark.usefixtures("gpus")

@@ -10,12 +10,12 @@ from itertools import count
 import pytest
 from django.db.models import F
 
-from gpu_tasks.held import Held
-from gpu_tasks.job_processes import Record, children_of
-from gpu_tasks.pulse import Standing
-from gpu_tasks.spool import Spool
-from gpu_tasks.warden import ELIGIBILITY_SECONDS, Warden
-from gpu_tasks.witness import Witness
+from gpu_tasks.processes.job_processes import Record, children_of
+from gpu_tasks.worker.heartbeat import Standing
+from gpu_tasks.worker.held import Held
+from gpu_tasks.worker.spool import Spool
+from gpu_tasks.worker.warden import ELIGIBILITY_SECONDS, Warden
+from gpu_tasks.worker.witness import Witness
 from scheduler.jobs import lifecycle
 from scheduler.jobs.lifecycle import Refusal
 from scheduler.models import Gpu, Job
@@ -81,7 +81,7 @@ def now(monkeypatch):
         seconds[0] = next(ticks) + later
         return seconds[0]
 
-    monkeypatch.setattr("gpu_tasks.warden.time.monotonic", lambda: seconds[0])
+    monkeypatch.setattr("gpu_tasks.worker.warden.time.monotonic", lambda: seconds[0])
     return tick
 
 

@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from gpu_tasks.own_processes import is_alive, parent_of
+from gpu_tasks.processes.cluster_pids import is_alive, parent_of
 from scheduler.broker import hints
 from scheduler.broker.hints import Hint
 from scheduler.loops.heartbeats import Beat

@@ -10,7 +10,7 @@ from django.db.models import F
 
 from cluster_dashboard.live.reader import Reader
 from cluster_dashboard.live.window import SPANS_MAXIMUM
-from gpu_tasks.pulse import samples_key
+from gpu_tasks.worker.heartbeat import samples_key
 from scheduler.jobs import lifecycle
 from scheduler.loops.heartbeats import Beat, write_beat
 from scheduler.models import ClusterEvent, Gpu, Job, JobEvent

@@ -8,8 +8,8 @@ from unittest.mock import patch
 import pytest
 from django.db import OperationalError
 
-from gpu_tasks.spool import Ending, Spool
-from gpu_tasks.witness import Witness
+from gpu_tasks.worker.spool import Ending, Spool
+from gpu_tasks.worker.witness import Witness
 from scheduler.jobs import lifecycle
 from scheduler.jobs import submit as intake
 from scheduler.jobs.lifecycle import Claimed
@@ -39,7 +39,7 @@ def claimed(gpus: list[Gpu]) -> Claimed:
 def keep(spool: Spool, claimed: Claimed, state: JobState, reason: Reason | None = None) -> None:
     """As on a database that is away."""
     ending = Ending(job_id=claimed.job_id, attempt=claimed.attempt, state=state, reason=reason, error="why")
-    with patch("gpu_tasks.spool.commit", side_effect=OperationalError("away")):
+    with patch("gpu_tasks.worker.spool.commit", side_effect=OperationalError("away")):
         assert not spool.commit_or_keep(ending)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gpu_tasks.witness import Saw, Witness
+from gpu_tasks.worker.witness import Saw, Witness
 from scheduler.jobs import lifecycle
 from scheduler.jobs.clock import database_now
 from scheduler.jobs.lifecycle import Claimed

@@ -14,7 +14,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from gpu_tasks.witness import Saw, Witness
+from gpu_tasks.worker.witness import Saw, Witness
 from scheduler.jobs import lifecycle
 from scheduler.jobs.lifecycle import Claimed
 from scheduler.models import Job, JobEvent, Tally

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from gpu_tasks import fault_requests, injection
-from gpu_tasks.fault_requests import obey, requests_key
-from gpu_tasks.injection import NothingToHit, Victim, carry_out
-from gpu_tasks.own_processes import OutOfReach
+from gpu_tasks.faults import injection
+from gpu_tasks.faults import requests as fault_requests
+from gpu_tasks.faults.injection import NothingToHit, Victim, carry_out
+from gpu_tasks.faults.requests import obey, requests_key
+from gpu_tasks.processes.cluster_pids import OutOfReach
 from scheduler.loops.heartbeats import Beat, write_beat
 from scheduler.rules.faults import FaultKind
 from tests.services import ValkeyServer, wait_until

@@ -1,0 +1,173 @@
+"""Plays a scenario: load, injection, heal, wait until all has ended and is well again, verdict, scorecard."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Final
+from uuid import uuid4
+
+from django.conf import settings
+from django.db import DatabaseError, connection
+from redis import Redis
+from redis.exceptions import RedisError
+
+from cluster_dashboard.chaos import signs
+from cluster_dashboard.chaos.scenario import Scenario
+from cluster_dashboard.chaos.scorecard import (
+    Scorecard,
+    disappointments,
+    missed_promises,
+    outcome_of,
+    wasted_gpu_seconds,
+)
+from cluster_dashboard.chaos.signs import Signs
+from cluster_dashboard.chaos.stage import NAME_PREFIX, CannotPlay, Clock, Missed, Stage
+from gpu_tasks.faults.injection import NothingToHit
+from gpu_tasks.processes.cluster_pids import OutOfReach
+from scheduler.job_type import ParamsInvalid
+from scheduler.logs import event_logger
+from scheduler.models import Job, Tally
+from scheduler.redis_client import connect
+from scheduler.rules.states import EventKind, JobState
+from scheduler.verdict.judge import Outcome as Verdict
+from scheduler.verdict.judge import judge
+
+log = event_logger(__name__)
+
+#: For so long after the heal jobs may still end, and parts come back: beyond every promise.
+SETTLE_SECONDS: Final = 90.0
+START_SECONDS: Final = 6.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rehearsal:
+    """One run of the command: what was well when it began, and the dice."""
+
+    seed: int
+    redis: Redis
+    clock: Clock
+    before: Signs
+    token: str = field(default_factory=lambda: uuid4().hex[:8])
+
+    @staticmethod
+    def begin(seed: int) -> Rehearsal:
+        """A cluster that has just been started gets a moment: a worker's first beats name no child yet."""
+        client = connect()
+        deadline = time.monotonic() + START_SECONDS
+        while not (before := signs.look(client)).all_take_jobs and time.monotonic() < deadline:
+            time.sleep(0.2)
+        return Rehearsal(seed=seed, redis=client, clock=Clock.set(), before=before)
+
+    def play(self, scenario: Scenario, played: int = 0) -> Scorecard:
+        """`played`: how often it was played in this run before. The same seed throws the same dice."""
+        started = time.monotonic()
+        reasons: list[str] = []
+        skipped = False
+        with ExitStack() as healing:
+            stage = Stage(
+                name=scenario.name,
+                token=f"{self.token}-{played}",
+                rng=Random(f"chaos:{self.seed}:{scenario.name}:{played}"),
+                redis=self.redis,
+                clock=self.clock,
+                gpus=self.before.gpus,
+                has_web=self.before.web,
+                healing=healing,
+            )
+            try:
+                self._check_stage(scenario, stage)
+                scenario.play(stage)
+            except (CannotPlay, OutOfReach) as reason:
+                skipped, reasons = True, [str(reason)]
+            except (Missed, NothingToHit, ParamsInvalid) as miss:
+                reasons = [str(miss)]
+            except (DatabaseError, RedisError, OSError) as error:
+                reasons = [f"{type(error).__name__}: {error}"]
+            except KeyboardInterrupt:
+                healing.close()
+                stage.cancel_what_is_left()
+                raise
+        reasons += stage.problems
+        try:
+            reasons += self._settle(stage)
+        except KeyboardInterrupt:
+            stage.cancel_what_is_left()
+            raise
+        if not skipped:
+            reasons += missed_promises(scenario.promise, stage.moments)
+        reasons += _disappointments(stage) + _verdict(stage.jobs)
+        return Scorecard(
+            scenario=scenario.name,
+            seed=self.seed,
+            round=played,
+            outcome=outcome_of(reasons, skipped=skipped and len(reasons) == 1),
+            reasons=tuple(reasons),
+            detected_seconds=stage.moments.detected_seconds(),
+            recovered_seconds=stage.moments.recovered_seconds(scenario.promise.since),
+            promise=scenario.promise,
+            wasted_gpu_seconds=wasted_gpu_seconds(stage.events()),
+            jobs=len(stage.jobs),
+            took_seconds=time.monotonic() - started,
+            facts=stage.facts,
+        )
+
+    def _check_stage(self, scenario: Scenario, stage: Stage) -> None:
+        if len(stage.gpus) < scenario.gpus:
+            raise CannotPlay(f"it takes {scenario.gpus} GPUs whose workers take jobs; there are {len(stage.gpus)}")
+
+    def _settle(self, stage: Stage) -> list[str]:
+        """All jobs of ours end, and what was well before is so again. In words what does not."""
+        found = []
+        try:
+            stage.wait_for(stage.all_ended, SETTLE_SECONDS, "all its jobs have ended")
+        except Missed as missed:
+            found.append(str(missed))
+            stage.cancel_what_is_left()
+        missing: list[str] = []
+
+        def is_well() -> bool:
+            missing[:] = ["broker or database"]
+            missing[:] = signs.look(self.redis).missing(self.before)
+            return not missing
+
+        try:
+            stage.wait_for(is_well, SETTLE_SECONDS, "the cluster is well again")
+        except Missed as missed:
+            found.append(f"{missed} ({', '.join(missing)})")
+        return found
+
+
+def _disappointments(stage: Stage) -> list[str]:
+    rows = stage.rows()
+    return [words for expectation in stage.expectations for words in disappointments(expectation, rows)]
+
+
+def _verdict(jobs: Sequence[int]) -> list[str]:
+    """The contract, on every job since this scenario's first one. Empty if it holds."""
+    if not jobs:
+        return []
+    verdict = judge(Path(settings.STATE_DIR) / "witness", first_job=min(jobs))
+    if verdict.outcome is Verdict.HOLDS:
+        return []
+    if verdict.outcome is Verdict.CANNOT_TELL:
+        return [f"the verdict cannot tell: {verdict.untold[0]}"]
+    return [f"the verdict: {breach.rule}: job {breach.job} {breach.words}" for breach in verdict.breaches[:3]]
+
+
+def others_jobs() -> int:
+    """Waiting or running jobs that are not ours."""
+    left = Job.objects.filter(state__in=(JobState.QUEUED, JobState.RUNNING))
+    return left.exclude(name__startswith=NAME_PREFIX).count()
+
+
+def counts_that_do_not_add_up() -> list[str]:
+    """submitted = queued + running + succeeded + failed + cancelled, over the cluster's whole life."""
+    connection.close()  # a database that was away: a fresh look
+    states = sum(Tally.objects.total(state) for state in JobState)
+    submitted = Tally.objects.total(EventKind.SUBMITTED)
+    return [] if states == submitted else [f"{submitted} jobs were submitted, and {states} are there"]

@@ -1,0 +1,247 @@
+"""What a scenario works with: its own jobs, its dice, the injector's clock, and the list of what has to be healed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import batched
+from random import Random
+from typing import Any, Final
+
+from django.db import DatabaseError, connection
+from redis import Redis
+from redis.exceptions import RedisError
+
+from cluster_dashboard.chaos.scorecard import Expectation, Moments, Row, Seen
+from gpu_tasks.faults import requests as fault_requests
+from gpu_tasks.faults.injection import HANG_SECONDS, Victim
+from scheduler.broker import hints
+from scheduler.jobs import clock, lifecycle
+from scheduler.jobs import submit as intake
+from scheduler.jobs.admission import job_requests
+from scheduler.models import Job, JobEvent
+from scheduler.rules.faults import FaultKind
+from scheduler.rules.states import TERMINAL_STATES, EventKind, Priority, Source
+
+#: Every job of ours is called so; anything else belongs to somebody.
+NAME_PREFIX: Final = "chaos-"
+ACTOR: Final = "chaos"
+
+POLL_SECONDS: Final = 0.05
+#: How long a scenario waits for what should happen at once on a cluster that is idle.
+PATIENCE_SECONDS: Final = 60.0
+#: Ids in one query.
+BATCH: Final = 500
+
+
+class Missed(Exception):
+    """What should have happened has not; says what."""
+
+
+class CannotPlay(Exception):
+    """The scenario cannot be played here; says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """The database's clock, told without asking it: it may be the one that is away."""
+
+    ahead_seconds: float
+
+    @staticmethod
+    def set() -> Clock:
+        """The quickest of a few answers is the best one."""
+        found = []
+        for _ in range(5):
+            before = time.time()
+            there = clock.database_now().timestamp()
+            after = time.time()
+            found.append((after - before, there - (before + after) / 2))
+        return Clock(min(found)[1])
+
+    def now(self) -> float:
+        return time.time() + self.ahead_seconds
+
+
+@dataclass(slots=True, kw_only=True)
+class Stage:
+    """One for each scenario that is played."""
+
+    name: str
+    token: str
+    rng: Random
+    redis: Redis
+    clock: Clock
+    #: GPUs whose workers beat and take jobs.
+    gpus: tuple[int, ...]
+    #: Whether the API answers on this machine.
+    has_web: bool
+    healing: ExitStack
+    moments: Moments = field(default_factory=Moments)
+    jobs: list[int] = field(default_factory=list)
+    expectations: list[Expectation] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+    _submissions: int = 0
+
+    # --- jobs
+
+    def submit(
+        self,
+        type: str = "sleep",  # noqa: A002 (the field's name everywhere)
+        *,
+        count: int = 1,
+        priority: Priority = Priority.HIGH,
+        hint: bool = True,
+        time_limit_seconds: int = 300,
+        max_failures: int = 3,
+        **params: Any,
+    ) -> list[int]:
+        """Jobs of our own, through admission like everybody's. hint: False leaves them to the relay."""
+        requests = job_requests(
+            type=type,
+            count=count,
+            priority=priority,
+            params=params,
+            source=Source.CLI,
+            name=self.next_name(),
+            time_limit_seconds=time_limit_seconds,
+            max_failures=max_failures,
+        )
+        submitted = intake.submit(requests)
+        if hint:
+            hints.send_soon(submitted, self.redis)
+        ids = [job.id for job in submitted]
+        self.jobs += ids
+        return ids
+
+    def next_name(self) -> str:
+        self._submissions += 1
+        return f"{NAME_PREFIX}{self.name.replace('_', '-')}-{self.token}-{self._submissions}"
+
+    def sleeps(self, seconds: float, count: int = 1, **more: Any) -> list[int]:
+        return self.submit("sleep", count=count, seconds=seconds, memory_mib=256, load=0.5, **more)
+
+    def expect(self, jobs: Iterable[int], *states: str, reason: str | None = None, attempt: int | None = None) -> None:
+        """Looked at when all jobs have ended. attempt=1: nobody may have taken them back."""
+        self.expectations.append(
+            Expectation(jobs=tuple(jobs), states=states or ("succeeded",), reason=reason, attempt=attempt)
+        )
+
+    # --- the injector
+
+    def moment(self, shortest: float = 0.2, longest: float = 1.0) -> None:
+        """Lets a random moment pass."""
+        time.sleep(self.rng.uniform(shortest, longest))
+
+    def injected(self) -> None:
+        self.moments.injected_at = self.clock.now()
+
+    def healed(self) -> None:
+        self.moments.healed_at = self.clock.now()
+
+    def detected(self, at: float | None = None) -> None:
+        self.moments.detected_at = self.clock.now() if at is None else at
+
+    def recovered(self, at: float | None = None) -> None:
+        self.moments.recovered_at = self.clock.now() if at is None else at
+
+    def strike(self, kind: FaultKind, gpu: int, *, hang_seconds: float = HANG_SECONDS) -> Victim:
+        """By the code that the page uses too."""
+        if self.moments.injected_at is None:
+            self.injected()
+        victim = fault_requests.inject(kind, gpu, self.redis, actor=ACTOR, hang_seconds=hang_seconds)
+        if kind is FaultKind.WORKER_HUNG:
+            self.healing.callback(fault_requests.wake, victim, gpu)
+        return victim
+
+    # --- waiting
+
+    def wait_for[T](self, condition: Callable[[], T | None], seconds: float, words: str) -> T:
+        """The condition's first true value; Missed after `seconds`. An answer that does not come is not true."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                value: T | None = condition()
+            except (DatabaseError, RedisError, OSError):
+                connection.close()
+                value = None
+            if value:
+                return value
+            if time.monotonic() > deadline:
+                raise Missed(f"{words}: not within {seconds:g} s")
+            time.sleep(POLL_SECONDS)
+
+    def event(self, job: int, kind: EventKind, *, attempt: int = 1, seconds: float = PATIENCE_SECONDS) -> Seen:
+        def found() -> Seen | None:
+            rows = JobEvent.objects.filter(job_id=job, kind=kind, attempt=attempt)
+            return next(map(_seen, rows), None)
+
+        return self.wait_for(found, seconds, f"job {job} {kind.value}, attempt {attempt}")
+
+    def starts(self, jobs: Sequence[int], count: int = 1) -> list[Seen]:
+        """Waits until so many of them have started; gives the starts by GPU."""
+
+        def found() -> list[Seen]:
+            seen = [event for event in self.events(jobs) if event.kind == EventKind.STARTED]
+            return sorted(seen, key=lambda event: event.gpu or 0) if len(seen) >= count else []
+
+        return self.wait_for(found, PATIENCE_SECONDS, f"{count} of its {len(jobs)} jobs have started")
+
+    def events(self, jobs: Iterable[int] | None = None) -> list[Seen]:
+        found: list[Seen] = []
+        for some in batched(self.jobs if jobs is None else jobs, BATCH):
+            found += map(_seen, JobEvent.objects.filter(job_id__in=some).order_by("id"))
+        return found
+
+    def rows(self) -> dict[int, Row]:
+        found: dict[int, Row] = {}
+        for some in batched(self.jobs, BATCH):
+            for job in Job.objects.filter(id__in=some).only("state", "attempt", "failures", "reason"):
+                found[job.id] = Row(
+                    id=job.id, state=job.state, attempt=job.attempt, failures=job.failures, reason=job.reason
+                )
+        return found
+
+    def all_ended(self) -> bool:
+        left = 0
+        for some in batched(self.jobs, BATCH):
+            left += Job.objects.filter(id__in=some).exclude(state__in=TERMINAL_STATES).count()
+        return left == 0
+
+    def cancel_what_is_left(self) -> None:
+        """So that a scenario that failed leaves nothing to the next one."""
+        for some in batched(self.jobs, BATCH):
+            rows = Job.objects.filter(id__in=some).exclude(state__in=TERMINAL_STATES)
+            for job in list(rows.values_list("id", flat=True)):
+                lifecycle.cancel(job, actor=ACTOR)
+
+    # --- what most scenarios look for
+
+    def see_taken_back(self, start: Seen, *, patience_seconds: float) -> Seen:
+        """The attempt is requeued (detected) and the next one starts (recovered), which is given."""
+        requeued = self.event(start.job, EventKind.REQUEUED, attempt=start.attempt, seconds=patience_seconds)
+        self.detected(requeued.at)
+        self.facts["reason"] = requeued.reason
+        again = self.event(start.job, EventKind.STARTED, attempt=start.attempt + 1, seconds=patience_seconds)
+        self.recovered(again.at)
+        return again
+
+    def see_jobs_flow(self, *, seconds: float = PATIENCE_SECONDS, hint: bool = True) -> None:
+        """A job that is submitted now starts: recovered."""
+        (job,) = self.sleeps(0, hint=hint, priority=Priority.CRITICAL)
+        self.expect([job])
+        self.recovered(self.event(job, EventKind.STARTED, seconds=seconds).at)
+
+
+def _seen(event: JobEvent) -> Seen:
+    return Seen(
+        job=event.job_id,
+        kind=event.kind,
+        at=event.at.timestamp(),
+        attempt=event.attempt,
+        gpu=event.gpu,
+        reason=event.reason,
+    )

@@ -1,0 +1,203 @@
+"""Carries faults out, for real. The page, the API, `inject`, the scenarios of chaos and the random faults that a
+job meets all come through `carry_out`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from random import Random
+from threading import Lock
+from types import FrameType
+from typing import Final, NoReturn
+
+from django.db import DatabaseError
+
+from gpu_tasks.worker.witness import Saw, Witness
+from scheduler.job_type import DeviceMemoryExhausted, JobFailed
+from scheduler.jobs.lifecycle import Claimed
+from scheduler.logs import event_logger
+from scheduler.models import ClusterEvent, Control, Gpu
+from scheduler.rules.faults import FAULTS, FaultKind, FaultProfile, PlannedFault, plan_fault
+
+log = event_logger(__name__)
+
+#: A hung worker goes on after so long, unless somebody says otherwise.
+HANG_SECONDS: Final = 20.0
+
+#: Between the end of a hang for the job's process and for its worker: as after a real one, the late result is there
+#: before the worker can stop it.
+HEAD_START_SECONDS: Final = 1.0
+
+#: How a worker tells its child to fail: signals that nothing else uses.
+ORDERS: Final[dict[FaultKind, int]] = (
+    {FaultKind.JOB_ERROR: signal.SIGRTMIN + 3, FaultKind.OUT_OF_MEMORY: signal.SIGRTMIN + 4}
+    if hasattr(signal, "SIGRTMIN")
+    else {}
+)
+
+
+class InjectedError(JobFailed):
+    """A fault that the cluster itself raised in the job."""
+
+
+class NothingToHit(Exception):
+    """The fault needs a job's process, and there is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Victim:
+    """A GPU's worker and the child in which its jobs run."""
+
+    worker_pid: int
+    child_pid: int | None
+
+
+def carry_out(kind: FaultKind, victim: Victim, *, hang_seconds: float = HANG_SECONDS) -> None:
+    """Hits living processes of this machine, perhaps the caller itself. NothingToHit if there is no child to hit."""
+    if kind is FaultKind.WORKER_KILLED:
+        os.kill(victim.worker_pid, signal.SIGKILL)
+        return
+    if kind is FaultKind.WORKER_HUNG:
+        _hang(victim, hang_seconds)
+        return
+    if victim.child_pid is None:
+        raise NothingToHit(f"{FAULTS[kind].label}: the worker has no child now")
+    if kind is not FaultKind.CHILD_KILLED and kind not in ORDERS:
+        raise NothingToHit(f"{FAULTS[kind].label}: this system has no signal for it")
+    os.kill(victim.child_pid, ORDERS.get(kind, signal.SIGKILL))
+
+
+def resume(victim: Victim) -> None:
+    """Ends a hang early; the job's process first, as its own end would."""
+    for pid in (victim.child_pid, victim.worker_pid):
+        if pid is not None:
+            os.kill(pid, signal.SIGCONT)
+
+
+#: Kept until they have ended: Python complains of a child that nobody waits for.
+_alarm_clocks: list[subprocess.Popen[bytes]] = []
+_setting_a_clock: Final = Lock()
+os.register_at_fork(
+    before=_setting_a_clock.acquire,
+    after_in_parent=_setting_a_clock.release,
+    after_in_child=_setting_a_clock.release,
+)
+
+
+def helper_pids() -> frozenset[int]:
+    """Children of this process that belong to no job: without them a hang would never end."""
+    with _setting_a_clock:
+        return frozenset(clock.pid for clock in _alarm_clocks)
+
+
+def _hang(victim: Victim, seconds: float) -> None:
+    """Stops both. A small process of its own lets them go on, whatever becomes of us."""
+    child, worker = victim.child_pid, victim.worker_pid
+    wake = f"kill -CONT {child}; sleep {HEAD_START_SECONDS}; " if child is not None else ""
+    with _setting_a_clock:
+        _alarm_clocks[:] = [clock for clock in _alarm_clocks if clock.poll() is None]
+        _alarm_clocks.append(
+            subprocess.Popen(
+                ["/bin/sh", "-c", f"sleep {seconds}; {wake}kill -CONT {worker}"],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        )
+    # Oneself last: nothing is done after that.
+    for pid in sorted(filter(None, (child, worker)), key=lambda pid: pid == os.getpid()):
+        os.kill(pid, signal.SIGSTOP)
+
+
+# --- in the job's own process ---------------------------------------------------------------------
+
+
+def ignore_orders() -> None:
+    """In a worker before it forks: an order that comes between two jobs must not end the child."""
+    for number in ORDERS.values():
+        signal.signal(number, signal.SIG_IGN)
+
+
+def fault_for(claimed: Claimed, gpu: int) -> PlannedFault | None:
+    """Decides this start: only jobs that accept faults, with the rate of this GPU and the cluster's profile."""
+    if not claimed.accepts_faults:
+        return None
+    control = Control.objects.values_list("fault_profile", "seed").first()
+    rate = Gpu.objects.filter(index=gpu).values_list("failure_rate", flat=True).first()
+    if control is None or rate is None:
+        return None
+    profile, seed = control
+    rng = Random(f"faults:{seed}:{claimed.job_id}:{claimed.attempt}")
+    return plan_fault(rng, FaultProfile(profile), rate)
+
+
+@contextmanager
+def striking(fault: PlannedFault | None, claimed: Claimed, gpu: int, witness: Witness) -> Iterator[None]:
+    """The fault strikes `after_seconds` into the block, or at its end if that comes first. Orders of the worker
+    strike at once."""
+
+    def strike(kind: FaultKind) -> None:
+        witness.saw(Saw.STRIKE, claimed.job_id, claimed.attempt, kind=kind)
+        _strike(kind, gpu)
+
+    with _orders_raise(gpu):
+        if fault is None:
+            yield
+            return
+        previous = signal.signal(signal.SIGALRM, lambda *_: strike(fault.kind))
+        signal.setitimer(signal.ITIMER_REAL, fault.after_seconds)
+        try:
+            yield
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            strike(fault.kind)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, previous)
+
+
+@contextmanager
+def _orders_raise(gpu: int) -> Iterator[None]:
+    kinds = {number: kind for kind, number in ORDERS.items()}
+
+    def on_order(number: int, frame: FrameType | None) -> None:
+        log.warning("fault_ordered", kind=kinds[number], gpu=gpu)
+        _raise(kinds[number])
+
+    try:
+        for number in kinds:
+            signal.signal(number, on_order)
+        yield
+    finally:
+        ignore_orders()
+
+
+def _strike(kind: FaultKind, gpu: int) -> None:
+    log.warning("fault_injected", kind=kind, gpu=gpu)
+    record(kind, gpu)
+    if kind in ORDERS:
+        _raise(kind)
+    carry_out(kind, Victim(worker_pid=os.getppid(), child_pid=os.getpid()))
+    if kind is FaultKind.WORKER_KILLED:
+        # The parent-death signal ends this process too; it must not commit anything meanwhile.
+        signal.pause()
+
+
+def _raise(kind: FaultKind) -> NoReturn:
+    error = DeviceMemoryExhausted if kind is FaultKind.OUT_OF_MEMORY else InjectedError
+    raise error(f"injected: {FAULTS[kind].label}")
+
+
+def record(kind: FaultKind, gpu: int, *, actor: str = "") -> None:
+    """For people. A database that is away does not keep a fault from striking."""
+    by = f", by {actor}" if actor else ""
+    try:
+        ClusterEvent.objects.create(
+            kind="fault", gpu=gpu, actor=actor, message=f"GPU {gpu}: fault injected: {FAULTS[kind].label}{by}"
+        )
+    except DatabaseError as error:
+        log.warning("fault_not_recorded", kind=kind, gpu=gpu, error=error)

@@ -1,0 +1,167 @@
+"""What a job starts ends with it: its process group, and what left the group (setsid) or lost its parent.
+
+The worker's main process and its child are both subreapers: an orphan of a job is the child's while it lives, then
+the main process's, so it is always found among somebody's children. Where there is no /proc (not Linux) the group
+alone is ended.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from gpu_tasks.faults import injection
+from gpu_tasks.processes import prctl
+from scheduler.logs import event_logger
+from scheduler.remedies import Remedy, is_on
+
+log = event_logger(__name__)
+
+#: A killed process needs a moment to end; one that sits in the driver may need for ever.
+END_SECONDS: Final = 2.0
+
+#: The process whose children are all its jobs'.
+_leader = 0
+
+
+def adopt_orphans() -> None:
+    """In the worker's main process, before it forks."""
+    if is_on(Remedy.PROCESS_GROUP):
+        prctl.become_subreaper()
+
+
+def lead() -> None:
+    """In the worker's child: from here on all that its jobs start can be found and ended."""
+    global _leader  # noqa: PLW0603 - one of a kind: this process
+    if is_on(Remedy.PROCESS_GROUP):
+        os.setpgid(0, 0)
+        prctl.become_subreaper()
+        _leader = os.getpid()
+
+
+def kill(pid: int) -> None:
+    """The worker's child and its group, which may not be there yet."""
+    if is_on(Remedy.PROCESS_GROUP):
+        with suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def end_own_children() -> list[int]:
+    """In the worker's child, after a job. Gives those that do not end."""
+    return end_children(injection.helper_pids) if _leader == os.getpid() else []
+
+
+def end_children(spared: Callable[[], Iterable[int]]) -> list[int]:
+    """Kills every child of this process but the spared ones, and what each of them leaves to us. Gives those that
+    live on.
+
+    `spared` is asked after the look at the children, so that it knows each of ours among them.
+    """
+    if not is_on(Remedy.PROCESS_GROUP):
+        return []
+    deadline = time.monotonic() + END_SECONDS
+    while left := _strangers(spared):
+        for pid in left:
+            # It may have just ended, or belong to another user.
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.005)
+    return left
+
+
+def _strangers(spared: Callable[[], Iterable[int]]) -> list[int]:
+    found = set(children_of(os.getpid()))
+    return [pid for pid in found.difference(spared()) if not _reap(pid)] if found else []
+
+
+def _reap(pid: int) -> bool:
+    """Whether our child has ended."""
+    with suppress(ChildProcessError):
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    return True
+
+
+def children_of(pid: int) -> list[int]:
+    """Zombies included."""
+    found: list[int] = []
+    with suppress(OSError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(OSError):
+                found += map(int, (thread / "children").read_text().split())
+    return found
+
+
+def is_of_our_group(pid: int) -> bool:
+    try:
+        return os.getpgid(pid) == os.getpgrp()
+    except ProcessLookupError:
+        return False
+
+
+def descendants_of(pid: int) -> list[int]:
+    found = children_of(pid)
+    for each in found:
+        found += children_of(each)
+    return found
+
+
+# --- across a worker's death ----------------------------------------------------------------------
+
+
+class Record:
+    """The processes of the job that runs, on disk: a worker that was killed cannot end them, its successor does."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._written: dict[int, int] = {}
+
+    def note(self, pids: Iterable[int]) -> None:
+        """Writes only what is new."""
+        seen = {pid: born for pid in pids if (born := born_at(pid)) is not None}
+        if seen == self._written:
+            return
+        aside = self._path.with_suffix(".new")
+        try:
+            aside.write_text(json.dumps(seen))
+            aside.replace(self._path)
+        except OSError as error:
+            log.warning("job_processes_not_noted", file=self._path, error=error)
+        else:
+            self._written = seen
+
+    def end_left_overs(self) -> list[int]:
+        """Kills those that live still. Gives those that do not end."""
+        try:
+            noted = {int(pid): int(born) for pid, born in dict(json.loads(self._path.read_text())).items()}
+        except (OSError, ValueError):
+            return []
+        alive = [pid for pid, born in noted.items() if born_at(pid) == born]
+        deadline = time.monotonic() + END_SECONDS
+        while alive and is_on(Remedy.PROCESS_GROUP):
+            for pid in alive:
+                with suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+            alive = [pid for pid in alive if born_at(pid) == noted[pid]]
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.005)
+        return alive
+
+
+def born_at(pid: int) -> int | None:
+    """In the kernel's ticks since its start: with the pid it names one process for ever. None: it has ended."""
+    try:
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if state == "Z" else int(fields[18])

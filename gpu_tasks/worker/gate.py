@@ -1,0 +1,127 @@
+"""Before a job: whether this process may start one on its GPU. On real hardware it is proved, not assumed, that the
+process is pinned to the right GPU, and that nothing of an earlier job is left there."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from gpu_tasks.processes import cuda, fork_guard, job_processes
+from gpu_tasks.worker.held import Held
+from scheduler.logs import event_logger
+from scheduler.models import ClusterEvent, Gpu
+from scheduler.remedies import Remedy, is_on
+from scheduler.rules.gpu import GpuBackend, occupied_because
+
+log = event_logger(__name__)
+
+#: How a quarantine begins that a worker's own check has set, and may lift.
+OURS: Final = "CUDA: "
+#: A driver frees the memory of a killed process a moment later.
+FREE_SECONDS: Final = 2.0
+#: sysexits.h's "configuration error".
+EXIT_CONFIGURATION: Final = 78
+
+
+@dataclass(slots=True, kw_only=True)
+class Gate:
+    """Made before the fork, used in the child."""
+
+    gpu: int
+    #: As NVML tells it; None: NVML does not tell.
+    uuid: str | None
+    has_cuda: bool
+    held: Held
+    open_gpu: Callable[[], GpuBackend]
+    _is_proven: bool = False
+    _has_run: bool = False
+    _backend: GpuBackend | None = None
+
+    def closed_because(self) -> str | None:
+        """Why this process may not start a job now; None if it may. May raise DatabaseError."""
+        if self.held.is_spent(os.getpid()):
+            return "this process is to be replaced"
+        if not self.has_cuda:
+            return None
+        return self.mispinned_because() or self._occupied_because()
+
+    def passed(self) -> None:
+        """A job starts."""
+        self._has_run = True
+
+    # --- pinning
+
+    def mispinned_because(self) -> str | None:
+        """Asked until it is proved: a process cannot change the GPU that CUDA gave it. A wrong one is quarantined."""
+        if self._is_proven:
+            return None
+        if self.uuid is not None and (wrong := self._wrong_device(self.uuid)) is not None:
+            return quarantine(self.gpu, wrong)
+        lift_quarantine(self.gpu)
+        self._is_proven = True
+        return None
+
+    def _wrong_device(self, uuid: str) -> str | None:
+        try:
+            found = cuda.device_uuid_bytes()
+        except cuda.CudaFailed as error:
+            return f"it does not start: {error}"
+        if found is None:
+            log.warning("pinning_not_proven", gpu=self.gpu, because="CuPy is not installed")
+            return None
+        is_ours = cuda.is_device(found, uuid)
+        told = uuid if is_ours else cuda.uuid_of(found)
+        Gpu.objects.filter(index=self.gpu).update(cuda_uuid=told)
+        if is_ours:
+            log.info("pinning_proven", gpu=self.gpu, uuid=uuid)
+        return None if is_ours else f"pinned to {uuid}, but it gives {told}"
+
+    # --- what is left there
+
+    def _occupied_because(self) -> str | None:
+        deadline = time.monotonic() + FREE_SECONDS
+        while (note := self._look()) is not None and time.monotonic() < deadline:
+            time.sleep(0.1)
+        if note is not None and self._has_run:
+            # Perhaps the memory is this process's own: a job kept it. A new process holds none.
+            self.held.spend()
+        return note
+
+    def _look(self) -> str | None:
+        if self._backend is None:
+            self._backend = self.open_gpu()
+        sample = self._backend.sample(None, time.monotonic())
+        worker = os.getppid()
+        own_pids = {worker, *job_processes.descendants_of(worker)} if sample.processes else ()
+        return occupied_because(sample, own_pids, idle=True)
+
+
+def quarantine(gpu: int, why: str) -> str:
+    """The GPU takes no job until a worker of it has proved that its CUDA is well. Gives what is kept."""
+    kept = f"{OURS}{why}"[:120]
+    if Gpu.objects.filter(index=gpu).exclude(quarantined=kept).update(quarantined=kept):
+        log.error("gpu_quarantined", gpu=gpu, because=kept)
+        ClusterEvent.objects.create(kind="quarantined", gpu=gpu, message=f"GPU {gpu} quarantined: {kept}"[:300])
+    return kept
+
+
+def lift_quarantine(gpu: int) -> None:
+    """Only one of our own: what a person or somebody else has found wrong is not proved right here."""
+    if Gpu.objects.filter(index=gpu, quarantined__startswith=OURS).update(quarantined=""):
+        log.info("quarantine_lifted", gpu=gpu)
+        ClusterEvent.objects.create(kind="quarantine_lifted", gpu=gpu, message=f"GPU {gpu}: CUDA is well again")
+
+
+def refuse_fork_after_cuda(gpu: int) -> None:
+    """In the worker's main process, before each fork: a child of a process that has CUDA cannot use it, and every
+    job on it would fail. So the worker ends instead, and says which module is to blame."""
+    if not is_on(Remedy.CUDA_AFTER_FORK) or (loaded := cuda.loaded_here()) is None:
+        return
+    try:
+        with fork_guard.database():
+            quarantine(gpu, f"{loaded} is loaded in the worker's main process; a job type must import it in run()")
+    finally:
+        os._exit(EXIT_CONFIGURATION)

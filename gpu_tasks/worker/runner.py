@@ -1,0 +1,170 @@
+"""In the worker's child: claim, run, finish or fail."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Final
+
+from celery.exceptions import Ignore, Reject
+from django.db import DatabaseError
+
+from gpu_tasks.faults.injection import InjectedError, fault_for, striking
+from gpu_tasks.processes import job_processes
+from gpu_tasks.worker.gate import Gate
+from gpu_tasks.worker.held import Held
+from gpu_tasks.worker.spool import Ending, Spool
+from gpu_tasks.worker.witness import Saw, Witness
+from scheduler.catalogue import catalogue
+from scheduler.job_type import (
+    DeviceMemoryExhausted,
+    JobContext,
+    JobFailed,
+    ParamsInvalid,
+    ResultInvalid,
+    UnknownJobType,
+    parse_params,
+)
+from scheduler.jobs import lifecycle
+from scheduler.jobs.lifecycle import Claimed, Refusal
+from scheduler.logs import event_logger
+from scheduler.rules.states import JobState, Reason
+
+log = event_logger(__name__)
+
+#: A job's result as JSON, in bytes.
+RESULT_MAXIMUM_BYTES: Final = 64 * 1024
+
+#: How an exception of a job reads in its row; the first that matches.
+REASONS: Final[tuple[tuple[type[BaseException], Reason], ...]] = (
+    (InjectedError, Reason.INJECTED_ERROR),
+    (DeviceMemoryExhausted, Reason.OUT_OF_MEMORY),
+    (MemoryError, Reason.OUT_OF_MEMORY),
+    (ResultInvalid, Reason.RESULT_INVALID),
+    (UnknownJobType, Reason.UNKNOWN_TYPE),
+    (BaseException, Reason.JOB_ERROR),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runner:
+    """One for each worker; made before the child is forked."""
+
+    gpu: int
+    boot: str
+    held: Held
+    spool: Spool
+    witness: Witness
+    gate: Gate
+    has_cuda: bool
+
+    def run(self, job_id: int, attempt: int) -> None:
+        """Follows one hint. Raises Ignore for a stale one, Reject for one that another worker should follow,
+        JobFailed if the job failed (so that Flower shows it)."""
+        self._pass_gate(job_id, attempt)
+        self.held.claiming(job_id, attempt)
+        try:
+            ending = self._run(self._claim(job_id, attempt))
+            self._clean_up(ending)
+            self.spool.commit_or_keep(ending)
+        finally:
+            self.held.release()
+        if ending.state is JobState.FAILED:
+            raise JobFailed(f"{ending.reason}: {ending.error}")
+
+    def _pass_gate(self, job_id: int, attempt: int) -> None:
+        try:
+            because = self.gate.closed_because()
+        except DatabaseError as error:
+            because = f"{type(error).__name__}: {error}"
+        if because is not None:
+            raise _given_back(job_id, attempt, because)
+        self.gate.passed()
+
+    def _clean_up(self, ending: Ending) -> None:
+        """Before the result is told: whoever reads it finds the GPU free. What cannot be ended, or CUDA after an
+        error, would hurt the next job: the main process then replaces this one."""
+        left = job_processes.end_own_children()
+        if left or (self.has_cuda and ending.state is JobState.FAILED):
+            log.info("child_spent", job=ending.job_id, gpu=self.gpu, processes=len(left))
+            self.held.spend()
+
+    def _claim(self, job_id: int, attempt: int) -> Claimed:
+        self.witness.saw(Saw.CLAIMING, job_id, attempt)
+        try:
+            claimed = lifecycle.claim(job_id, attempt, gpu=self.gpu, boot=self.boot)
+        except DatabaseError as error:
+            log.warning("claim_failed", job=job_id, attempt=attempt, error=error)
+            self.held.release()
+            raise Reject(f"{type(error).__name__}: {error}", requeue=True) from error
+        if isinstance(claimed, Claimed):
+            self.witness.saw(Saw.STARTED, job_id, attempt)
+            return claimed
+        self.held.release()
+        if claimed is Refusal.STALE:
+            log.debug("stale_hint", job=job_id, attempt=attempt)
+            raise Ignore
+        if claimed is Refusal.TOO_BIG:
+            # It lay in the wrong queue; the relay sends it to the right one.
+            log.info("hint_dropped", job=job_id, attempt=attempt, because=claimed)
+            raise Ignore
+        raise _given_back(job_id, attempt, claimed)
+
+    def _run(self, claimed: Claimed) -> Ending:
+        self.held.running(
+            claimed.job_id,
+            claimed.attempt,
+            time_limit_seconds=claimed.time_limit_seconds,
+            memory_mib=claimed.gpu_memory_mib,
+            load=claimed.load,
+        )
+        try:
+            with striking(fault_for(claimed, self.gpu), claimed, self.gpu, self.witness):
+                result = self._result(claimed)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 (a job's body may raise anything)
+            return _failed(claimed, error)
+        return Ending(job_id=claimed.job_id, attempt=claimed.attempt, state=JobState.SUCCEEDED, result=result)
+
+    def _result(self, claimed: Claimed) -> dict[str, Any]:
+        job_type = catalogue()[claimed.type]
+        context = JobContext(
+            job_id=claimed.job_id,
+            attempt=claimed.attempt,
+            gpu_index=self.gpu,
+            has_cuda=self.has_cuda,
+            progress=self.held.progress,
+            seed=Random(f"job:{claimed.job_id}:{claimed.attempt}").getrandbits(63),
+        )
+        return _checked(job_type.run(parse_params(job_type, claimed.params), context))
+
+
+def _given_back(job_id: int, attempt: int, because: str) -> Reject:
+    """The hint goes back to the front of its queue; worker.tasks.HintRequest shuts the valve first."""
+    log.info("hint_given_back", job=job_id, attempt=attempt, because=because)
+    return Reject(because, requeue=True)
+
+
+def _checked(result: dict[str, Any]) -> dict[str, Any]:
+    """A result that the database can keep, or ResultInvalid."""
+    if not isinstance(result, dict):
+        raise ResultInvalid(f"a job returns a dict, not {type(result).__name__}")
+    try:
+        size = len(json.dumps(result, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise ResultInvalid(f"the result is not JSON: {error}") from None
+    if size > RESULT_MAXIMUM_BYTES:
+        raise ResultInvalid(f"the result has {size} bytes; at most {RESULT_MAXIMUM_BYTES} are kept")
+    return result
+
+
+def _failed(claimed: Claimed, error: BaseException) -> Ending:
+    reason = next(reason for kind, reason in REASONS if isinstance(error, kind))
+    words = str(error) if isinstance(error, (JobFailed, ParamsInvalid)) else f"{type(error).__name__}: {error}"
+    return Ending(
+        job_id=claimed.job_id,
+        attempt=claimed.attempt,
+        state=JobState.FAILED,
+        reason=reason,
+        error=words.replace("\x00", "\\x00"),
+    )
