@@ -13,7 +13,7 @@ from django.views.decorators.http import require_safe
 from redis import Redis
 from redis.exceptions import RedisError
 
-from cluster_dashboard.api.problems import FieldError, problem_response
+from cluster_dashboard.api.http.problems import FieldError, problem_response
 from scheduler.logs import event_logger
 from scheduler.redis_client import connect
 

@@ -25,10 +25,10 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from cluster_dashboard.access import Right, bearer, may
-from cluster_dashboard.api.problems import REFUSED, problem_response
+from cluster_dashboard.api.http.problems import REFUSED, problem_response
 from cluster_dashboard.live.read import RedisView, oldest_waiting, read_redis
 from cluster_dashboard.live.snapshot import gpu_now
-from cluster_dashboard.totals import Totals, TotalsReader
+from cluster_dashboard.live.totals import Totals, TotalsReader
 from scheduler.jobs.clock import database_now
 from scheduler.jobs.room import Lack, Room, look, refusal_of
 from scheduler.logs import event_logger

@@ -9,12 +9,13 @@ from ninja.errors import ValidationErrorContext
 from ninja.openapi.schema import OpenAPISchema
 from ninja.operation import Operation
 
-from cluster_dashboard.api import control, dead_letters, faults, generator, gpus, jobs, one_job, openapi
-from cluster_dashboard.api.docs import OwnHostDocs, for_readers
-from cluster_dashboard.api.json_body import StrictParser
-from cluster_dashboard.api.permissions import CONTROL
-from cluster_dashboard.api.problems import Problem, answer_with_problems
-from cluster_dashboard.api.validation import invalid_input
+from cluster_dashboard.api import control, dead_letters, faults, generator, gpus, jobs, one_job
+from cluster_dashboard.api.http import openapi
+from cluster_dashboard.api.http.docs import OwnHostDocs, for_readers
+from cluster_dashboard.api.http.json_body import StrictParser
+from cluster_dashboard.api.http.permissions import CONTROL
+from cluster_dashboard.api.http.problems import Problem, answer_with_problems
+from cluster_dashboard.api.http.validation import invalid_input
 
 
 class ClusterApi(NinjaAPI):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from django.http import HttpRequest
 from ninja import Router
 
-from cluster_dashboard.api.permissions import CONTROL, READ, actor_of
-from cluster_dashboard.api.rate_limit import count_control
+from cluster_dashboard.api.http.permissions import CONTROL, READ, actor_of
+from cluster_dashboard.api.http.rate_limit import count_control
 from cluster_dashboard.api.schemas import ControlChange, ControlState, PresetInfo
 from scheduler.jobs.controls import change_control
 from scheduler.models import Control

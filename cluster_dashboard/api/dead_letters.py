@@ -13,9 +13,9 @@ from pydantic import Field
 from redis.exceptions import RedisError
 
 from cluster_dashboard.api.broker import client
-from cluster_dashboard.api.permissions import CONTROL, READ, actor_of
-from cluster_dashboard.api.problems import RETRY_AFTER_SECONDS, Problem
-from cluster_dashboard.api.rate_limit import count_control
+from cluster_dashboard.api.http.permissions import CONTROL, READ, actor_of
+from cluster_dashboard.api.http.problems import RETRY_AFTER_SECONDS, Problem
+from cluster_dashboard.api.http.rate_limit import count_control
 from cluster_dashboard.api.schemas import LIMIT_MAXIMUM
 from scheduler.broker import dead_letters
 from scheduler.broker.dead_letters import ID_LENGTH

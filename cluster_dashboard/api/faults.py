@@ -10,9 +10,9 @@ from ninja.responses import Status
 from pydantic import Field
 
 from cluster_dashboard.api.broker import client
-from cluster_dashboard.api.permissions import CHANGE_GPU, actor_of
-from cluster_dashboard.api.problems import Problem
-from cluster_dashboard.api.rate_limit import count_control
+from cluster_dashboard.api.http.permissions import CHANGE_GPU, actor_of
+from cluster_dashboard.api.http.problems import Problem
+from cluster_dashboard.api.http.rate_limit import count_control
 from cluster_dashboard.api.schemas import SMALLINT_MAXIMUM, Input
 from gpu_tasks.faults.injection import HANG_SECONDS, NothingToHit
 from gpu_tasks.faults.requests import inject

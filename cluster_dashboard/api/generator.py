@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.http import HttpRequest
 from ninja import Router
 
-from cluster_dashboard.api.permissions import READ
+from cluster_dashboard.api.http.permissions import READ
 from cluster_dashboard.api.schemas import GeneratorState
 from scheduler.loops.generator import workload
 from scheduler.models import Control

@@ -9,9 +9,9 @@ from ninja import Path, Router
 from redis.exceptions import RedisError
 
 from cluster_dashboard.api.broker import client
-from cluster_dashboard.api.permissions import CHANGE_GPU, READ, actor_of
-from cluster_dashboard.api.problems import Problem
-from cluster_dashboard.api.rate_limit import count_control
+from cluster_dashboard.api.http.permissions import CHANGE_GPU, READ, actor_of
+from cluster_dashboard.api.http.problems import Problem
+from cluster_dashboard.api.http.rate_limit import count_control
 from cluster_dashboard.api.schemas import SMALLINT_MAXIMUM, GpuChange, GpuInfo, GpuJob, Gpus
 from cluster_dashboard.live.read import RedisView, read_redis
 from cluster_dashboard.live.snapshot import gpu_now

@@ -8,13 +8,13 @@ from django.http import HttpRequest, HttpResponse
 from ninja import Body, Header, Query, Router
 from ninja.responses import Status
 
-from cluster_dashboard.api.idempotency import KEY_HEADER, hold
-from cluster_dashboard.api.json_body import check_text
-from cluster_dashboard.api.permissions import READ, SUBMIT, actor_of
-from cluster_dashboard.api.problems import FieldError
+from cluster_dashboard.api.http.idempotency import KEY_HEADER, hold
+from cluster_dashboard.api.http.json_body import check_text
+from cluster_dashboard.api.http.permissions import READ, SUBMIT, actor_of
+from cluster_dashboard.api.http.problems import FieldError
+from cluster_dashboard.api.http.validation import FIELD_LENGTH, invalid
 from cluster_dashboard.api.schemas import JobFilter, JobPage, JobSummary, JobTypes, Submitted
 from cluster_dashboard.api.submission import read_submission, submit
-from cluster_dashboard.api.validation import FIELD_LENGTH, invalid
 from scheduler.catalogue import catalogue
 from scheduler.job_type import UnknownJobType
 from scheduler.models import Job, JobQuerySet

@@ -12,9 +12,9 @@ from ninja import Header, Path, Query, Router
 from ninja.responses import Status
 
 from cluster_dashboard.api.follow import story_of
+from cluster_dashboard.api.http.permissions import CANCEL, READ, SUBMIT, actor_of
+from cluster_dashboard.api.http.problems import Problem
 from cluster_dashboard.api.job_detail import read_job
-from cluster_dashboard.api.permissions import CANCEL, READ, SUBMIT, actor_of
-from cluster_dashboard.api.problems import Problem
 from cluster_dashboard.api.schemas import BIGINT_MAXIMUM, Cancelled, JobDetail, Submitted
 from cluster_dashboard.api.submission import submit
 from scheduler.jobs import lifecycle

@@ -13,11 +13,11 @@ from ninja.responses import Status
 from pydantic import ValidationError
 
 from cluster_dashboard.api.broker import client
-from cluster_dashboard.api.idempotency import Hold
-from cluster_dashboard.api.json_body import check_storable
-from cluster_dashboard.api.problems import ERRORS_MAXIMUM, FieldError, Problem, database_away
+from cluster_dashboard.api.http.idempotency import Hold
+from cluster_dashboard.api.http.json_body import check_storable
+from cluster_dashboard.api.http.problems import ERRORS_MAXIMUM, FieldError, Problem, database_away
+from cluster_dashboard.api.http.validation import field_errors, invalid
 from cluster_dashboard.api.schemas import SubmitJob, SubmitJobs, SubmitMany, Submitted
-from cluster_dashboard.api.validation import field_errors, invalid
 from scheduler.broker import hints
 from scheduler.catalogue import catalogue
 from scheduler.job_type import ParamsInvalid

@@ -12,7 +12,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.generic import RedirectView
 
 from cluster_dashboard.api import api
-from cluster_dashboard.api.problems import problem_response
+from cluster_dashboard.api.http.problems import problem_response
 
 
 def _finished(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:

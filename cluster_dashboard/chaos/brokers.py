@@ -18,7 +18,7 @@ from cluster_dashboard.chaos.scorecard import Promise
 from cluster_dashboard.chaos.stage import CannotPlay, Stage
 from cluster_dashboard.chaos.submitting import submit_for
 from gpu_tasks.faults.injection import Victim, carry_out, resume
-from gpu_tasks.processes import cluster_pids as own_processes
+from gpu_tasks.processes import cluster_pids
 from scheduler.redis_client import KEY_PREFIX
 from scheduler.rules.faults import FaultKind
 from scheduler.rules.states import EventKind
@@ -39,10 +39,10 @@ def kill_broker(stage: Stage) -> None:
 
 
 def _end_broker(stage: Stage, number: signal.Signals) -> None:
-    own_processes.pid_of(BROKER)  # out of reach: before there is any load
+    cluster_pids.pid_of(BROKER)  # out of reach: before there is any load
     _load(stage)
     stage.injected()
-    old_pid = own_processes.send(BROKER, number)
+    old_pid = cluster_pids.send(BROKER, number)
     stage.wait_for(lambda: has_successor(BROKER, old_pid), PATIENCE_SECONDS, "the broker was started again")
     stage.detected()
     stage.see_jobs_flow()
@@ -66,8 +66,8 @@ def freeze_broker(stage: Stage) -> None:
 def _freezer(stage: Stage) -> Callable[[], object]:
     """What ends the freeze; CannotPlay where the broker can neither be stopped nor asked to stand still."""
     try:
-        pid = own_processes.pid_of(BROKER)
-    except own_processes.OutOfReach as reason:
+        pid = cluster_pids.pid_of(BROKER)
+    except cluster_pids.OutOfReach as reason:
         try:
             stage.redis.client_unpause()
         except (ResponseError, RedisError) as error:
@@ -85,8 +85,8 @@ def _freeze(stage: Stage) -> None:
     """Ends by itself as well, whatever becomes of us."""
     seconds = FREEZE_SECONDS + 10
     try:
-        broker = Victim(worker_pid=own_processes.pid_of(BROKER), child_pid=None)
-    except own_processes.OutOfReach:
+        broker = Victim(worker_pid=cluster_pids.pid_of(BROKER), child_pid=None)
+    except cluster_pids.OutOfReach:
         stage.facts["by"] = "CLIENT PAUSE"
         stage.redis.client_pause(int(seconds * 1000))
     else:

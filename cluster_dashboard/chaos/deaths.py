@@ -14,7 +14,7 @@ from cluster_dashboard.chaos import signs, web
 from cluster_dashboard.chaos.scenario import BACK_SOON_SECONDS, WORKER_LOST, Scenario
 from cluster_dashboard.chaos.scorecard import Promise, Seen, Since
 from cluster_dashboard.chaos.stage import Stage
-from gpu_tasks.processes import cluster_pids as own_processes
+from gpu_tasks.processes import cluster_pids
 from scheduler.loops.heartbeats import read_beats
 from scheduler.rules.faults import FaultKind
 from scheduler.rules.states import EventKind
@@ -118,33 +118,33 @@ def _answers(stage: Stage, port: int, path: str) -> None:
 
 def _kill_role(stage: Stage, name: str, see_it_back: Callable[[], None]) -> None:
     """Nobody's worker dies: no attempt may be taken back, no failure charged."""
-    own_processes.pid_of(name)  # out of reach: before there is any load
+    cluster_pids.pid_of(name)  # out of reach: before there is any load
     running = stage.sleeps(3.0)
     stage.starts(running)
     waiting = stage.sleeps(0.2, count=10)
     stage.expect([*running, *waiting], attempt=1)
     stage.moment()
     stage.injected()
-    old_pid = own_processes.send(name, signal.SIGKILL)
+    old_pid = cluster_pids.send(name, signal.SIGKILL)
     stage.wait_for(partial(has_successor, name, old_pid), PATIENCE_SECONDS, f"{name} was started again")
     stage.detected()
     see_it_back()
 
 
 def has_successor(name: str, old_pid: int) -> bool:
-    pid = own_processes.read_pid(name)
-    return pid is not None and pid != old_pid and own_processes.is_alive(pid)
+    pid = cluster_pids.read_pid(name)
+    return pid is not None and pid != old_pid and cluster_pids.is_alive(pid)
 
 
 def kill_supervisor(stage: Stage) -> None:
     """Everything dies with it; its guardian starts another."""
-    own_processes.pid_of(own_processes.SUPERVISOR)
+    cluster_pids.pid_of(cluster_pids.SUPERVISOR)
     jobs = stage.sleeps(3.0, count=2 * len(stage.gpus))
     stage.expect(jobs)
     cut = stage.starts(jobs, len(stage.gpus))
     stage.moment()
     stage.injected()
-    own_processes.send(own_processes.SUPERVISOR, signal.SIGKILL)
+    cluster_pids.send(cluster_pids.SUPERVISOR, signal.SIGKILL)
     stage.see_taken_back(cut[0], patience_seconds=PATIENCE_SECONDS)
 
 

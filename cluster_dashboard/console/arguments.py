@@ -11,9 +11,9 @@ from typing import Any, Final, NoReturn
 
 from pydantic import BaseModel, ValidationError
 
-from cluster_dashboard.api.json_body import check_storable
+from cluster_dashboard.api.http.json_body import check_storable
+from cluster_dashboard.api.http.validation import field_errors
 from cluster_dashboard.api.schemas import BIGINT_MAXIMUM
-from cluster_dashboard.api.validation import field_errors
 from scheduler.job_type import ParamsInvalid
 from scheduler.jobs.admission import COUNT_MAXIMUM
 

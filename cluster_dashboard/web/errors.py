@@ -7,7 +7,7 @@ from typing import Final
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 
-from cluster_dashboard.api.problems import problem_response
+from cluster_dashboard.api.http.problems import problem_response
 
 #: Status: title, and what the reader can do about it.
 PAGES: Final = {

@@ -12,7 +12,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from gpu_tasks.faults.injection import HANG_SECONDS, NothingToHit, Victim, carry_out, record, resume
-from gpu_tasks.processes import cluster_pids as own_processes
+from gpu_tasks.processes import cluster_pids
 from gpu_tasks.processes.cluster_pids import OutOfReach
 from scheduler.logs import event_logger
 from scheduler.loops.heartbeats import SILENCE_SECONDS, read_beats
@@ -57,14 +57,14 @@ def find_victim(gpu: int, client: Redis) -> Victim:
         raise OutOfReach(f"GPU {gpu}: no worker beats")
     child = beat.child_pid
     with suppress(OutOfReach):
-        if own_processes.pid_of(f"gpu-{gpu}") == beat.pid and own_processes.parent_of(child or 0) != beat.pid:
+        if cluster_pids.pid_of(f"gpu-{gpu}") == beat.pid and cluster_pids.parent_of(child or 0) != beat.pid:
             child = None  # it died since, and the next beat names its successor
     return Victim(worker_pid=beat.pid, child_pid=child)
 
 
 def is_on_this_machine(victim: Victim, gpu: int) -> bool:
     try:
-        return own_processes.pid_of(f"gpu-{gpu}") == victim.worker_pid
+        return cluster_pids.pid_of(f"gpu-{gpu}") == victim.worker_pid
     except OutOfReach:
         return False
 

@@ -40,7 +40,7 @@ BROADCAST_MAXIMUM_BYTES: Final = 1024 * 1024
 _HINT_ID: Final = re.compile(r"(\d{1,18})-(\d{1,9})")
 _TICK_ID: Final = re.compile(r"[\w-]{1,64}")
 _HINT_TASKS: Final = "gpu_tasks."
-_TICK_TASKS: Final = "scheduler.loops.ticks."
+_TICK_TASKS: Final = "scheduler.ticks."
 
 
 #: What workers answer to Flower and `celery inspect` comes back through queues of their own. No worker reads them.

@@ -5,8 +5,8 @@ import stat
 
 import pytest
 
-from cluster_dashboard import first_start
 from cluster_dashboard.environment import EnvironmentInvalid, read_environment, read_state_file
+from cluster_dashboard.operations import first_start
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,7 @@ PROGRAM = """
 import os, subprocess, sys, time
 import django
 django.setup()
-from gpu_tasks import job_processes
+from gpu_tasks.processes import job_processes
 job_processes.adopt_orphans()
 escape = '''
 import subprocess

@@ -108,7 +108,7 @@ def test_its_jobs_run_in_the_workers_runner(installed: Path) -> None:
     code = """
 from dataclasses import fields
 from types import SimpleNamespace
-from gpu_tasks import tasks
+from gpu_tasks.worker import tasks
 from gpu_tasks.worker.runner import Runner
 from scheduler.celery import app
 from scheduler.broker.hints import task_name

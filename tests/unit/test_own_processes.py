@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gpu_tasks.processes import cluster_pids as own_processes
+from gpu_tasks.processes import cluster_pids
 from gpu_tasks.processes.cluster_pids import OutOfReach
 
 type Start = Callable[..., subprocess.Popen[bytes]]
@@ -62,7 +62,7 @@ def test_holder_of_the_lock_is_ours(run_dir: Path, start: Start) -> None:
     assert first_line(process) == "holds"
     write_pid(run_dir, "gpu-1", process.pid)
 
-    assert own_processes.pid_of("gpu-1") == process.pid
+    assert cluster_pids.pid_of("gpu-1") == process.pid
 
 
 def test_child_of_the_supervisor_is_ours(run_dir: Path, start: Start) -> None:
@@ -71,7 +71,7 @@ def test_child_of_the_supervisor_is_ours(run_dir: Path, start: Start) -> None:
     write_pid(run_dir, "up", supervisor.pid)
     write_pid(run_dir, "web", web)
 
-    assert own_processes.pid_of("web") == web
+    assert cluster_pids.pid_of("web") == web
 
 
 def test_stranger_named_by_a_stale_pidfile_is_not_hit(run_dir: Path, start: Start) -> None:
@@ -80,7 +80,7 @@ def test_stranger_named_by_a_stale_pidfile_is_not_hit(run_dir: Path, start: Star
     write_pid(run_dir, "gpu-1", stranger.pid)
 
     with pytest.raises(OutOfReach, match=f"process {stranger.pid} of its pidfile is not of this cluster"):
-        own_processes.send("gpu-1", signal.SIGKILL)
+        cluster_pids.send("gpu-1", signal.SIGKILL)
 
     assert stranger.poll() is None
 
@@ -92,7 +92,7 @@ def test_child_of_a_stranger_is_not_ours_though_the_pidfile_names_it_supervisor(
     write_pid(run_dir, "web", child)
 
     with pytest.raises(OutOfReach, match="not of this cluster"):
-        own_processes.pid_of("web")
+        cluster_pids.pid_of("web")
 
 
 def test_process_that_has_ended_is_out_of_reach_even_as_a_zombie(run_dir: Path) -> None:
@@ -102,12 +102,12 @@ def test_process_that_has_ended_is_out_of_reach_even_as_a_zombie(run_dir: Path) 
         write_pid(run_dir, "beat", process.pid)
 
         with pytest.raises(OutOfReach):
-            own_processes.pid_of("beat")
+            cluster_pids.pid_of("beat")
 
 
 def test_role_without_pidfile_is_out_of_reach(run_dir: Path) -> None:
     with pytest.raises(OutOfReach, match="beat: no pidfile on this machine"):
-        own_processes.pid_of("beat")
+        cluster_pids.pid_of("beat")
 
 
 def test_signal_reaches_the_process(run_dir: Path, start: Start) -> None:
@@ -115,6 +115,6 @@ def test_signal_reaches_the_process(run_dir: Path, start: Start) -> None:
     assert first_line(process) == "holds"
     write_pid(run_dir, "beat", process.pid)
 
-    own_processes.send("beat", signal.SIGKILL)
+    cluster_pids.send("beat", signal.SIGKILL)
 
     assert process.wait(10) == -signal.SIGKILL

@@ -5,8 +5,8 @@ import os
 import pytest
 from django.core.management import CommandError, call_command
 
-from cluster_dashboard import run_files
-from cluster_dashboard.processes import ENTRIES, Process, Role, parse
+from cluster_dashboard.operations import run_files
+from cluster_dashboard.operations.processes import ENTRIES, Process, Role, parse
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,6 @@
 """When a process that ended starts again."""
 
-from cluster_dashboard.supervisor.backoff import Backoff
+from cluster_dashboard.operations.supervisor.backoff import Backoff
 
 
 def test_the_first_end_costs_no_time_and_the_next_ones_more_and_more():

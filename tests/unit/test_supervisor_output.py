@@ -5,9 +5,9 @@ import os
 
 import pytest
 
-from cluster_dashboard.supervisor.log_file import KEPT_FILES, LogFile
-from cluster_dashboard.supervisor.output import Output
-from cluster_dashboard.supervisor.terminal import MAX_WAITING_LINES, Terminal, decorate
+from cluster_dashboard.operations.supervisor.log_file import KEPT_FILES, LogFile
+from cluster_dashboard.operations.supervisor.output import Output
+from cluster_dashboard.operations.supervisor.terminal import MAX_WAITING_LINES, Terminal, decorate
 
 
 @pytest.fixture

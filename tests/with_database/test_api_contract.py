@@ -16,9 +16,10 @@ from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as examples
 from schemathesis.generation import GenerationMode
 
-from cluster_dashboard.api import api, broker, one_job, rate_limit
-from cluster_dashboard.api.idempotency import KEY_HEADER
-from cluster_dashboard.api.rate_limit import Limiter
+from cluster_dashboard.api import api, broker, one_job
+from cluster_dashboard.api.http import rate_limit
+from cluster_dashboard.api.http.idempotency import KEY_HEADER
+from cluster_dashboard.api.http.rate_limit import Limiter
 from scheduler.broker import guard
 from scheduler.models import Gpu
 from scheduler.rules.states import JobState

@@ -17,8 +17,9 @@ from django.db import OperationalError, connection, connections
 from django.utils.http import urlencode
 from redis import Redis
 
-from cluster_dashboard.api import follow, idempotency, one_job, rate_limit, submission
-from cluster_dashboard.api.rate_limit import Limiter
+from cluster_dashboard.api import follow, one_job, submission
+from cluster_dashboard.api.http import idempotency, rate_limit
+from cluster_dashboard.api.http.rate_limit import Limiter
 from cluster_dashboard.asgi import application
 from cluster_dashboard.models import KeptSubmission
 from gpu_tasks.worker.heartbeat import samples_key

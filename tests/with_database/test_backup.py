@@ -19,9 +19,9 @@ from django.contrib.auth.models import Group, Permission
 from django.db import models
 from django.db.models.functions import Now
 
-from cluster_dashboard import first_start
-from cluster_dashboard.backup import BackupInvalid, backup, kept_models, restore
 from cluster_dashboard.environment import read_state_file
+from cluster_dashboard.operations import first_start
+from cluster_dashboard.operations.backup import BackupInvalid, backup, kept_models, restore
 from cluster_dashboard.tokens import create_token
 from gpu_tasks.worker.spool import Ending, Spool
 from gpu_tasks.worker.witness import Saw, Witness
@@ -223,7 +223,7 @@ def test_running_cluster_is_left_alone_and_what_a_killed_one_left_is_waited_for(
 ) -> None:
     backup(file)
     Lease.objects.create(name="relay", holder="h/1/x", expires_at=Now() + timedelta(seconds=6))
-    monkeypatch.setattr("cluster_dashboard.backup.time", Steps(step))
+    monkeypatch.setattr("cluster_dashboard.operations.backup.time", Steps(step))
 
     answer = run("restore", "--replace", file)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from django.contrib.auth import get_user_model
 
-from cluster_dashboard import first_start
 from cluster_dashboard.environment import read_environment
+from cluster_dashboard.operations import first_start
 from scheduler.models import Control, Gpu
 
 pytestmark = pytest.mark.django_db

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from cluster_dashboard import flower_events
-from cluster_dashboard.flower_events import PromptEvents
+from cluster_dashboard.operations import flower as flower_events
+from cluster_dashboard.operations.flower import PromptEvents
 from scheduler.broker.reconnect import LONGEST_SECONDS, PromptAMQP
 from scheduler.celery import app, broker_url
 from tests.services import ValkeyServer, wait_until

@@ -25,7 +25,7 @@ import sys
 import django; django.setup()
 from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
-from scheduler import hints
+from scheduler.broker import hints
 from scheduler.broker.hints import Hint
 from scheduler.redis_client import connect
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from cluster_dashboard.backup import STANDARD_STREAM, backup, default_name, passing_through
 from cluster_dashboard.console.command import EXIT_BAD_INPUT, ConsoleCommand
+from cluster_dashboard.operations.backup import STANDARD_STREAM, backup, default_name, passing_through
 
 
 class Command(ConsoleCommand):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from cluster_dashboard.api.json_body import check_text
+from cluster_dashboard.api.http.json_body import check_text
 from cluster_dashboard.api.schemas import BIGINT_MAXIMUM, JobSummary
 from cluster_dashboard.console.arguments import whole_number, word_of
 from cluster_dashboard.console.command import ConsoleCommand

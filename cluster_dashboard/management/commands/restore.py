@@ -13,9 +13,9 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from cluster_dashboard import first_start
-from cluster_dashboard.backup import STANDARD_STREAM, BackupInvalid, RestoreRefused, passing_through, restore
 from cluster_dashboard.console.command import EXIT_BAD_INPUT, EXIT_FAILED, ConsoleCommand
+from cluster_dashboard.operations import first_start
+from cluster_dashboard.operations.backup import STANDARD_STREAM, BackupInvalid, RestoreRefused, passing_through, restore
 
 
 class Command(ConsoleCommand):

@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from cluster_dashboard.console.command import EXIT_BAD_INPUT, ConsoleCommand
-from cluster_dashboard.first_start import (
+from cluster_dashboard.operations.first_start import (
     SECRETS,
     SecretElsewhere,
     apply_given_password,

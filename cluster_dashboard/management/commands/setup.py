@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from cluster_dashboard import first_start
+from cluster_dashboard.operations import first_start
 
 
 class Command(BaseCommand):

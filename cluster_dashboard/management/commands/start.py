@@ -6,8 +6,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from cluster_dashboard import first_start, processes
-from cluster_dashboard.processes import Role
+from cluster_dashboard.operations import first_start, processes
+from cluster_dashboard.operations.processes import Role
 
 
 class Command(BaseCommand):
@@ -31,6 +31,6 @@ class Command(BaseCommand):
         first_start.make_state_dir()
         if process.role is not Role.GPU or options["once"]:
             sys.exit(processes.run(process))
-        from cluster_dashboard.supervisor import guardian  # noqa: PLC0415 (no other role needs it)
+        from cluster_dashboard.operations.supervisor import guardian  # noqa: PLC0415 (no other role needs it)
 
         sys.exit(guardian.guard(process))

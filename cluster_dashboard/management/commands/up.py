@@ -6,7 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
-from cluster_dashboard import first_start
+from cluster_dashboard.operations import first_start
 
 
 class Command(BaseCommand):
@@ -21,7 +21,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *_args: Any, **options: Any) -> None:
-        from cluster_dashboard.supervisor import guardian  # noqa: PLC0415 (only what runs needs it)
+        from cluster_dashboard.operations.supervisor import guardian  # noqa: PLC0415 (only what runs needs it)
 
         if options["config"]:
             # Every process is forked from this one: they all see it.

@@ -11,7 +11,7 @@ from ninja.security.base import AuthBase
 from ninja.utils import check_csrf
 
 from cluster_dashboard.access import Right, bearer, may
-from cluster_dashboard.api.problems import Problem
+from cluster_dashboard.api.http.problems import Problem
 
 
 class BearerToken(HttpBearer):

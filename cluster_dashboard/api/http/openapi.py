@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from django.conf import settings
 
-from cluster_dashboard.api.problems import CONTENT_TYPE, ProblemDetails
+from cluster_dashboard.api.http.problems import CONTENT_TYPE, ProblemDetails
 from cluster_dashboard.api.schemas import SubmitJob, SubmitJobs, SubmitMany
 from scheduler.catalogue import catalogue
 from scheduler.job_type import JobType

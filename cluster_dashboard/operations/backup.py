@@ -28,7 +28,7 @@ from django.db import IntegrityError, connection, models, transaction
 from django.db.migrations.recorder import MigrationRecorder
 from django.db.models.functions import Now
 
-from cluster_dashboard.first_start import secrets_given, secrets_path
+from cluster_dashboard.operations.first_start import secrets_given, secrets_path
 from scheduler.jobs import lifecycle
 from scheduler.jobs.clock import database_now
 from scheduler.models import Job, Lease

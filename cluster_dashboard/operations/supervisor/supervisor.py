@@ -11,13 +11,13 @@ import time
 from dataclasses import dataclass, field
 from typing import Final
 
-from cluster_dashboard.processes import Process, Role
-from cluster_dashboard.run_files import remove_pid
-from cluster_dashboard.supervisor import unix
-from cluster_dashboard.supervisor.backoff import Backoff
-from cluster_dashboard.supervisor.child import Child, fork_child
-from cluster_dashboard.supervisor.output import Output
-from cluster_dashboard.supervisor.readiness import is_ready
+from cluster_dashboard.operations.processes import Process, Role
+from cluster_dashboard.operations.run_files import remove_pid
+from cluster_dashboard.operations.supervisor import unix
+from cluster_dashboard.operations.supervisor.backoff import Backoff
+from cluster_dashboard.operations.supervisor.child import Child, fork_child
+from cluster_dashboard.operations.supervisor.output import Output
+from cluster_dashboard.operations.supervisor.readiness import is_ready
 from scheduler.logs import event_logger
 
 log = event_logger("cluster")

@@ -8,7 +8,7 @@ from typing import Any, Final
 from ninja.errors import ValidationErrorContext
 from pydantic import BaseModel, ValidationError
 
-from cluster_dashboard.api.problems import FieldError, Problem
+from cluster_dashboard.api.http.problems import FieldError, Problem
 from cluster_dashboard.api.schemas import BIGINT_MAXIMUM
 
 #: Characters shown of a field name that the client made up.

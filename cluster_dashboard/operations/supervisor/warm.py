@@ -7,7 +7,7 @@ import importlib
 import os
 from typing import Final
 
-from cluster_dashboard import processes
+from cluster_dashboard.operations import processes
 
 #: What a Celery worker would load by itself when it starts, eight times. Found by comparing sys.modules.
 SHARED_MODULES: Final = (

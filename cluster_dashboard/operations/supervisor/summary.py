@@ -5,8 +5,8 @@ from __future__ import annotations
 from django.conf import settings
 from django.db import connections
 
-from cluster_dashboard import first_start
-from cluster_dashboard.supervisor.before import address
+from cluster_dashboard.operations import first_start
+from cluster_dashboard.operations.supervisor.before import address
 
 
 def summary(*, show_password: bool) -> list[str]:

@@ -16,7 +16,7 @@ from typing import Any, Final
 from django.db import DatabaseError, transaction
 from django.db.models.functions import Now
 
-from cluster_dashboard.api.problems import RETRY_AFTER_SECONDS, FieldError, Problem
+from cluster_dashboard.api.http.problems import RETRY_AFTER_SECONDS, FieldError, Problem
 from cluster_dashboard.models import KeptSubmission
 from scheduler.jobs.clock import database_now
 from scheduler.logs import event_logger

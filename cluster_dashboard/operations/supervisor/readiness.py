@@ -8,9 +8,9 @@ from typing import Final
 from django.conf import settings
 from redis.exceptions import RedisError
 
-from cluster_dashboard import broker
-from cluster_dashboard.processes import Process, Role
-from cluster_dashboard.run_files import read_pid
+from cluster_dashboard.operations import broker
+from cluster_dashboard.operations.processes import Process, Role
+from cluster_dashboard.operations.run_files import read_pid
 
 #: The supervisor waits for these answers, so they have to be quick.
 _TIMEOUT_SECONDS: Final = 0.3

@@ -19,9 +19,9 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 from setproctitle import setproctitle
 
-from cluster_dashboard import broker
 from cluster_dashboard.environment import EnvironmentInvalid, LogFormat
-from cluster_dashboard.run_files import LockHeld, remove_pid, take_lock, write_pid
+from cluster_dashboard.operations import broker
+from cluster_dashboard.operations.run_files import LockHeld, remove_pid, take_lock, write_pid
 from scheduler.logs import event_logger
 from scheduler.loops.vitals import Sign, Vitals
 
@@ -242,7 +242,7 @@ def _flower(_process: Process) -> None:
     import flower.app  # noqa: PLC0415
     from tornado.ioloop import PeriodicCallback  # noqa: PLC0415
 
-    from cluster_dashboard.flower_events import PromptEvents  # noqa: PLC0415
+    from cluster_dashboard.operations.flower import PromptEvents  # noqa: PLC0415
     from scheduler.celery import app  # noqa: PLC0415
 
     password = settings.ENVIRONMENT.flower_password

@@ -12,13 +12,13 @@ from django.conf import settings
 from django.db import connections
 from setproctitle import setproctitle
 
-from cluster_dashboard import broker, first_start, processes
 from cluster_dashboard.environment import EnvironmentInvalid
-from cluster_dashboard.run_files import remove_pid, write_pid
-from cluster_dashboard.supervisor import before
-from cluster_dashboard.supervisor.output import OWN_NAME, Output, OutputHandler
-from cluster_dashboard.supervisor.summary import summary
-from cluster_dashboard.supervisor.supervisor import Supervisor
+from cluster_dashboard.operations import broker, first_start, processes
+from cluster_dashboard.operations.run_files import remove_pid, write_pid
+from cluster_dashboard.operations.supervisor import before
+from cluster_dashboard.operations.supervisor.output import OWN_NAME, Output, OutputHandler
+from cluster_dashboard.operations.supervisor.summary import summary
+from cluster_dashboard.operations.supervisor.supervisor import Supervisor
 from gpu_tasks.processes import prctl
 from scheduler.logs import event_logger
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from django.conf import settings
 
-from cluster_dashboard.api.problems import Problem
+from cluster_dashboard.api.http.problems import Problem
 
 #: Changes that may come at once, before the rate counts.
 BURST: Final = 30

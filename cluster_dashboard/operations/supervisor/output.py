@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from cluster_dashboard.logs import LineFormatter
-from cluster_dashboard.supervisor.log_file import LogFile
-from cluster_dashboard.supervisor.terminal import Terminal, decorate
+from cluster_dashboard.operations.supervisor.log_file import LogFile
+from cluster_dashboard.operations.supervisor.terminal import Terminal, decorate
 
 #: The supervisor's own name among the processes.
 OWN_NAME: Final = "cluster"

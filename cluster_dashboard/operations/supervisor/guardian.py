@@ -17,13 +17,13 @@ from typing import Final
 
 from setproctitle import setproctitle
 
-from cluster_dashboard import processes
 from cluster_dashboard.environment import EnvironmentInvalid
-from cluster_dashboard.processes import Process
-from cluster_dashboard.run_files import read_pid
-from cluster_dashboard.supervisor import unix
-from cluster_dashboard.supervisor.backoff import Backoff
-from cluster_dashboard.supervisor.warm import warm_up
+from cluster_dashboard.operations import processes
+from cluster_dashboard.operations.processes import Process
+from cluster_dashboard.operations.run_files import read_pid
+from cluster_dashboard.operations.supervisor import unix
+from cluster_dashboard.operations.supervisor.backoff import Backoff
+from cluster_dashboard.operations.supervisor.warm import warm_up
 from gpu_tasks.processes import prctl
 
 #: sysexits.h's "internal software error": it met a bug of ours, or found itself stuck, and is started again too.
@@ -130,7 +130,7 @@ def guard(process: Process) -> int:
 
 
 def _supervise() -> int:
-    from cluster_dashboard.supervisor.run import run  # noqa: PLC0415 (what it loads, no worker needs)
+    from cluster_dashboard.operations.supervisor.run import run  # noqa: PLC0415 (what it loads, no worker needs)
 
     return run()
 

@@ -11,8 +11,8 @@ import socket
 from django.conf import settings
 
 from cluster_dashboard.environment import EnvironmentInvalid
-from cluster_dashboard.run_files import lock_path
-from cluster_dashboard.supervisor.readiness import local_host
+from cluster_dashboard.operations.run_files import lock_path
+from cluster_dashboard.operations.supervisor.readiness import local_host
 
 
 class AlreadyRunning(Exception):
