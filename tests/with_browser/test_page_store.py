@@ -7,7 +7,7 @@ from playwright.sync_api import Page
 
 # Runs BODY with a fresh store and a builder of snapshots.
 HARNESS = """async () => {
-  const { Store } = await import("/static/web/js/store.js");
+  const { Store } = await import("/static/web/js/live/store.js");
   const store = new Store();
   const span = (job, from, to, more = {}) => ({
     job, attempt: 1, name: `job-${job}`, type: "sleep", gpu: 0, started_at: from, ended_at: to,
@@ -89,7 +89,7 @@ def test_time_off_is_kept_with_its_end(run) -> None:
 
 def test_a_type_without_a_token_has_always_the_same_color(cluster_page: Page) -> None:
     first, again, other = cluster_page.evaluate("""async () => {
-      const { typeColor } = await import("/static/web/js/colors.js");
+      const { typeColor } = await import("/static/web/js/shared/colors.js");
       return [typeColor("embedding"), typeColor("embedding"), typeColor("transcode")];
     }""")
 

@@ -1,8 +1,8 @@
 // The queue panel: shares by priority, waiting counts, and the jobs that start next.
-import { typeEntry } from "./colors.js";
-import { element, keepRows, setAttribute, setText, setValue } from "./dom.js";
-import { duration, fixed, plural } from "./format.js";
-import { jobLink } from "./job_words.js";
+import { typeEntry } from "../shared/colors.js";
+import { element, keepRows, setAttribute, setText, setValue } from "../shared/dom.js";
+import { duration, fixed, plural } from "../shared/format.js";
+import { jobLink } from "../shared/job_words.js";
 
 const total = document.getElementById("queue-total");
 const share = document.getElementById("share");

@@ -1,9 +1,9 @@
 // Draws one job: facts, the bar of its life, its steps, attempts, outcome and parameters.
-import { typeColor, typeEntry } from "./colors.js";
-import { element, keepRows, setAttribute, setText, setValue } from "./dom.js";
-import { duration, fineDuration, fixed, gigabytes, moment, parseTime, plural, preciseClock, words } from "./format.js";
+import { typeColor, typeEntry } from "../shared/colors.js";
+import { element, keepRows, setAttribute, setText, setValue } from "../shared/dom.js";
+import { duration, fineDuration, fixed, gigabytes, moment, parseTime, plural, preciseClock, words } from "../shared/format.js";
 import { attemptsOf, segmentsOf, stepsOf } from "./job_story.js";
-import { TERMINAL, showState, stateEntry } from "./job_words.js";
+import { TERMINAL, showState, stateEntry } from "../shared/job_words.js";
 
 const byId = (id) => document.getElementById(id);
 const state = stateEntry();

@@ -1,7 +1,7 @@
 // Line charts and sparklines over the last five minutes.
-import { FONT, begin } from "./canvas.js";
-import { canvasColor } from "./colors.js";
-import { fixed } from "./format.js";
+import { FONT, begin } from "../shared/canvas.js";
+import { canvasColor } from "../shared/colors.js";
+import { fixed } from "../shared/format.js";
 import { SPAN_S } from "./store.js";
 
 // A longer gap between two points is a gap in the data, not a straight line. While nobody watches, the server

@@ -1,7 +1,7 @@
 // The GPU list: one row for each GPU with its state, lane and readings, and the legend above them.
-import { typeEntry } from "./colors.js";
-import { element, keepRows, setAttribute, setText, setValue } from "./dom.js";
-import { clock, duration, fixed, gigabytes, plural, words } from "./format.js";
+import { typeEntry } from "../shared/colors.js";
+import { element, keepRows, setAttribute, setText, setValue } from "../shared/dom.js";
+import { clock, duration, fixed, gigabytes, plural, words } from "../shared/format.js";
 import { MARKS, drawLane } from "./lane_canvas.js";
 import { SPAN_S } from "./store.js";
 

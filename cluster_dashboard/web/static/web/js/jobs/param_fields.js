@@ -1,5 +1,5 @@
 // Form fields for a job type's parameters, from their JSON schema. What has no field of its own is JSON text.
-import { element, setAttribute, setText } from "./dom.js";
+import { element, setAttribute, setText } from "../shared/dom.js";
 
 const number = new Intl.NumberFormat("en", { maximumFractionDigits: 12 });
 

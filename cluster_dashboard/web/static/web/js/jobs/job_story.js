@@ -1,5 +1,5 @@
 // A job's events as its story: steps with the time since the one before, attempts, and what it did when.
-import { parseTime } from "./format.js";
+import { parseTime } from "../shared/format.js";
 
 const ENDS = new Set(["requeued", "succeeded", "failed", "cancelled"]);
 

@@ -1,11 +1,11 @@
 // The page of one job: follows it, draws it, and sends cancel and run again.
-import { ask } from "./api_client.js";
-import { element, setAttribute, setText } from "./dom.js";
-import { clock, parseTime } from "./format.js";
+import { ask } from "../shared/api_client.js";
+import { element, setAttribute, setText } from "../shared/dom.js";
+import { clock, parseTime } from "../shared/format.js";
 import { JobStream } from "./job_stream.js";
 import { renderJob, renderProgress } from "./job_view.js";
-import { TERMINAL, stateWord } from "./job_words.js";
-import "./theme.js";
+import { TERMINAL, stateWord } from "../shared/job_words.js";
+import "../shared/theme.js";
 
 const STALE_MS = 3_000;
 const TITLES = { connecting: "Connecting", live: "Live", stale: "Stale", ended: "Ended" };

@@ -1,12 +1,12 @@
 // The list of jobs: asks the API for what the address says, and asks again while the tab is seen.
 // By polling, since a page of fifty jobs has no one stream: each may change, come or go.
-import { ask } from "./api_client.js";
-import { typeEntry } from "./colors.js";
-import { element, keepRows, setAttribute, setText, setValue } from "./dom.js";
-import { clock, fineDuration, moment, parseTime, plural } from "./format.js";
+import { ask } from "../shared/api_client.js";
+import { typeEntry } from "../shared/colors.js";
+import { element, keepRows, setAttribute, setText, setValue } from "../shared/dom.js";
+import { clock, fineDuration, moment, parseTime, plural } from "../shared/format.js";
 import { showInForm, wanted, whenChanged } from "./jobs_filters.js";
-import { jobLink, showState, stateEntry } from "./job_words.js";
-import "./theme.js";
+import { jobLink, showState, stateEntry } from "../shared/job_words.js";
+import "../shared/theme.js";
 
 const EVERY_MS = 2_000;
 const byId = (id) => document.getElementById(id);

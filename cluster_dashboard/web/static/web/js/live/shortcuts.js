@@ -1,6 +1,6 @@
 // Keyboard shortcuts and the dialog that lists them; they can be switched off there.
 import { choosePreset, togglePause } from "./controls.js";
-import { switchTheme } from "./theme.js";
+import { switchTheme } from "../shared/theme.js";
 
 const KEY = "gpu-cluster-shortcuts";
 const dialog = document.getElementById("shortcuts");

@@ -1,8 +1,8 @@
 // The form that submits jobs: fields from the types' own parameters, errors from the API beside their fields.
-import { ask } from "./api_client.js";
-import { element, setText } from "./dom.js";
+import { ask } from "../shared/api_client.js";
+import { element, setText } from "../shared/dom.js";
 import { paramFields, showError, valueOf } from "./param_fields.js";
-import "./theme.js";
+import "../shared/theme.js";
 
 const byId = (id) => document.getElementById(id);
 const { jobs: jobsUrl, types: typesUrl } = document.body.dataset;

@@ -1,6 +1,6 @@
 // Starts the live page: messages go to the store, and one frame is rendered for the newest snapshot.
-import { whenCanvasesResize } from "./canvas.js";
-import { forgetColors } from "./colors.js";
+import { whenCanvasesResize } from "../shared/canvas.js";
+import { forgetColors } from "../shared/colors.js";
 import { followControl } from "./controls.js";
 import "./faults.js";
 import { renderCharts, renderKpis } from "./kpis.js";
@@ -11,7 +11,7 @@ import { LiveSocket } from "./socket.js";
 import { Status } from "./status.js";
 import { Store } from "./store.js";
 import { renderEvents, renderFinished } from "./tables.js";
-import { onThemeChange } from "./theme.js";
+import { onThemeChange } from "../shared/theme.js";
 
 const VERSION = 1;
 const store = new Store();

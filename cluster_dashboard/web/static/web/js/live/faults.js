@@ -1,6 +1,6 @@
 // The faults panel: one fault on one GPU, by POST /api/gpus/N/faults. It is there only for those who may.
-import { ask } from "./api_client.js";
-import { setText } from "./dom.js";
+import { ask } from "../shared/api_client.js";
+import { setText } from "../shared/dom.js";
 
 const form = document.getElementById("faults");
 

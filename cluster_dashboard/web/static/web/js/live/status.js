@@ -1,6 +1,6 @@
 // Says how old the numbers are: connection state, stale banner and dimming, tab title.
-import { setAttribute, setText } from "./dom.js";
-import { clock } from "./format.js";
+import { setAttribute, setText } from "../shared/dom.js";
+import { clock } from "../shared/format.js";
 
 const STALE_MS = 3_000;
 const TITLES = { connecting: "Connecting", live: "Live", stale: "Stale", unavailable: "Unavailable", outdated: "Reload needed" };

@@ -1,7 +1,7 @@
 // The six key figures with their sparklines, and the two charts.
 import { largest, lineChart, sparkline } from "./charts.js";
-import { setAttribute, setText, setValue } from "./dom.js";
-import { duration, durationParts, fixed, plural, rate, words } from "./format.js";
+import { setAttribute, setText, setValue } from "../shared/dom.js";
+import { duration, durationParts, fixed, plural, rate, words } from "../shared/format.js";
 import { failedPercent } from "./store.js";
 
 const cards = new Map(

@@ -1,7 +1,7 @@
 // The load panel: presets, rate slider, pause. Follows the server unless a hand is on the slider.
 import { ControlClient } from "./control_client.js";
-import { setText, setValue } from "./dom.js";
-import { rate as rateText } from "./format.js";
+import { setText, setValue } from "../shared/dom.js";
+import { rate as rateText } from "../shared/format.js";
 
 const LOWEST = 0.1;
 const HIGHEST = 50;

@@ -1,5 +1,5 @@
 // The filters of the list: they stand in the address, in the words of the API, and in the form.
-import { words } from "./format.js";
+import { words } from "../shared/format.js";
 
 const TIMES = ["since", "until"];
 const form = document.getElementById("filters");

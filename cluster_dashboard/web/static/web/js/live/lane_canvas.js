@@ -1,6 +1,6 @@
 // Draws one lane: when the GPU took no job, its job spans by type, their ends, and utilisation over them.
-import { FONT, MONO, begin } from "./canvas.js";
-import { canvasColor, typeColor } from "./colors.js";
+import { FONT, MONO, begin } from "../shared/canvas.js";
+import { canvasColor, typeColor } from "../shared/colors.js";
 import { SPAN_S } from "./store.js";
 
 // How a span's end is marked; a job that succeeded has no mark.

@@ -1,5 +1,5 @@
 // Sends changes of the load to PATCH /api/control: one request at a time, the newest wish wins.
-import { ask } from "./api_client.js";
+import { ask } from "../shared/api_client.js";
 
 export class ControlClient {
   #wish = null;

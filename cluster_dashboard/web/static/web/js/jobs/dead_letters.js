@@ -1,9 +1,9 @@
 // The list of dead letters: asks the API while the tab is seen, and drops one or all.
 // What a letter says is written by strangers: it enters the page as text alone.
-import { ask } from "./api_client.js";
-import { element, keepRows, setAttribute, setText } from "./dom.js";
-import { clock, fixed, moment, parseTime, plural } from "./format.js";
-import "./theme.js";
+import { ask } from "../shared/api_client.js";
+import { element, keepRows, setAttribute, setText } from "../shared/dom.js";
+import { clock, fixed, moment, parseTime, plural } from "../shared/format.js";
+import "../shared/theme.js";
 
 const EVERY_MS = 5_000;
 const LIMIT = 50;

@@ -1,8 +1,8 @@
 // Jobs that just finished, and the events of the cluster.
-import { typeEntry } from "./colors.js";
-import { element, keepRows, setText, setValue } from "./dom.js";
-import { clock, duration, words } from "./format.js";
-import { jobLink } from "./job_words.js";
+import { typeEntry } from "../shared/colors.js";
+import { element, keepRows, setText, setValue } from "../shared/dom.js";
+import { clock, duration, words } from "../shared/format.js";
+import { jobLink } from "../shared/job_words.js";
 
 const finished = document.getElementById("finished");
 const finishedTable = finished.closest("table");
