@@ -15,6 +15,7 @@ from typing import NoReturn
 import pytest
 from django.conf import settings
 
+from tests.project import ROOT
 from tests.services import PostgresServer, ValkeyServer
 
 
@@ -41,7 +42,7 @@ _USES_NETWORK = {"with_docker": fcntl.LOCK_EX, "with_browser": fcntl.LOCK_SH}
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, bool | None, bool | None]:
     """Around a test and its fixtures, and outside its time limit."""
-    lock = _USES_NETWORK.get(item.path.parent.name)
+    lock = _USES_NETWORK.get(item.path.relative_to(ROOT / "tests").parts[0])
     if lock is None:
         return (yield)
     with _NETWORK.open("a") as file:

@@ -16,10 +16,10 @@ import sys
 import tempfile
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.project import ROOT
+
 REQUESTS = 15
 
 JOBS = "/admin/scheduler/job/"

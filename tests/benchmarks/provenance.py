@@ -6,9 +6,8 @@ import os
 import platform
 import subprocess
 from datetime import UTC, datetime
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.project import ROOT
 
 
 def provenance(command: str) -> dict[str, str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-ROOT: Final = Path(__file__).resolve().parents[2]
+from tests.project import ROOT
 
 #: The promise to find every mutant in below two minutes, with the process's own start and end.
 DEADLINE_SECONDS: Final = 120

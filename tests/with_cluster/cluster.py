@@ -21,11 +21,10 @@ from redis import Redis
 
 from cluster_dashboard.environment import Environment, read_state_file
 from scheduler.loops.heartbeats import Beat, read_beats
+from tests.project import ROOT
 from tests.services import wait_until
 from tests.with_cluster.api import Api
 from tests.with_cluster.unix_session import SeenProcess, is_alive, processes_of
-
-PROJECT: Final = Path(__file__).resolve().parents[2]
 
 READY_SECONDS: Final = 60
 #: Promised for a stop.
@@ -92,7 +91,7 @@ class Cluster:
         with self._output.open("ab") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _IN_FRONT, "manage.py", "up"],
-                cwd=PROJECT,
+                cwd=ROOT,
                 env=self.environment,
                 stdin=keyboard,
                 stdout=output,
@@ -148,7 +147,7 @@ class Cluster:
         """Another `manage.py up` with the same environment but for these variables; it must end by itself."""
         return subprocess.run(
             [sys.executable, "manage.py", "up"],
-            cwd=PROJECT,
+            cwd=ROOT,
             env={**self.environment, **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -192,7 +191,7 @@ class Cluster:
         with self._output.open("ab") as output:
             worker = subprocess.Popen(
                 [sys.executable, "manage.py", "start", "--once", name],
-                cwd=PROJECT,
+                cwd=ROOT,
                 env={**self.environment, "GPU_COUNT": str(gpu + 1), **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -20,8 +20,9 @@ from scheduler.loops.heartbeats import Beat, read_beats
 from scheduler.models import Job
 from scheduler.remedies import Remedy
 from scheduler.rules.states import TERMINAL_STATES
+from tests.project import ROOT
 from tests.services import wait_until
-from tests.with_cluster.cluster import PROJECT, clean_environment
+from tests.with_cluster.cluster import clean_environment
 
 READY_SECONDS: Final = 40
 
@@ -67,7 +68,7 @@ class GpuWorker:
         with self._output.open("ab") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "manage.py", "start", *once, f"gpu-{self.gpu}"],
-                cwd=PROJECT,
+                cwd=ROOT,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -11,9 +11,10 @@ from copy import copy
 from functools import cache
 from typing import Any, Final
 
+from tests.project import ROOT
 from tests.services import wait_until
 from tests.with_cluster.api import Api
-from tests.with_cluster.cluster import PROJECT, clean_environment, free_ports
+from tests.with_cluster.cluster import clean_environment, free_ports
 
 #: The first start builds images and takes its time on a small machine.
 UP_SECONDS: Final = 600
@@ -84,7 +85,7 @@ class Project:
     ) -> subprocess.CompletedProcess[str]:
         ran = subprocess.run(
             ["docker", "compose", "--progress", "quiet", "-p", self.name, *self._files, *words],
-            cwd=PROJECT,
+            cwd=ROOT,
             env=self.environment,
             input=stdin,
             stdin=subprocess.DEVNULL if stdin is None else None,
