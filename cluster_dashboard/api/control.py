@@ -10,7 +10,7 @@ from cluster_dashboard.api.http.rate_limit import count_control
 from cluster_dashboard.api.schemas import ControlChange, ControlState, PresetInfo
 from scheduler.jobs.controls import change_control
 from scheduler.models import Control
-from scheduler.rules.states import PRESETS
+from scheduler.rules.presets import PRESETS
 
 router = Router(tags=["control"])
 

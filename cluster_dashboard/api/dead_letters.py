@@ -18,8 +18,7 @@ from cluster_dashboard.api.http.problems import RETRY_AFTER_SECONDS, Problem
 from cluster_dashboard.api.http.rate_limit import count_control
 from cluster_dashboard.api.schemas import LIMIT_MAXIMUM
 from scheduler.broker import dead_letters
-from scheduler.broker.dead_letters import ID_LENGTH
-from scheduler.broker.guard import DEAD_LETTERS_KEPT
+from scheduler.broker.dead_letters import DEAD_LETTERS_KEPT, ID_LENGTH
 
 router = Router(tags=["dead letters"])
 

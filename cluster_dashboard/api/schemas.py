@@ -14,7 +14,8 @@ from scheduler.jobs.lifecycle import CancelOutcome
 from scheduler.rules.faults import FaultProfile
 from scheduler.rules.gpu import GpuState
 from scheduler.rules.naming import NAME_MAXIMUM_LENGTH
-from scheduler.rules.states import RATE_MAXIMUM, RATE_MINIMUM, EventKind, JobState, Preset, Priority, Reason, Source
+from scheduler.rules.presets import RATE_MAXIMUM, RATE_MINIMUM, Preset
+from scheduler.rules.states import EventKind, JobState, Priority, Reason, Source
 
 BIGINT_MAXIMUM: Final = 2**63 - 1
 SMALLINT_MAXIMUM: Final = 2**15 - 1

@@ -19,12 +19,13 @@ from cluster_dashboard.api.http.problems import ERRORS_MAXIMUM, FieldError, Prob
 from cluster_dashboard.api.http.validation import field_errors, invalid
 from cluster_dashboard.api.schemas import SubmitJob, SubmitJobs, SubmitMany, Submitted
 from scheduler.broker import hints
+from scheduler.broker.hints import SubmittedJob
 from scheduler.catalogue import catalogue
 from scheduler.job_type import ParamsInvalid
 from scheduler.jobs import submit as intake
 from scheduler.jobs.admission import job_request, job_requests, largest_gpu_mib
 from scheduler.jobs.room import broker_share, check_room
-from scheduler.jobs.submit import ROWS_PER_TRANSACTION, JobRequest, SubmittedJob
+from scheduler.jobs.submit import ROWS_PER_TRANSACTION, JobRequest
 from scheduler.models import Control, Job
 from scheduler.rules.states import Source
 

@@ -17,7 +17,7 @@ from cluster_dashboard.chaos.scenario import Scenario
 from cluster_dashboard.chaos.scorecard import Promise
 from cluster_dashboard.chaos.stage import ACTOR, Stage
 from scheduler.broker import dead_letters
-from scheduler.broker.guard import dead_letter_count_key
+from scheduler.broker.dead_letters import dead_letter_count_key
 from scheduler.broker.hints import queue_key, task_name
 from scheduler.celery import CONTROL_QUEUE
 from scheduler.job_type import ParamsInvalid

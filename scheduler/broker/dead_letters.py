@@ -1,9 +1,10 @@
-"""The dead letters that the guard keeps: read, counted, and dropped by people."""
+"""Messages that were refused: kept for people to look at, counted, and dropped by them."""
 
 from __future__ import annotations
 
 import base64
 import json
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -13,12 +14,29 @@ from typing import Any, Final, cast
 
 from django.db import transaction
 from redis import Redis
+from redis.exceptions import RedisError
 
-from scheduler.broker.guard import DEAD_LETTER_BYTES, dead_letter_count_key, dead_letters_key
+from scheduler.logs import event_logger
 from scheduler.models import ClusterEvent
+from scheduler.redis_client import KEY_PREFIX
 
+log = event_logger(__name__)
+
+#: Dead letters kept; the counter goes on.
+DEAD_LETTERS_KEPT: Final = 1000
+#: Bytes kept of one of them.
+DEAD_LETTER_BYTES: Final = 4096
 #: Characters of a digest that name a letter; a thousand are kept at most.
 ID_LENGTH: Final = 12
+
+
+def dead_letters_key() -> str:
+    """A list, newest first."""
+    return f"{KEY_PREFIX}dead-letters"
+
+
+def dead_letter_count_key() -> str:
+    return f"{KEY_PREFIX}dead-letter-count"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +66,26 @@ class Counts:
 
     kept: int
     total: int
+
+
+def bury(client: Redis, item: bytes, queue: str, reason: str) -> None:
+    """Keeps what was refused, for people to look at."""
+    log.warning("dead_letter", queue=queue, reason=reason, size=len(item))
+    letter = {
+        "at": time.time(),
+        "queue": queue,
+        "reason": reason,
+        "size": len(item),
+        "base64": base64.b64encode(item[:DEAD_LETTER_BYTES]).decode(),
+    }
+    try:
+        pipe = client.pipeline(transaction=False)
+        pipe.lpush(dead_letters_key(), json.dumps(letter))
+        pipe.ltrim(dead_letters_key(), 0, DEAD_LETTERS_KEPT - 1)
+        pipe.incr(dead_letter_count_key())
+        pipe.execute()
+    except RedisError as error:
+        log.error("dead_letter_not_kept", queue=queue, reason=reason, item=letter["base64"], error=error)
 
 
 def count(client: Redis) -> Counts:

@@ -15,8 +15,7 @@ from django.db import DatabaseError
 from redis import Redis
 from redis.exceptions import RedisError
 
-from scheduler.broker.guard import task_message
-from scheduler.jobs.submit import SubmittedJob
+from scheduler.broker.message_format import task_message
 from scheduler.logs import event_logger
 from scheduler.models import Gpu
 from scheduler.redis_client import KEY_PREFIX, connect
@@ -46,6 +45,16 @@ class Hint:
     @property
     def key(self) -> tuple[int, int]:
         return self.job_id, self.attempt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmittedJob:
+    """What its first hint is made of."""
+
+    id: int
+    type: str
+    priority: Priority
+    gpu_memory_mib: int = 0
 
 
 def task_name(job_type: str) -> str:

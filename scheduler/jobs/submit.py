@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from django.db import IntegrityError, connection, transaction
 
+from scheduler.broker.hints import SubmittedJob
 from scheduler.job_type import ParamsInvalid
 from scheduler.jobs import statements, tally
 from scheduler.jobs.clock import database_now
@@ -35,14 +36,6 @@ class JobRequest:
     time_limit_seconds: int = 300
     max_failures: int = 3
     accepts_faults: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SubmittedJob:
-    id: int
-    type: str
-    priority: Priority
-    gpu_memory_mib: int = 0
 
 
 def submit(requests: Sequence[JobRequest], *, name_seed: int = 0) -> list[SubmittedJob]:

@@ -16,7 +16,7 @@ from redis import Redis
 from cluster_dashboard import metrics as metrics_module
 from cluster_dashboard.metrics import Scraper
 from cluster_dashboard.tokens import create_token
-from scheduler.broker import guard
+from scheduler.broker import dead_letters
 from scheduler.jobs import clock, lifecycle
 from scheduler.models import Gpu, Rollup
 from scheduler.rules.states import JobState, Reason
@@ -182,7 +182,7 @@ def test_what_is_not_known_of_a_gpu_is_absent_and_not_zero(redis: Redis) -> None
 
 
 def test_dead_letters_are_counted(redis: Redis) -> None:
-    guard.bury(redis, b"not ours", "normal", "the message: not JSON")
+    dead_letters.bury(redis, b"not ours", "normal", "the message: not JSON")
 
     found = scrape(redis)
 

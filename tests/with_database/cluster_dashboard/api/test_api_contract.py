@@ -20,7 +20,7 @@ from cluster_dashboard.api import api, broker, one_job
 from cluster_dashboard.api.http import rate_limit
 from cluster_dashboard.api.http.idempotency import KEY_HEADER
 from cluster_dashboard.api.http.rate_limit import Limiter
-from scheduler.broker import guard
+from scheduler.broker import dead_letters
 from scheduler.models import Gpu
 from scheduler.rules.states import JobState
 from tests.build import ended, queued, running
@@ -61,7 +61,7 @@ def schema(control: Any, gpus: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 def with_broker(no_broker: None, redis: Any, valkey_server: Any, settings: Any) -> None:
     settings.REDIS_URL = valkey_server.url
     broker.client.cache_clear()
-    guard.bury(redis, b"not ours", "normal", "the message: not JSON")
+    dead_letters.bury(redis, b"not ours", "normal", "the message: not JSON")
 
 
 @pytest.mark.parametrize(("method", "path", "mode"), ASKED)

@@ -14,7 +14,7 @@ from redis import Redis
 
 from cluster_dashboard.api import broker
 from cluster_dashboard.tokens import create_token
-from scheduler.broker import dead_letters, guard
+from scheduler.broker import dead_letters
 from scheduler.models import ClusterEvent
 from tests.with_database.cli import run
 
@@ -35,7 +35,7 @@ def broker_of_the_api(redis: Redis, valkey_server: Any, settings: Any) -> Iterat
 @pytest.fixture
 def bury(redis: Redis) -> Callable[..., str]:
     def bury(item: bytes = b"not ours", reason: str = "the message: not JSON") -> str:
-        guard.bury(redis, item, "high", reason)
+        dead_letters.bury(redis, item, "high", reason)
         return dead_letters.read(redis, limit=1)[0].id
 
     return bury
@@ -114,7 +114,7 @@ def test_a_rehearsal_takes_back_the_letters_that_it_sent_and_no_others(redis: Re
     before = bury(b"{}")
     bury(b"{}"), bury(long)
     others = [bury(long + b"y"), bury(b"{}")]
-    guard.bury(redis, b"null", "low", "the message: not ours")
+    dead_letters.bury(redis, b"null", "low", "the message: not ours")
 
     dropped = dead_letters.drop_sent(
         redis, [("high", b"{}"), ("high", long), ("normal", b"null")], newest=5, actor="chaos"
@@ -244,7 +244,7 @@ def test_the_command_says_that_the_broker_is_away(settings: Any, tmp_path: Any) 
 
 
 def test_what_was_kept_by_hand_in_another_form_is_no_letter(redis: Redis) -> None:
-    redis.lpush(guard.dead_letters_key(), json.dumps({"at": 1}), b"\xff")
+    redis.lpush(dead_letters.dead_letters_key(), json.dumps({"at": 1}), b"\xff")
 
     assert [letter.reason for letter in dead_letters.read(redis)] == ["cannot be read", "cannot be read"]
     assert len(get()["dead_letters"]) == 2

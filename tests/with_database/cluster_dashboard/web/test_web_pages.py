@@ -10,7 +10,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 from django.test import Client
 
-from scheduler.rules.states import PRESETS
+from scheduler.rules.presets import PRESETS
 from tests.build import queued
 
 pytestmark = pytest.mark.django_db

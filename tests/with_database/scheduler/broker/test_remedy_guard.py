@@ -9,7 +9,7 @@ import pytest
 from kombu import pools
 
 from scheduler.broker import hints
-from scheduler.broker.guard import dead_letters_key
+from scheduler.broker.dead_letters import dead_letters_key
 from scheduler.broker.hints import Hint, queue_key
 from scheduler.celery import CONTROL_QUEUE, app
 from scheduler.models import Job

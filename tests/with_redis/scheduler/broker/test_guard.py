@@ -14,15 +14,10 @@ from hypothesis import strategies as st
 from kombu import Connection, Queue, pools
 
 from scheduler.broker import hints
-from scheduler.broker.guard import (
-    MESSAGE_MAXIMUM_BYTES,
-    NotOurs,
-    _own_connection,
-    clean_message,
-    dead_letter_count_key,
-    dead_letters_key,
-)
+from scheduler.broker.dead_letters import dead_letter_count_key, dead_letters_key
 from scheduler.broker.hints import Hint, queue_key
+from scheduler.broker.message_format import MESSAGE_MAXIMUM_BYTES, NotOurs, clean_message
+from scheduler.broker.transport import _own_connection
 from scheduler.celery import app, job_queue
 from scheduler.rules.states import Priority
 

@@ -1,8 +1,7 @@
-"""Stands in front of every consumer: what is not a message of ours goes to the dead letters.
+"""What a message of this cluster looks like: a hint, a tick, an order to the workers or events for Flower.
 
-kombu crashes on several kinds of malformed messages, and puts them back at the head of the queue at each
-shutdown: one such message would stop every worker that reads it. So nothing from Redis reaches it as it is.
-A message is either exactly a hint or a tick, of which a clean message is built anew, or it is nothing.
+A message is either exactly one of these, of which a clean message is built from the few fields that matter, or it
+is refused.
 """
 
 from __future__ import annotations
@@ -10,28 +9,12 @@ from __future__ import annotations
 import base64
 import json
 import re
-import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
-from functools import cache
 from types import NoneType
 from typing import Any, Final
 from uuid import uuid4
 
-from kombu.transport.redis import Channel, QoS, Transport
-from kombu.utils.encoding import bytes_to_str
-from redis import Redis
-from redis.exceptions import RedisError, ResponseError
-
-from scheduler.logs import event_logger
-from scheduler.redis_client import KEY_PREFIX, connect
-
-log = event_logger(__name__)
-
-#: Dead letters kept; the counter goes on.
-DEAD_LETTERS_KEPT: Final = 1000
-#: Bytes kept of one of them.
-DEAD_LETTER_BYTES: Final = 4096
 #: No message of ours is longer than a few hundred bytes.
 MESSAGE_MAXIMUM_BYTES: Final = 16 * 1024
 #: A worker sends its events to Flower in batches.
@@ -43,21 +26,8 @@ _HINT_TASKS: Final = "gpu_tasks."
 _TICK_TASKS: Final = "scheduler.ticks."
 
 
-#: What workers answer to Flower and `celery inspect` comes back through queues of their own. No worker reads them.
-_ANSWERS: Final = ".reply.celery.pidbox"
-
-
 class NotOurs(ValueError):
     """Says what is wrong with a message."""
-
-
-def dead_letters_key() -> str:
-    """A list, newest first."""
-    return f"{KEY_PREFIX}dead-letters"
-
-
-def dead_letter_count_key() -> str:
-    return f"{KEY_PREFIX}dead-letter-count"
 
 
 def clean_message(item: bytes, queue: str, tasks: Mapping[str, object]) -> bytes:
@@ -198,119 +168,3 @@ def _check_order(order: object) -> None:
     reply_to = order.get("reply_to")
     if reply_to and not all(isinstance(reply_to.get(name), str) for name in ("exchange", "routing_key")):
         raise NotOurs("body.reply_to: does not say where to")
-
-
-def bury(client: Redis, item: bytes, queue: str, reason: str) -> None:
-    """Keeps what was refused, for people to look at."""
-    log.warning("dead_letter", queue=queue, reason=reason, size=len(item))
-    letter = {
-        "at": time.time(),
-        "queue": queue,
-        "reason": reason,
-        "size": len(item),
-        "base64": base64.b64encode(item[:DEAD_LETTER_BYTES]).decode(),
-    }
-    try:
-        pipe = client.pipeline(transaction=False)
-        pipe.lpush(dead_letters_key(), json.dumps(letter))
-        pipe.ltrim(dead_letters_key(), 0, DEAD_LETTERS_KEPT - 1)
-        pipe.incr(dead_letter_count_key())
-        pipe.execute()
-    except RedisError as error:
-        log.error("dead_letter_not_kept", queue=queue, reason=reason, item=letter["base64"], error=error)
-
-
-def set_aside(client: Redis, queues: Iterable[str]) -> None:
-    """What has the name of a queue and is no list stops all who read or fill the queue: it gets another name."""
-    for queue in queues:
-        key = f"{KEY_PREFIX}{queue}"
-        kind: Any = client.type(key)
-        if kind not in {b"list", b"none"}:
-            client.rename(key, f"{KEY_PREFIX}set-aside:{queue}")
-            bury(
-                client,
-                b"",
-                queue,
-                f"the queue's key held a {kind.decode()}; it is now called {KEY_PREFIX}set-aside:{queue}",
-            )
-
-
-@cache
-def _own_connection() -> Redis:
-    """The consumer's own waits in BRPOP."""
-    return connect()
-
-
-class FrontQoS(QoS):
-    """kombu's, but a hint that is given back is taken next, as it was: kombu would put it behind the whole window."""
-
-    def reject(self, delivery_tag: Any, requeue: bool = False) -> None:
-        if requeue:
-            self.restore_by_tag(delivery_tag)
-        self.ack(delivery_tag)
-
-    def restore_by_tag(self: Any, tag: Any, client: Any = None, leftmost: bool = False) -> None:
-        """What was taken and not acknowledged goes back to its queue, and passes the guard there. A note of it that
-        cannot be read would keep all others from going back, at every attempt."""
-        try:
-            QoS.restore_by_tag(self, tag, client, leftmost)
-        except (ValueError, TypeError, RecursionError) as error:
-            with self.channel.conn_or_acquire(client) as redis:
-                bury(_own_connection(), redis.hget(self.unacked_key, tag) or b"", self.unacked_key, f"unread: {error}")
-            self._remove_from_indices(tag).execute()
-
-
-class GuardedChannel(Channel):
-    """kombu's channel, but whatever comes from Redis passes the guard first."""
-
-    QoS = FrontQoS
-
-    def _create_client(self, asynchronous: bool = False) -> Any:
-        client = super()._create_client(asynchronous)  # type: ignore[misc]
-        if not asynchronous:
-            return client
-        parse = client.parse_response
-
-        def guarded(connection: Any, command_name: str, **options: Any) -> Any:
-            if command_name != "BRPOP":
-                return parse(connection, command_name, **options)
-            try:
-                reply = parse(connection, command_name, **options)
-            except ResponseError as error:
-                if not str(error).startswith("WRONGTYPE"):
-                    raise
-                set_aside(_own_connection(), self.active_queues)
-                return None
-            return self._checked(*reply) if reply else reply
-
-        client.parse_response = guarded
-        return client
-
-    def _checked(self, key: bytes | str, item: bytes) -> tuple[bytes | str, bytes] | None:
-        """None is what an empty queue answers: the consumer simply goes on."""
-        from scheduler.celery import app  # noqa: PLC0415 (the app names this transport)
-
-        queue = key.decode() if isinstance(key, bytes) else key
-        if queue.endswith(_ANSWERS):
-            return key, item
-        try:
-            return key, clean_message(item, queue, app.tasks)
-        except NotOurs as refusal:
-            bury(_own_connection(), item, queue, str(refusal))
-            return None
-
-    def _handle_message(self, client: Any, reply: Any) -> Any:
-        """One message of a subscription; without data kombu goes on to the next."""
-        message = super()._handle_message(client, reply)  # type: ignore[misc]
-        if message["type"] in {b"message", b"pmessage"}:
-            channel = bytes_to_str(message["channel"])
-            try:
-                message["data"] = clean_broadcast(message["data"], channel)
-            except NotOurs as refusal:
-                bury(_own_connection(), message["data"], channel, str(refusal))
-                message["data"] = None
-        return message
-
-
-class GuardedTransport(Transport):
-    Channel = GuardedChannel
