@@ -20,7 +20,7 @@ from pydantic import (
 
 from scheduler.remedies import Remedy
 from scheduler.rules.configuration import EnvironmentInvalid
-from scheduler.rules.states import RATE_MAXIMUM, RATE_MINIMUM
+from scheduler.rules.presets import RATE_MAXIMUM, RATE_MINIMUM
 
 
 class GpuBackendName(StrEnum):

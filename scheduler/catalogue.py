@@ -1,16 +1,210 @@
-"""The job types of this installation, loaded once for each process."""
+"""The job types of this installation: built in, from settings and from installed packages.
+
+Those from outside are found by path or entry point, completed, and guarded against their own mistakes.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Final, cast, get_type_hints
 
 from django.conf import settings
+from pydantic import BaseModel, Field, create_model, model_validator
+from pydantic.errors import PydanticUserError
 
-from scheduler.job_type import Catalogue
-from scheduler.own_types import load_catalogue
+from scheduler.job_type import Catalogue, JobContext, JobParams, JobType, ParamsInvalid, SimpleJobType
+from scheduler.rules.configuration import EnvironmentInvalid
+
+#: Installed packages offer their own job types in this entry point group.
+ENTRY_POINT_GROUP: Final = "gpu_cluster.job_types"
+
+#: The environment variable that names further types.
+VARIABLE: Final = "JOB_TYPES_EXTRA"
+
+#: A type's name is a column, a task's name and a word in addresses.
+NAME_PATTERN: Final = r"[a-z][a-z0-9_]{0,59}"
+
+#: What a type may leave out.
+COSTS: Final = ("gpu_memory_mib", "load", "duration_seconds")
+
+
+class JobTypeInvalid(EnvironmentInvalid):
+    """Names where the type was configured, and why it cannot be used."""
+
+    def __init__(self, source: str, reason: str) -> None:
+        super().__init__(f"{source}: {reason}")
 
 
 @cache
 def catalogue() -> Catalogue:
-    """From settings.JOB_TYPES, settings.JOB_TYPES_EXTRA and the entry points of installed packages."""
+    """From settings.JOB_TYPES, settings.JOB_TYPES_EXTRA and the entry points of installed packages; loaded once for
+    each process."""
     return load_catalogue(settings.JOB_TYPES, settings.JOB_TYPES_EXTRA)
+
+
+def load_catalogue(built_in: Iterable[str], extra: Iterable[str] = ()) -> Catalogue:
+    """The types at the paths ("module:Class") and those that installed packages offer, by entry point.
+
+    Types from outside are completed; JobTypeInvalid names the variable or the entry point of one that cannot be.
+    """
+    known: dict[str, str] = {}
+    found: list[JobType[Any]] = []
+    for source, job_type in _all(built_in, extra):
+        if job_type.name in known:
+            raise JobTypeInvalid(source, f"its name {job_type.name!r} is taken by {known[job_type.name]}")
+        known[job_type.name] = source
+        found.append(job_type)
+    return Catalogue(found)
+
+
+def _all(built_in: Iterable[str], extra: Iterable[str]) -> Iterator[tuple[str, JobType[Any]]]:
+    for path in built_in:
+        yield f"the built-in {path}", _class_at(path)()
+    for path in extra:
+        source = f"{VARIABLE}: {path!r}"
+        yield source, completed(_made(source, lambda path=path: _class_at(path)), source)  # type: ignore[misc]
+    for point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda point: point.name):
+        source = _described(point)
+        yield source, completed(_made(source, point.load), source)
+
+
+def _class_at(path: str) -> type[Any]:
+    module, _, name = path.partition(":")
+    found: type[Any] = getattr(importlib.import_module(module), name)
+    return found
+
+
+def _described(point: EntryPoint) -> str:
+    package = f" of package {point.dist.name}" if point.dist else ""
+    return f"entry point {point.name!r} ({point.value}) in {ENTRY_POINT_GROUP}{package}"
+
+
+def _made(source: str, load: Callable[[], type[Any]]) -> Any:
+    """An object of the type; whatever its module does wrong becomes one line."""
+    try:
+        found = load()
+    except Exception as error:
+        raise JobTypeInvalid(source, f"cannot be imported: {type(error).__name__}: {error}") from error
+    if not isinstance(found, type):
+        raise JobTypeInvalid(source, f"is not a class, but {type(found).__name__}")
+    try:
+        return found()
+    except Exception as error:
+        raise JobTypeInvalid(source, f"cannot be made: {type(error).__name__}: {error}") from error
+
+
+# --- completion -----------------------------------------------------------------------------------
+
+
+def completed(own: Any, source: str) -> JobType[Any]:
+    """The type with its parameters as a strict pydantic model, and a cost model where it gives none."""
+    name = getattr(own, "name", None)
+    if not isinstance(name, str) or not re.fullmatch(NAME_PATTERN, name):
+        raise JobTypeInvalid(source, f"name is {name!r}; it takes small letters, digits and _, at most 60: train_model")
+    summary = getattr(own, "summary", None)
+    if not isinstance(summary, str) or not summary:
+        raise JobTypeInvalid(source, f"summary is {summary!r}; it takes a short text")
+    if not callable(getattr(own, "run", None)) or type(own).run is SimpleJobType.run:
+        raise JobTypeInvalid(source, "has no method run(self, params, context)")
+    if not isinstance(faults := getattr(own, "accepts_random_faults", False), bool):
+        raise JobTypeInvalid(source, f"accepts_random_faults is {faults!r}; it takes True or False")
+    params = getattr(own, "Params", JobParams)
+    try:
+        model, native = _model_of(params, f"{name.title().replace('_', '')}Params")
+    except (PydanticUserError, NameError, TypeError) as error:
+        raise JobTypeInvalid(source, f"Params cannot be used: {str(error).splitlines()[0]}") from error
+    # A cast: what the protocol declares for the class, each object of OwnJobType has for itself.
+    return cast(JobType[Any], OwnJobType(own, model, native))
+
+
+def _model_of(params: Any, name: str) -> tuple[type[BaseModel], Callable[[Any], Any]]:
+    """A strict model called `name`, and what turns its values into what `run` expects.
+
+    Each type's model has a name of its own: two types may both call theirs Params, but the API's description
+    lists all of them in one place.
+    """
+    if isinstance(params, type) and issubclass(params, BaseModel):
+        space = {"__module__": params.__module__, "__doc__": params.__doc__, "model_config": JobParams.model_config}
+        return type(name, (params,), space), lambda values: values
+    if isinstance(params, type) and dataclasses.is_dataclass(params):
+        return _model_of_dataclass(params, name)
+    raise TypeError(f"it is {params!r}; it takes a pydantic model or a dataclass")
+
+
+def _model_of_dataclass(params: Any, name: str) -> tuple[type[BaseModel], Callable[[Any], Any]]:
+    names = [field.name for field in dataclasses.fields(params) if field.init]
+
+    def native(values: Any) -> Any:
+        return params(**{name: getattr(values, name) for name in names})
+
+    def check(values: Any) -> Any:
+        # What __post_init__ refuses is a wrong parameter too.
+        native(values)
+        return values
+
+    model = create_model(
+        name,
+        __base__=JobParams,
+        __module__=params.__module__,
+        __validators__={"check_as_dataclass": cast(Callable[..., Any], model_validator(mode="after")(check))},
+        **_fields(params),
+    )
+    return model, native
+
+
+def _fields(params: Any) -> dict[str, Any]:
+    """Annotation and default of each field; those of a pydantic dataclass carry their limits."""
+    declared = getattr(params, "__pydantic_fields__", None)
+    if declared is not None:
+        return {name: (info.annotation, info) for name, info in declared.items()}
+    hints = get_type_hints(params, include_extras=True)
+    return {field.name: (hints[field.name], _default(field)) for field in dataclasses.fields(params) if field.init}
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    described = {"description": field.metadata["description"]} if "description" in field.metadata else {}
+    if field.default is not dataclasses.MISSING:
+        return Field(default=field.default, **described)
+    if field.default_factory is not dataclasses.MISSING:
+        return Field(default_factory=field.default_factory, **described)
+    return Field(**described)
+
+
+class OwnJobType:
+    """A type from outside as the cluster sees it. Its costs are checked, since they decide where a job may run."""
+
+    def __init__(self, own: Any, model: type[BaseModel], native: Callable[[Any], Any]) -> None:
+        self.name: str = own.name
+        self.summary: str = own.summary
+        self.Params: type[Any] = model
+        self.accepts_random_faults: bool = getattr(own, "accepts_random_faults", False)
+        self._own, self._native = own, native
+        self._costs = {cost: getattr(own, cost, getattr(SimpleJobType(), cost)) for cost in COSTS}
+
+    def run(self, params: Any, context: JobContext) -> dict[str, Any]:
+        result: dict[str, Any] = self._own.run(self._native(params), context)
+        return result
+
+    def gpu_memory_mib(self, params: Any) -> int:
+        return int(self._cost("gpu_memory_mib", params, maximum=2**31 - 1, takes="MiB, 0 or more"))
+
+    def load(self, params: Any) -> float:
+        return self._cost("load", params, maximum=1.0, takes="a share from 0.0 to 1.0")
+
+    def duration_seconds(self, params: Any) -> float:
+        return self._cost("duration_seconds", params, maximum=math.inf, takes="seconds, 0 or more")
+
+    def _cost(self, cost: str, params: Any, *, maximum: float, takes: str) -> float:
+        try:
+            value = float(self._costs[cost](self._native(params)))
+        except Exception as error:
+            raise ParamsInvalid("params", f"{self.name}.{cost} failed: {type(error).__name__}: {error}") from error
+        if not (math.isfinite(value) and 0 <= value <= maximum):
+            raise ParamsInvalid("params", f"{self.name}.{cost} gave {value}; it takes {takes}")
+        return value

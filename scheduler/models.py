@@ -10,8 +10,9 @@ from django.db.models.functions import Now
 
 from scheduler.remedies import Remedy, is_on
 from scheduler.rules.faults import FaultProfile
+from scheduler.rules.presets import Preset
 from scheduler.rules.queues import JobQueue, Tiers, tiers_of
-from scheduler.rules.states import TERMINAL_STATES, EventKind, JobState, Preset, Priority, Reason, Source
+from scheduler.rules.states import TERMINAL_STATES, EventKind, JobState, Priority, Reason, Source
 
 
 def _choices[W: (JobState, Priority, Source, EventKind, Reason, Preset, FaultProfile)](

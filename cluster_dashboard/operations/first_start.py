@@ -21,7 +21,7 @@ from cluster_dashboard.operations.run_files import take_lock
 from gpu_tasks.gpus import resolve_backend
 from scheduler.models import Control, Gpu
 from scheduler.rules.faults import FaultProfile, default_failure_rate
-from scheduler.rules.states import PRESETS
+from scheduler.rules.presets import PRESETS
 
 ADMIN_NAME: Final = "admin"
 

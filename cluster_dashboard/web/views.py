@@ -19,14 +19,15 @@ from django.views.decorators.http import require_safe
 
 from cluster_dashboard.access import Right, may, may_control, may_read
 from cluster_dashboard.api.schemas import BIGINT_MAXIMUM
-from scheduler.broker.guard import DEAD_LETTERS_KEPT
+from scheduler.broker.dead_letters import DEAD_LETTERS_KEPT
 from scheduler.catalogue import catalogue
 from scheduler.jobs.admission import COUNT_MAXIMUM, FAILURES_MAXIMUM, TIME_LIMIT_MAXIMUM_SECONDS, TIME_LIMIT_SECONDS
 from scheduler.models import Gpu, Job
 from scheduler.rules.faults import FAULTS
 from scheduler.rules.gpu import TEMPERATURE_LIMIT_C
 from scheduler.rules.naming import NAME_MAXIMUM_LENGTH
-from scheduler.rules.states import PRESETS, PRIORITY_ORDER, JobState, Reason, Source
+from scheduler.rules.presets import PRESETS
+from scheduler.rules.states import PRIORITY_ORDER, JobState, Reason, Source
 
 #: Jobs on one page of the list.
 JOBS_SHOWN: Final = 50

@@ -5,18 +5,16 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from random import Random
-from threading import Lock
 from types import FrameType
 from typing import Final, NoReturn
 
 from django.db import DatabaseError
 
-from gpu_tasks.worker.witness import Saw, Witness
+from gpu_tasks.processes import helpers
 from scheduler.job_type import DeviceMemoryExhausted, JobFailed
 from scheduler.jobs.lifecycle import Claimed
 from scheduler.logs import event_logger
@@ -78,37 +76,11 @@ def resume(victim: Victim) -> None:
             os.kill(pid, signal.SIGCONT)
 
 
-#: Kept until they have ended: Python complains of a child that nobody waits for.
-_alarm_clocks: list[subprocess.Popen[bytes]] = []
-_setting_a_clock: Final = Lock()
-os.register_at_fork(
-    before=_setting_a_clock.acquire,
-    after_in_parent=_setting_a_clock.release,
-    after_in_child=_setting_a_clock.release,
-)
-
-
-def helper_pids() -> frozenset[int]:
-    """Children of this process that belong to no job: without them a hang would never end."""
-    with _setting_a_clock:
-        return frozenset(clock.pid for clock in _alarm_clocks)
-
-
 def _hang(victim: Victim, seconds: float) -> None:
     """Stops both. A small process of its own lets them go on, whatever becomes of us."""
     child, worker = victim.child_pid, victim.worker_pid
     wake = f"kill -CONT {child}; sleep {HEAD_START_SECONDS}; " if child is not None else ""
-    with _setting_a_clock:
-        _alarm_clocks[:] = [clock for clock in _alarm_clocks if clock.poll() is None]
-        _alarm_clocks.append(
-            subprocess.Popen(
-                ["/bin/sh", "-c", f"sleep {seconds}; {wake}kill -CONT {worker}"],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-        )
+    helpers.start(["/bin/sh", "-c", f"sleep {seconds}; {wake}kill -CONT {worker}"])
     # Oneself last: nothing is done after that.
     for pid in sorted(filter(None, (child, worker)), key=lambda pid: pid == os.getpid()):
         os.kill(pid, signal.SIGSTOP)
@@ -137,12 +109,15 @@ def fault_for(claimed: Claimed, gpu: int) -> PlannedFault | None:
 
 
 @contextmanager
-def striking(fault: PlannedFault | None, claimed: Claimed, gpu: int, witness: Witness) -> Iterator[None]:
+def striking(fault: PlannedFault | None, gpu: int, note: Callable[[FaultKind], None]) -> Iterator[None]:
     """The fault strikes `after_seconds` into the block, or at its end if that comes first. Orders of the worker
-    strike at once."""
+    strike at once.
+
+    note: called just before the fault strikes; what it strikes may be this process.
+    """
 
     def strike(kind: FaultKind) -> None:
-        witness.saw(Saw.STRIKE, claimed.job_id, claimed.attempt, kind=kind)
+        note(kind)
         _strike(kind, gpu)
 
     with _orders_raise(gpu):

@@ -16,8 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from gpu_tasks.faults import injection
-from gpu_tasks.processes import prctl
+from gpu_tasks.processes import helpers, prctl
 from scheduler.logs import event_logger
 from scheduler.remedies import Remedy, is_on
 
@@ -56,7 +55,7 @@ def kill(pid: int) -> None:
 
 def end_own_children() -> list[int]:
     """In the worker's child, after a job. Gives those that do not end."""
-    return end_children(injection.helper_pids) if _leader == os.getpid() else []
+    return end_children(helpers.pids) if _leader == os.getpid() else []
 
 
 def end_children(spared: Callable[[], Iterable[int]]) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 from typing import Any, Final
 
@@ -29,6 +30,7 @@ from scheduler.job_type import (
 from scheduler.jobs import lifecycle
 from scheduler.jobs.lifecycle import Claimed, Refusal
 from scheduler.logs import event_logger
+from scheduler.rules.faults import FaultKind
 from scheduler.rules.states import JobState, Reason
 
 log = event_logger(__name__)
@@ -120,11 +122,14 @@ class Runner:
             load=claimed.load,
         )
         try:
-            with striking(fault_for(claimed, self.gpu), claimed, self.gpu, self.witness):
+            with striking(fault_for(claimed, self.gpu), self.gpu, partial(self._note_strike, claimed)):
                 result = self._result(claimed)
         except (Exception, SystemExit) as error:  # noqa: BLE001 (a job's body may raise anything)
             return _failed(claimed, error)
         return Ending(job_id=claimed.job_id, attempt=claimed.attempt, state=JobState.SUCCEEDED, result=result)
+
+    def _note_strike(self, claimed: Claimed, kind: FaultKind) -> None:
+        self.witness.saw(Saw.STRIKE, claimed.job_id, claimed.attempt, kind=kind)
 
     def _result(self, claimed: Claimed) -> dict[str, Any]:
         job_type = catalogue()[claimed.type]

@@ -16,8 +16,7 @@ from typing import Final, Protocol
 from django.db import DatabaseError, close_old_connections
 from django.db.models.functions import Now
 
-from gpu_tasks.faults import injection
-from gpu_tasks.processes import fork_guard, job_processes
+from gpu_tasks.processes import fork_guard, helpers, job_processes
 from gpu_tasks.worker.heartbeat import Standing
 from gpu_tasks.worker.held import Held, HeldJob
 from gpu_tasks.worker.spool import Ending, Spool
@@ -231,7 +230,7 @@ class Warden:
     def _own_pids(self) -> Collection[int]:
         """A child that Celery has just forked, and does not know yet, is still in our own group; a job's never are."""
         newborn = [pid for pid in job_processes.children_of(os.getpid()) if job_processes.is_of_our_group(pid)]
-        return {*self.pool.child_pids(), *injection.helper_pids(), *newborn}
+        return {*self.pool.child_pids(), *helpers.pids(), *newborn}
 
     def _wait_for_end(self, pid: int) -> None:
         deadline = time.monotonic() + job_processes.END_SECONDS

@@ -14,7 +14,7 @@ from scheduler.admin.lists import NOTHING, GpuFilter, ListAdmin, ReadOnlyAdmin, 
 from scheduler.jobs.controls import CONTROL_SWITCHES, GPU_SWITCHES, change_control, change_gpu
 from scheduler.models import Checkpoint, ClusterEvent, Control, Gpu
 from scheduler.rules.faults import FaultProfile
-from scheduler.rules.states import RATE_MAXIMUM, RATE_MINIMUM
+from scheduler.rules.presets import RATE_MAXIMUM, RATE_MINIMUM
 
 BOOTED, HAPPENED = moment("booted_at", "booted (UTC)"), moment("at", "at (UTC)")
 BEFORE, AFTER = pretty("before", "before"), pretty("after", "after")

@@ -18,6 +18,7 @@ from redis import Redis
 
 from scheduler.admin.exporting import ExportAdmin
 from scheduler.admin.lists import NOTHING, ROWS_MAXIMUM, GpuFilter, ReadOnlyAdmin, moment, pretty, yes
+from scheduler.broker.hints import SubmittedJob
 from scheduler.catalogue import catalogue
 from scheduler.job_type import ParamsInvalid
 from scheduler.jobs import lifecycle
@@ -25,7 +26,7 @@ from scheduler.jobs import submit as intake
 from scheduler.jobs.admission import job_request, largest_gpu_mib
 from scheduler.jobs.lifecycle import CancelOutcome
 from scheduler.jobs.room import NoRoom, broker_share, check_room
-from scheduler.jobs.submit import JobRequest, SubmittedJob
+from scheduler.jobs.submit import JobRequest
 from scheduler.models import ClusterEvent, Control, Job, JobEvent
 from scheduler.redis_client import connect
 from scheduler.rules.states import JobState, Priority, Reason, Source

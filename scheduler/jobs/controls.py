@@ -10,7 +10,7 @@ from django.db import transaction
 from scheduler.job_type import ParamsInvalid
 from scheduler.models import ClusterEvent, Control, Gpu
 from scheduler.rules.faults import FaultProfile
-from scheduler.rules.states import PRESETS, RATE_MAXIMUM, RATE_MINIMUM, Preset
+from scheduler.rules.presets import PRESETS, RATE_MAXIMUM, RATE_MINIMUM, Preset
 
 #: What may be changed on the whole cluster; a preset is a name for a rate.
 CONTROL_SWITCHES: Final = ("rate_per_minute", "paused", "fault_profile")

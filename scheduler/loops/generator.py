@@ -11,11 +11,12 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from scheduler.arrivals.shape import Position
+from scheduler.broker.hints import SubmittedJob
 from scheduler.catalogue import catalogue
 from scheduler.jobs.admission import job_request, largest_gpu_mib
 from scheduler.jobs.clock import database_now
 from scheduler.jobs.room import NoRoom, Refusal, broker_share, check_room
-from scheduler.jobs.submit import ROWS_PER_TRANSACTION, JobRequest, SubmittedJob, submit_chunk
+from scheduler.jobs.submit import ROWS_PER_TRANSACTION, JobRequest, submit_chunk
 from scheduler.logs import event_logger
 from scheduler.models import ClusterEvent, Control
 from scheduler.remedies import Remedy, is_on

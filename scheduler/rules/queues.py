@@ -1,4 +1,4 @@
-"""Which queue a job waits in, and which queues a GPU reads.
+"""Which queue a job waits in, which queues a GPU reads, and in what order.
 
 One queue for each priority. Where GPUs differ in memory there are tiers: `high.80g` holds the jobs of priority
 high that need a GPU of 80 GiB, `high` those that fit every GPU. A tier is named by whole GiB: GPUs that differ by
@@ -113,6 +113,28 @@ def reading_order(queue: str) -> tuple[int, int]:
     if priority not in PLAIN_QUEUES:
         return len(PLAIN_QUEUES), 0
     return PLAIN_QUEUES.index(priority), -int(tier.removesuffix("g")) if tier else 0
+
+
+class StrictOrder:
+    """A kombu `queue_order_strategy`: by priority, and by tier within one, however the queues were given.
+
+    So a queue that is added while the worker runs takes its place, not the last one.
+    """
+
+    def __init__(self, queues: Iterable[str] | None = None) -> None:
+        self.items: list[str] = []
+        self.update(queues or ())
+
+    def update(self, queues: Iterable[str]) -> None:
+        self.items = sorted(queues, key=reading_order)
+
+    def consume(self, count: int) -> list[str]:
+        """The first `count` queues; BRPOP serves them from left to right."""
+        return self.items[:count]
+
+    def rotate(self, last_used: str) -> str:
+        """Does nothing: the queue just served keeps its place."""
+        return last_used
 
 
 def _gib(mib: int) -> int:

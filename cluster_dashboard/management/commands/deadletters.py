@@ -15,8 +15,7 @@ from cluster_dashboard.console.command import EXIT_AWAY, EXIT_BAD_INPUT, EXIT_FA
 from cluster_dashboard.console.screen import console, data, table
 from cluster_dashboard.console.text import counted, lines, moment, one_line
 from scheduler.broker import dead_letters
-from scheduler.broker.dead_letters import DeadLetter
-from scheduler.broker.guard import DEAD_LETTERS_KEPT
+from scheduler.broker.dead_letters import DEAD_LETTERS_KEPT, DeadLetter
 from scheduler.redis_client import connect
 
 COLUMNS = ("ID", "AT", "QUEUE", ">BYTES", "WHAT WAS WRONG")

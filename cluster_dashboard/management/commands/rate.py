@@ -9,7 +9,7 @@ from cluster_dashboard.console.command import ConsoleCommand, actor
 from scheduler.job_type import ParamsInvalid
 from scheduler.jobs.controls import change_control
 from scheduler.models import Control
-from scheduler.rules.states import PRESETS, RATE_MAXIMUM, RATE_MINIMUM, Preset
+from scheduler.rules.presets import PRESETS, RATE_MAXIMUM, RATE_MINIMUM, Preset
 
 PAUSE_WORDS = {"pause": True, "resume": False}
 

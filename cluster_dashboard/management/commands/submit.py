@@ -17,12 +17,13 @@ from cluster_dashboard.console.screen import console
 from cluster_dashboard.console.text import counted, ranges
 from cluster_dashboard.console.waiting import ProgressBar, States, follow
 from scheduler.broker import hints
+from scheduler.broker.hints import SubmittedJob
 from scheduler.catalogue import catalogue
 from scheduler.job_type import ParamsInvalid
 from scheduler.jobs import submit as intake
 from scheduler.jobs.admission import COUNT_MAXIMUM, FAILURES_MAXIMUM, TIME_LIMIT_MAXIMUM_SECONDS, job_requests
 from scheduler.jobs.room import check_room, read_broker_share
-from scheduler.jobs.submit import ROWS_PER_TRANSACTION, JobRequest, SubmittedJob
+from scheduler.jobs.submit import ROWS_PER_TRANSACTION, JobRequest
 from scheduler.models import Control, Job
 from scheduler.redis_client import connect
 from scheduler.rules.states import JobState, Priority, Source

@@ -27,7 +27,7 @@ SHARED_MODULES: Final = (
     "kombu.transport.redis",
     "billiard.popen_fork",
     "scheduler.loops.process",
-    "scheduler.policy.strict",
+    "scheduler.rules.queues",
     "gpu_tasks.worker.main",
 )
 

@@ -18,9 +18,9 @@ import pytest
 from pydantic import BaseModel, Field
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
-from scheduler import own_types
+from scheduler import catalogue as own_types
+from scheduler.catalogue import JobTypeInvalid, completed, load_catalogue
 from scheduler.job_type import JobContext, JobParams, JobType, ParamsInvalid, SimpleJobType, parse_params
-from scheduler.own_types import JobTypeInvalid, completed, load_catalogue
 from scheduler.rules.configuration import EnvironmentInvalid
 from tests.project import ROOT
 from tests.unit.builders import a_context

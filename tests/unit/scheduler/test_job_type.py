@@ -6,6 +6,7 @@ import pytest
 from django.conf import settings
 from pydantic import Field, ValidationError
 
+from scheduler.catalogue import load_catalogue
 from scheduler.job_type import (
     Catalogue,
     JobContext,
@@ -15,7 +16,6 @@ from scheduler.job_type import (
     UnknownJobType,
     parse_params,
 )
-from scheduler.own_types import load_catalogue
 
 BUILT_IN = ("sleep", "compute", "matrix", "fault_injection")
 

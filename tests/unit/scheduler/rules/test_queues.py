@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.policy.strict import StrictOrder
-from scheduler.rules.queues import PLAIN_QUEUES, Tiers, reading_order, tiers_of
+from scheduler.rules.queues import PLAIN_QUEUES, StrictOrder, Tiers, reading_order, tiers_of
 from scheduler.rules.states import PRIORITY_ORDER, Priority
 
 #: An A10, an A100 of 40 GB, an A100 of 80 GB, an H100: as nvidia-smi shows them.

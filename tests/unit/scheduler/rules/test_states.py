@@ -4,17 +4,14 @@ from itertools import product
 
 import pytest
 
+from scheduler.rules.presets import PRESETS, RATE_MAXIMUM, RATE_MINIMUM, Preset
 from scheduler.rules.states import (
     CHARGED_REASONS,
-    PRESETS,
-    RATE_MAXIMUM,
-    RATE_MINIMUM,
     TERMINAL_STATES,
     TRANSITIONS,
     EventKind,
     IllegalMove,
     JobState,
-    Preset,
     Priority,
     Reason,
     event_for,

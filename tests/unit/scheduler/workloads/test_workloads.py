@@ -18,9 +18,9 @@ from scheduler.arrivals.gaps import Batches, Even
 from scheduler.arrivals.rated import Rated
 from scheduler.arrivals.replay import Replay
 from scheduler.arrivals.shape import Arrival, Position
+from scheduler.catalogue import load_catalogue
 from scheduler.job_type import Catalogue, parse_params
 from scheduler.jobs.admission import TIME_LIMIT_MAXIMUM_SECONDS
-from scheduler.own_types import load_catalogue
 from scheduler.rules.configuration import EnvironmentInvalid
 from scheduler.rules.states import Priority
 from scheduler.workloads.durations import DURATIONS

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from gpu_tasks.faults import injection
 from gpu_tasks.faults import requests as fault_requests
-from gpu_tasks.faults.injection import NothingToHit, Victim, carry_out
+from gpu_tasks.faults.injection import NothingToHit, Victim, carry_out, resume
 from gpu_tasks.faults.requests import obey, requests_key
+from gpu_tasks.processes import helpers
 from gpu_tasks.processes.cluster_pids import OutOfReach
 from scheduler.loops.heartbeats import Beat, write_beat
 from scheduler.rules.faults import FaultKind
@@ -71,7 +71,7 @@ def a_beat(client: Redis, **changes: Any) -> Beat:
 def _no_alarm_clock_is_left() -> Iterator[None]:
     """Python complains at its end of a process that nobody has waited for."""
     yield
-    clocks = injection._alarm_clocks
+    clocks = helpers._started
     wait_until(lambda: all(clock.poll() is not None for clock in clocks), 10, "every hang has ended")
 
 
@@ -164,7 +164,7 @@ def test_hang_stops_both_processes_and_ends_by_itself(processes: list[Process]) 
     wait_until(lambda: is_stopped(worker.pid) and is_stopped(child.pid), 5, "both are stopped")
     wait_until(lambda: not is_stopped(child.pid), 10, "the child goes on")
     wait_until(lambda: not is_stopped(worker.pid), 10, "the worker goes on")
-    wait_until(lambda: all(clock.poll() is not None for clock in injection._alarm_clocks), 5, "no helper is left")
+    wait_until(lambda: all(clock.poll() is not None for clock in helpers._started), 5, "no helper is left")
 
 
 def test_hang_can_be_ended_early(processes: list[Process]) -> None:
@@ -172,6 +172,6 @@ def test_hang_can_be_ended_early(processes: list[Process]) -> None:
     carry_out(FaultKind.WORKER_HUNG, victim, hang_seconds=2)
     wait_until(lambda: all(is_stopped(each.pid) for each in processes), 5, "both are stopped")
 
-    injection.resume(victim)
+    resume(victim)
 
     wait_until(lambda: not any(is_stopped(each.pid) for each in processes), 1, "both go on")

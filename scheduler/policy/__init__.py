@@ -1,1 +1,0 @@
-"""In which order a worker looks at its queues; one policy a file."""
