@@ -18,7 +18,6 @@ from pydantic import (
     field_validator,
 )
 
-from scheduler.remedies import Remedy
 from scheduler.rules.configuration import EnvironmentInvalid
 from scheduler.rules.presets import RATE_MAXIMUM, RATE_MINIMUM
 
@@ -63,7 +62,6 @@ ACCEPTED: Final = {
     "ALLOWED_HOSTS": "host names, separated by commas",
     "HTTPS": "true or false",
     "CONTROLS_PER_MINUTE": "a number, 1 to 100000",
-    "REMEDIES_OFF": "names of scheduler/remedies.py, separated by commas; for tests only",
 }
 
 _CLASS_PATH: Final = r"[A-Za-z_][\w.]*:[A-Za-z_]\w*"
@@ -83,16 +81,6 @@ def _scheme(*accepted: str) -> AfterValidator:
 def _numbers(value: object) -> object:
     """`80,80,40` as its parts."""
     return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
-
-
-def _remedies(names: str) -> str:
-    for name in split_names(names):
-        Remedy(name)
-    return names
-
-
-def split_names(value: str) -> frozenset[str]:
-    return frozenset(name.strip() for name in value.split(",") if name.strip())
 
 
 class Environment(BaseModel):
@@ -127,7 +115,6 @@ class Environment(BaseModel):
     allowed_hosts: Annotated[str, Field(min_length=1)] = "localhost,127.0.0.1,[::1]"
     https: bool = False
     controls_per_minute: Annotated[float, Field(ge=1, le=100_000, allow_inf_nan=False)] = 600.0
-    remedies_off: Annotated[str, AfterValidator(_remedies)] = ""
 
     @field_validator("gpu_memory_gib")
     @classmethod

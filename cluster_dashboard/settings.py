@@ -15,8 +15,7 @@ from urllib.parse import quote
 
 import dj_database_url
 
-from cluster_dashboard.environment import Environment, read_environment, read_state_file, split_names
-from scheduler.remedies import Remedy
+from cluster_dashboard.environment import Environment, read_environment, read_state_file
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -24,8 +23,6 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 STATE_DIR = (BASE_DIR / read_environment(os.environ).state_dir).resolve()
 ENVIRONMENT: Environment = read_environment({**read_state_file(STATE_DIR / ".env"), **os.environ})
 
-#: For tests only: the remedies that this cluster does without.
-REMEDIES_OFF = frozenset(map(Remedy, split_names(ENVIRONMENT.remedies_off)))
 
 #: Pidfiles, locks and the embedded broker's socket; log files of each process.
 RUN_DIR = STATE_DIR / "run"

@@ -18,7 +18,6 @@ from kombu.transport import TRANSPORT_ALIASES
 from scheduler.broker.reconnect import PromptAMQP
 from scheduler.broker.transport import GuardedChannel
 from scheduler.redis_client import KEY_PREFIX
-from scheduler.remedies import Remedy, is_on
 from scheduler.rules.queues import PLAIN_QUEUES
 
 #: The queue of the beat-driven ticks.
@@ -37,9 +36,8 @@ def broker_url(redis_url: str) -> str:
 
 
 # Whatever the URL's form: nothing from Redis reaches a consumer past the guard.
-if is_on(Remedy.GUARD):
-    guarded = "scheduler.broker.transport:GuardedTransport"
-    TRANSPORT_ALIASES.update(redis=guarded, rediss=guarded)
+_GUARDED: Final = "scheduler.broker.transport:GuardedTransport"
+TRANSPORT_ALIASES.update(redis=_GUARDED, rediss=_GUARDED)
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "cluster_dashboard.settings")
 app = Celery("gpu_cluster", broker=broker_url(settings.REDIS_URL), amqp=PromptAMQP, set_as_current=True)
@@ -81,10 +79,10 @@ app.conf.update(
         "unacked_restore_interval": 10,
         # One list for each queue: message priorities inside a queue are not used.
         "priority_steps": [0],
-        "queue_order_strategy": ("scheduler.rules.queues:StrictOrder" if is_on(Remedy.QUEUE_ORDER) else "round_robin"),
+        "queue_order_strategy": "scheduler.rules.queues:StrictOrder",
         # A frozen broker is noticed: without these a publish hangs for half a minute.
-        "socket_timeout": 5 if is_on(Remedy.BROKER_TIMEOUTS) else None,
-        "socket_connect_timeout": 2 if is_on(Remedy.BROKER_TIMEOUTS) else None,
+        "socket_timeout": 5,
+        "socket_connect_timeout": 2,
         "socket_keepalive": True,
         "health_check_interval": 5,
         "max_connections": 50,

@@ -8,7 +8,6 @@ from django.db import models
 from django.db.models import F, Max, Min, Q, QuerySet, Sum
 from django.db.models.functions import Now
 
-from scheduler.remedies import Remedy, is_on
 from scheduler.rules.faults import FaultProfile
 from scheduler.rules.presets import Preset
 from scheduler.rules.queues import JobQueue, Tiers, tiers_of
@@ -36,7 +35,7 @@ class JobQuerySet(QuerySet["Job"]):
         return self.filter(state=JobState.RUNNING)
 
     def due(self) -> JobQuerySet:
-        return self.queued().filter(not_before__lte=Now()) if is_on(Remedy.NOT_BEFORE) else self.queued()
+        return self.queued().filter(not_before__lte=Now())
 
     def of_queue(self, queue: JobQueue) -> JobQuerySet:
         """By priority and, where GPUs differ, by the memory that they need."""

@@ -6,12 +6,10 @@ import asyncio
 from contextlib import suppress
 from typing import Any
 
-from channels import DEFAULT_CHANNEL_LAYER
 from channels.generic.websocket import AsyncWebsocketConsumer
 
 from cluster_dashboard.access import may_read
 from cluster_dashboard.live.hub import Hub, hub, unavailable
-from scheduler.remedies import Remedy, is_on
 
 #: Close code for a client that may not read (4000 to 4999 are an application's own).
 FORBIDDEN = 4403
@@ -21,7 +19,7 @@ class LiveConsumer(AsyncWebsocketConsumer):
     @property
     def channel_layer_alias(self) -> str:
         """None that exists: a layer that is configured for something else would end whoever waits in it for long."""
-        return "none" if is_on(Remedy.NO_CHANNEL_LAYER) else DEFAULT_CHANNEL_LAYER
+        return "none"
 
     async def connect(self) -> None:
         self._feed: asyncio.Task[None] | None = None

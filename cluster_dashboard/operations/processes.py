@@ -115,8 +115,6 @@ def run(process: Process) -> int:
         os.set_inheritable(lock, True)  # noqa: FBT003
     setproctitle(f"gpu-cluster: {name}")
     name_json_records(name)
-    if settings.REMEDIES_OFF:
-        log.warning("remedies_off", names=", ".join(sorted(settings.REMEDIES_OFF)))
     write_pid(name, pid)
     try:
         entry.start(process)

@@ -18,7 +18,6 @@ from typing import Final
 
 from gpu_tasks.processes import helpers, prctl
 from scheduler.logs import event_logger
-from scheduler.remedies import Remedy, is_on
 
 log = event_logger(__name__)
 
@@ -31,24 +30,21 @@ _leader = 0
 
 def adopt_orphans() -> None:
     """In the worker's main process, before it forks."""
-    if is_on(Remedy.PROCESS_GROUP):
-        prctl.become_subreaper()
+    prctl.become_subreaper()
 
 
 def lead() -> None:
     """In the worker's child: from here on all that its jobs start can be found and ended."""
     global _leader  # noqa: PLW0603 - one of a kind: this process
-    if is_on(Remedy.PROCESS_GROUP):
-        os.setpgid(0, 0)
-        prctl.become_subreaper()
-        _leader = os.getpid()
+    os.setpgid(0, 0)
+    prctl.become_subreaper()
+    _leader = os.getpid()
 
 
 def kill(pid: int) -> None:
     """The worker's child and its group, which may not be there yet."""
-    if is_on(Remedy.PROCESS_GROUP):
-        with suppress(ProcessLookupError):
-            os.killpg(pid, signal.SIGKILL)
+    with suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
 
@@ -64,8 +60,6 @@ def end_children(spared: Callable[[], Iterable[int]]) -> list[int]:
 
     `spared` is asked after the look at the children, so that it knows each of ours among them.
     """
-    if not is_on(Remedy.PROCESS_GROUP):
-        return []
     deadline = time.monotonic() + END_SECONDS
     while left := _strangers(spared):
         for pid in left:
@@ -146,7 +140,7 @@ class Record:
             return []
         alive = [pid for pid, born in noted.items() if born_at(pid) == born]
         deadline = time.monotonic() + END_SECONDS
-        while alive and is_on(Remedy.PROCESS_GROUP):
+        while alive:
             for pid in alive:
                 with suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)

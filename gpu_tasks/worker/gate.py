@@ -13,7 +13,6 @@ from gpu_tasks.processes import cuda, fork_guard, job_processes
 from gpu_tasks.worker.held import Held
 from scheduler.logs import event_logger
 from scheduler.models import ClusterEvent, Gpu
-from scheduler.remedies import Remedy, is_on
 from scheduler.rules.gpu import GpuBackend, occupied_because
 
 log = event_logger(__name__)
@@ -118,7 +117,7 @@ def lift_quarantine(gpu: int) -> None:
 def refuse_fork_after_cuda(gpu: int) -> None:
     """In the worker's main process, before each fork: a child of a process that has CUDA cannot use it, and every
     job on it would fail. So the worker ends instead, and says which module is to blame."""
-    if not is_on(Remedy.CUDA_AFTER_FORK) or (loaded := cuda.loaded_here()) is None:
+    if (loaded := cuda.loaded_here()) is None:
         return
     try:
         with fork_guard.database():

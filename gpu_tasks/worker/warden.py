@@ -24,7 +24,6 @@ from scheduler.jobs.lifecycle import Refusal
 from scheduler.logs import event_logger
 from scheduler.loops.heartbeats import SILENCE_SECONDS
 from scheduler.models import Allocation, ClusterEvent, Gpu, Job
-from scheduler.remedies import Remedy, is_on
 from scheduler.rules.gpu import GpuSample, ineligible_because, occupied_because
 from scheduler.rules.queues import PLAIN_QUEUES
 from scheduler.rules.states import JobState, Reason
@@ -157,16 +156,15 @@ class Warden:
         # Only then its orphans are ours.
         self._wait_for_end(job.child_pid)
         job_processes.end_children(self._own_pids)
-        if is_on(Remedy.HAND_BACK):
-            # This thread's connection is as old as the worker: the database may have been restarted since.
-            close_old_connections()
-            try:
-                if self._give_back(job, Reason.SHUTDOWN, f"GPU {self.gpu}: worker stopped"):
-                    log.info("job_returned", job=job.job_id, attempt=job.attempt, gpu=self.gpu)
-            except DatabaseError as error:
-                # Its next boot gives the job back, or the reaper.
-                log.warning("job_not_returned", job=job.job_id, gpu=self.gpu, error=error)
-            self.held.release()
+        # This thread's connection is as old as the worker: the database may have been restarted since.
+        close_old_connections()
+        try:
+            if self._give_back(job, Reason.SHUTDOWN, f"GPU {self.gpu}: worker stopped"):
+                log.info("job_returned", job=job.job_id, attempt=job.attempt, gpu=self.gpu)
+        except DatabaseError as error:
+            # Its next boot gives the job back, or the reaper.
+            log.warning("job_not_returned", job=job.job_id, gpu=self.gpu, error=error)
+        self.held.release()
 
     # --- the child
 

@@ -13,7 +13,6 @@ from typing import Final
 from gpu_tasks.worker.heartbeat import Standing
 from gpu_tasks.worker.held import Held
 from scheduler.logs import event_logger
-from scheduler.remedies import Remedy, is_on
 
 log = event_logger(__name__)
 
@@ -62,7 +61,7 @@ class Watchdog:
             self._deaf_since = None
         elif self._deaf_since is None:
             self._deaf_since = now
-        elif now - self._deaf_since >= DEAF_SECONDS and is_on(Remedy.WATCHDOG):
+        elif now - self._deaf_since >= DEAF_SECONDS:
             self._asked_at = now
             log.error("worker_deaf", gpu=self.gpu, seconds=DEAF_SECONDS, waiting=self.standing.backlog)
             self.restart()

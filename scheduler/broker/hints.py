@@ -19,7 +19,6 @@ from scheduler.broker.message_format import task_message
 from scheduler.logs import event_logger
 from scheduler.models import Gpu
 from scheduler.redis_client import KEY_PREFIX, connect
-from scheduler.remedies import Remedy, is_on
 from scheduler.rules.queues import PLAIN_QUEUES, Tiers, queue_name
 from scheduler.rules.states import PRIORITY_ORDER, Priority
 
@@ -74,8 +73,6 @@ def tiers_key() -> str:
 
 def window(tiers: Tiers) -> int:
     """Hints for each queue of one priority: each has its share, so that no tier's backlog keeps another's GPUs idle."""
-    if not is_on(Remedy.ADMISSION):
-        return 10**9
     return WINDOW // (1 + len(tiers.sizes_gib))
 
 

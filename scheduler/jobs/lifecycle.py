@@ -19,7 +19,6 @@ from django.db.models.functions import Now
 from scheduler.jobs import rollup, statements, tally
 from scheduler.jobs.clock import database_now
 from scheduler.models import Allocation, Gpu, Job, JobEvent
-from scheduler.remedies import Remedy, all_off, is_on
 from scheduler.rules.gpu import fits
 from scheduler.rules.states import (
     CHARGED_REASONS,
@@ -78,10 +77,9 @@ class CancelOutcome(StrEnum):
 
 def claim(job_id: int, attempt: int, *, gpu: int, boot: str) -> Claimed | Refusal:
     """queued -> running for exactly one worker; anybody else is refused."""
-    statement = statements.claim(all_off())
     try:
         with transaction.atomic(), connection.cursor() as cursor:
-            row = statements.one_row(cursor, statement, (gpu, boot, gpu, job_id, attempt, gpu, gpu, gpu, gpu))
+            row = statements.one_row(cursor, statements.CLAIM, (gpu, boot, gpu, job_id, attempt, gpu, gpu, gpu, gpu))
             if row is not None:
                 *job, started_at, n = row
                 cursor.execute(statements.ALLOCATE, (gpu, job_id, attempt))
@@ -132,9 +130,8 @@ def end(
     kind = event_for(job_id, JobState.RUNNING, state)
     reason_word, error = reason or "", error[:ERROR_LENGTH]
     result_text = None if result is None else json.dumps(result, allow_nan=False)
-    statement = statements.end(all_off())
     with transaction.atomic(), connection.cursor() as cursor:
-        row = statements.one_row(cursor, statement, (state, reason_word, error, result_text, job_id, attempt))
+        row = statements.one_row(cursor, statements.END, (state, reason_word, error, result_text, job_id, attempt))
         if row is None:
             tally.count(tally.SHARED_SHARD, [(Priority.NORMAL, "commit_refused", 1)])
             return False
@@ -166,7 +163,7 @@ def requeue(job_id: int, attempt: int, reason: Reason, *, detail: str = "") -> J
             return None
         charged = reason in CHARGED_REASONS
         failures = job.failures + charged
-        state = _state_after(job, failures if is_on(Remedy.FAILURE_LIMIT) else 0)
+        state = _state_after(job, failures)
         kind = event_for(job_id, JobState.RUNNING, state)
         final_reason = Reason.EXHAUSTED if state is JobState.FAILED else reason
         if state is JobState.QUEUED:

@@ -21,7 +21,6 @@ from redis.exceptions import RedisError
 
 from scheduler.models import Tally
 from scheduler.redis_client import connect
-from scheduler.remedies import Remedy, is_on
 from scheduler.rules.states import JobState
 
 #: What a job's row, events and witness lines take on disk until it has ended, generously.
@@ -100,8 +99,6 @@ def refusal_of(room: Room, count: int = 1) -> Refusal | None:
 
 def check_room(count: int, broker_share: float | None) -> None:
     """Before the first transaction of `count` jobs. Raises NoRoom."""
-    if not is_on(Remedy.ADMISSION):
-        return
     refusal = refusal_of(look(broker_share), count)
     if refusal is not None:
         raise NoRoom(refusal)

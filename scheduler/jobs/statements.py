@@ -6,10 +6,7 @@ Raw as a whole because the ORM halves their throughput. Each statement shows the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from typing import Any, Final
-
-from scheduler.remedies import Remedy
 
 #: The database's clock, in the text form that Django itself stores on SQLite.
 NOW: Final = {
@@ -71,36 +68,6 @@ INSERT INTO scheduler_sequence (name, value) VALUES ('job', %s)
 ON CONFLICT (name) DO UPDATE SET value = scheduler_sequence.value + excluded.value
 RETURNING value
 """
-
-
-#: For tests only: what a remedy says in CLAIM or END, and what stands there without it. The parameters stay the same.
-WITHOUT: Final = {
-    Remedy.CLAIM_CHECK: {
-        "state = 'queued' AND attempt = %s": "%s > 0",
-        "SET state = 'running',": "SET state = 'running', finished_at = NULL,",
-    },
-    Remedy.NOT_BEFORE: {" AND not_before <= {now}": ""},
-    Remedy.FENCE: {"state = 'running' AND attempt = %s": "%s > 0"},
-}
-
-
-@cache
-def claim(off: frozenset[Remedy]) -> str:
-    """CLAIM, without the remedies that are off."""
-    return _without(CLAIM, off)
-
-
-@cache
-def end(off: frozenset[Remedy]) -> str:
-    """END, without the remedies that are off."""
-    return _without(END, off)
-
-
-def _without(statement: str, off: frozenset[Remedy]) -> str:
-    for remedy, changes in WITHOUT.items():
-        for words, instead in changes.items() if remedy in off else ():
-            statement = statement.replace(words, instead)
-    return statement
 
 
 def tally(rows: int) -> str:

@@ -19,7 +19,6 @@ from scheduler.jobs.room import NoRoom, Refusal, broker_share, check_room
 from scheduler.jobs.submit import ROWS_PER_TRANSACTION, JobRequest, submit_chunk
 from scheduler.logs import event_logger
 from scheduler.models import ClusterEvent, Control
-from scheduler.remedies import Remedy, is_on
 from scheduler.rules.states import Source
 from scheduler.workloads.jobmix import DrawnJob
 from scheduler.workloads.read import read_workload
@@ -59,7 +58,7 @@ def tick(now: datetime | None = None) -> list[SubmittedJob]:
         with transaction.atomic():
             made, arrived = _tick_once(now, workload(), refused=refusal is not None)
         submitted += made
-        if arrived < ROWS_PER_TRANSACTION or not is_on(Remedy.TICK_SLOTS):
+        if arrived < ROWS_PER_TRANSACTION:
             return submitted
 
 
@@ -107,8 +106,7 @@ def _tick_once(now: datetime, load: Workload, *, refused: bool) -> tuple[list[Su
     due = load.shape.due(
         now, position, seed=control.seed, rate_per_minute=control.rate_per_minute, at_most=ROWS_PER_TRANSACTION
     )
-    if is_on(Remedy.TICK_SLOTS) or not due.arrivals:
-        _keep(control, load, due.position)
+    _keep(control, load, due.position)
     if due.ended:
         ClusterEvent.objects.create(
             kind="generator", message=f"The trace has been played to its end: {load.name}"[:300]

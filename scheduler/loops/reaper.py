@@ -11,7 +11,6 @@ from scheduler.jobs import lifecycle
 from scheduler.logs import event_logger
 from scheduler.loops.heartbeats import SILENCE_SECONDS, Finding, Judge, RunningJob, prove_writable, read_beats
 from scheduler.models import ClusterEvent, Job
-from scheduler.remedies import Remedy, is_on
 from scheduler.rules.states import Reason
 
 log = event_logger(__name__)
@@ -42,8 +41,6 @@ class Reaper:
         return sum(self._act(job, finding) for job, finding in findings)
 
     def _act(self, job: RunningJob, finding: Finding) -> bool:
-        if not is_on(Remedy.REAPER):
-            return False
         reason, detail = REASONS[finding]
         state = lifecycle.requeue(job.job_id, job.attempt, reason, detail=f"GPU {job.gpu}: {detail}")
         if state is None:

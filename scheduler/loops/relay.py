@@ -14,7 +14,6 @@ from redis import Redis
 from scheduler.broker import hints
 from scheduler.broker.hints import Hint
 from scheduler.models import Gpu, Job, JobQuerySet, Tally
-from scheduler.remedies import Remedy, is_on
 from scheduler.rules.queues import JobQueue, Tiers, queue_name
 from scheduler.rules.states import PRIORITY_ORDER, EventKind, Priority
 
@@ -60,8 +59,6 @@ class Relay:
         hints.keep_tiers(self.redis, tiers)
         queues = tiers.all_queues()
         lying = hints.waiting(self.redis, [queue.name for queue in queues])
-        if not is_on(Remedy.RESEND):
-            self._trust(lying, now)
         self._forget(now)
         self._earn_ageing_budget()
         window = hints.window(tiers)
@@ -95,7 +92,7 @@ class Relay:
     ) -> list[Hint]:
         """A second hint, in a higher queue, for jobs that waited long; the first one becomes stale."""
         budget = int(self._ageing_budget)
-        if budget < 1 or not is_on(Remedy.AGEING):
+        if budget < 1:
             return []
         found = [
             hint
@@ -112,11 +109,6 @@ class Relay:
             earned = max(0, starts - self._starts_seen) * AGEING_SHARE
             self._ageing_budget = min(AGEING_BUDGET_MAXIMUM, self._ageing_budget + earned)
         self._starts_seen = starts
-
-    def _trust(self, lying: dict[str, set[tuple[int, int]]], now: float) -> None:
-        """For tests only: whatever was sent, or seen in its queue, counts as just sent for ever."""
-        seen = {(queue, key): now for queue, keys in lying.items() for key in keys}
-        self._sent = dict.fromkeys(self._sent, now) | seen
 
     def _is_recent(self, hint: Hint, now: float) -> bool:
         return now - self._sent.get((hint.queue, hint.key), float("-inf")) < LOST_AFTER_SECONDS

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from random import Random
 from typing import Final
 
 from scheduler.rules.states import Reason
+from scheduler.rules.words import Word
 
 
-class FaultKind(StrEnum):
+class FaultKind(Word):
     JOB_ERROR = "job_error"
     OUT_OF_MEMORY = "out_of_memory"
     CHILD_KILLED = "child_killed"
@@ -18,7 +18,7 @@ class FaultKind(StrEnum):
     WORKER_HUNG = "worker_hung"
 
 
-class FaultProfile(StrEnum):
+class FaultProfile(Word):
     DEMO = "demo"
     NONE = "none"
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
+from scheduler.rules.words import Word
 
-class Preset(StrEnum):
+
+class Preset(Word):
     """Named job rates; the label and the rate stand in PRESETS."""
 
     LIGHT = "light"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Final
 
+from scheduler.rules.words import Word
 
-class JobState(StrEnum):
+
+class JobState(Word):
     QUEUED = "queued"
     RUNNING = "running"
     SUCCEEDED = "succeeded"
@@ -14,7 +15,7 @@ class JobState(StrEnum):
     CANCELLED = "cancelled"
 
 
-class Priority(StrEnum):
+class Priority(Word):
     """In the order in which the queues are read: strict, the first one first."""
 
     CRITICAL = "critical"
@@ -31,7 +32,7 @@ class Priority(StrEnum):
 PRIORITY_ORDER: Final = tuple(Priority)
 
 
-class Source(StrEnum):
+class Source(Word):
     """Who submitted a job. Random faults hit only GENERATOR unless a job opts in."""
 
     GENERATOR = "generator"
@@ -40,7 +41,7 @@ class Source(StrEnum):
     CLI = "cli"
 
 
-class EventKind(StrEnum):
+class EventKind(Word):
     """What happened to a job; one event row for each."""
 
     SUBMITTED = "submitted"
@@ -52,7 +53,7 @@ class EventKind(StrEnum):
     CANCELLED = "cancelled"
 
 
-class Reason(StrEnum):
+class Reason(Word):
     """Why a job left the state it was in."""
 
     # The job itself: final, the same code would fail again.

@@ -90,3 +90,16 @@ def test_presets_have_their_label_and_rate(preset: str, label: str, rate: float)
 
 def test_every_preset_has_a_rate() -> None:
     assert set(PRESETS) == set(Preset)
+
+
+@pytest.mark.parametrize("written", ["normal", "NORMAL", "Normal"])
+def test_words_are_read_in_any_case(written: str) -> None:
+    assert Priority(written) is Priority.NORMAL
+    assert Preset(written) is Preset.NORMAL
+    assert JobState("Failed") is JobState.FAILED
+
+
+@pytest.mark.parametrize("written", ["urgent", "", " normal", 1, None, ["normal"]])
+def test_any_other_word_is_none(written: object) -> None:
+    with pytest.raises(ValueError, match="is not a valid Priority"):
+        Priority(written)
