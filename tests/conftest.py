@@ -15,6 +15,7 @@ from typing import NoReturn
 import pytest
 from django.conf import settings
 
+from tests.mutants.marker import place
 from tests.project import ROOT
 from tests.services import PostgresServer, ValkeyServer
 
@@ -32,6 +33,15 @@ def program(name: str) -> str:
     if path is None:
         missing(name)
     return path
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "mutant(name): runs in a copy of the source with tests/mutants/<name>.patch")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items[:] = map(place, items)
 
 
 #: Which tests of two processes must not run at once: a browser gives up what it loads when Docker's networks change.

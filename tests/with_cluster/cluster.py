@@ -43,7 +43,9 @@ class Cluster:
     The generator is as good as silent: its first job comes after minutes (rate and seed see to it).
     """
 
-    def __init__(self, *, gpus: int = 2, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, *, gpus: int = 2, environment: Mapping[str, str] | None = None, source: Path = ROOT) -> None:
+        """source: the folder of its manage.py; a mutant's (tests/mutants) lacks a protection."""
+        self._source = source
         self._folder = Path(tempfile.mkdtemp(prefix="gpu-cluster-"))
         # Not made here: the first start has to.
         self.state_dir = self._folder / "state"
@@ -91,7 +93,7 @@ class Cluster:
         with self._output.open("ab") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _IN_FRONT, "manage.py", "up"],
-                cwd=ROOT,
+                cwd=self._source,
                 env=self.environment,
                 stdin=keyboard,
                 stdout=output,
@@ -147,7 +149,7 @@ class Cluster:
         """Another `manage.py up` with the same environment but for these variables; it must end by itself."""
         return subprocess.run(
             [sys.executable, "manage.py", "up"],
-            cwd=ROOT,
+            cwd=self._source,
             env={**self.environment, **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -184,14 +186,14 @@ class Cluster:
         self._close_api()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def start_worker(self, gpu: int, **environment: str) -> int:
-        """A GPU worker by hand, beside the supervisor's: nobody starts it again, nobody ends what it leaves. Gives
-        its pid once it has taken its place."""
+    def start_worker(self, gpu: int, source: Path | None = None, **environment: str) -> int:
+        """A GPU worker by hand, beside the supervisor's: nobody starts it again, nobody ends what it leaves.
+        Returns its pid. source: another folder of manage.py than the cluster's own."""
         name = f"gpu-{gpu}"
         with self._output.open("ab") as output:
             worker = subprocess.Popen(
                 [sys.executable, "manage.py", "start", "--once", name],
-                cwd=ROOT,
+                cwd=source or self._source,
                 env={**self.environment, "GPU_COUNT": str(gpu + 1), **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=output,

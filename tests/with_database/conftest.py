@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ from pytest_django import DjangoDbBlocker
 from redis import Redis
 
 from scheduler.models import Control, Gpu
-from scheduler.remedies import Remedy
 from tests.services import PostgresServer, ValkeyServer
 
 
@@ -72,16 +71,6 @@ def redis(valkey_server: ValkeyServer) -> Iterator[Redis]:
     with valkey_server.client() as client:
         client.flushall()
         yield client
-
-
-@pytest.fixture
-def without(settings: Any) -> Callable[[Remedy], None]:
-    """Takes a remedy away for the rest of the test."""
-
-    def take_away(remedy: Remedy) -> None:
-        settings.REMEDIES_OFF = frozenset({remedy})
-
-    return take_away
 
 
 @pytest.fixture

@@ -18,7 +18,6 @@ from redis import Redis
 from gpu_tasks.processes.cluster_pids import parent_of
 from scheduler.loops.heartbeats import Beat, read_beats
 from scheduler.models import Job
-from scheduler.remedies import Remedy
 from scheduler.rules.states import TERMINAL_STATES
 from tests.project import ROOT
 from tests.services import wait_until
@@ -38,13 +37,12 @@ def database_url() -> str:
 class GpuWorker:
     """`manage.py start gpu-<index>`; as a context manager it waits until the worker takes jobs, and ends it.
 
+    source: the folder of its manage.py; a mutant's (tests/mutants) lacks a protection.
     guarded: by a guardian, who is then the process that is started here.
     """
 
-    def __init__(
-        self, redis: Redis, folder: Path, *, gpu: int = 0, without: Remedy | None = None, guarded: bool = False
-    ) -> None:
-        self._redis, self.gpu, self._guarded = redis, gpu, guarded
+    def __init__(self, redis: Redis, folder: Path, *, gpu: int = 0, source: Path = ROOT, guarded: bool = False) -> None:
+        self._redis, self.gpu, self._source, self._guarded = redis, gpu, source, guarded
         self._state_dir = folder / f"worker-{gpu}"
         self._output = folder / f"worker-{gpu}.log"
         self._environment = {
@@ -54,7 +52,6 @@ class GpuWorker:
             "DATABASE_URL": database_url(),
             "GPU_COUNT": str(gpu + 1),
             "SEED": "7",
-            "REMEDIES_OFF": "" if without is None else without.value,
         }
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -68,7 +65,7 @@ class GpuWorker:
         with self._output.open("ab") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "manage.py", "start", *once, f"gpu-{self.gpu}"],
-                cwd=ROOT,
+                cwd=self._source,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

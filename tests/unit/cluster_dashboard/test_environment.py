@@ -34,7 +34,6 @@ WRONG = {
     "ADMIN_PASSWORD": "short",
     "FLOWER_PASSWORD": "short",
     "PUBLIC_READ": "perhaps",
-    "REMEDIES_OFF": "fence,prayer",
 }
 SECRETS = ("API_TOKEN", "SECRET_KEY", "ADMIN_PASSWORD", "FLOWER_PASSWORD")
 

@@ -71,7 +71,7 @@ def test_compose_passes_every_setting_on() -> None:
     """A variable of .env.example that compose keeps to itself would be set in vain."""
     own = {"WEB_PORT", "FLOWER_PORT", "BIND_HOST", "STATE_DIR", "REDIS_URL", "DATABASE_URL", "LOG_FORMAT"}
     secret = {"API_TOKEN", "SECRET_KEY", "ADMIN_PASSWORD", "FLOWER_PASSWORD", "SEED"}
-    elsewhere = {"GPU_DEVICE", "GPU_OFFSET", "REMEDIES_OFF"}
+    elsewhere = {"GPU_DEVICE", "GPU_OFFSET"}
 
     compose = read_yaml(ROOT / "docker-compose.yml")
 

@@ -138,9 +138,8 @@ def test_a_process_that_was_stopped_starts_its_term_anew(worker: Worker) -> None
     assert worker.restarts == 0
 
 
-def test_without_the_remedy_it_stays_deaf(worker: Worker, settings: Any) -> None:
-    settings.REMEDIES_OFF = frozenset({"watchdog"})
-
+@pytest.mark.mutant("no_watchdog")
+def test_without_the_remedy_it_stays_deaf(worker: Worker) -> None:
     worker.live(5 * DEAF_SECONDS)
 
     assert worker.restarts == 0

@@ -10,6 +10,7 @@ from typing import Any
 
 from scheduler.broker import dead_letters
 from scheduler.broker.hints import queue_key
+from tests.mutants.source import source_without
 from tests.project import ROOT
 from tests.services import wait_until
 from tests.with_cluster.cluster import Cluster
@@ -143,7 +144,7 @@ def test_cluster_that_does_not_run_is_not_rehearsed() -> None:
 
 
 def test_without_the_reaper_a_hung_worker_fails_the_scorecard() -> None:
-    with Cluster(gpus=2, environment={"REMEDIES_OFF": "reaper"}) as cluster:
+    with Cluster(gpus=2, source=source_without("no_reaper")) as cluster:
         code, cards = scorecards(cluster, "pause_worker")
 
     assert (code, cards["pause_worker"]["verdict"]) == (1, "fail"), cards
@@ -151,7 +152,7 @@ def test_without_the_reaper_a_hung_worker_fails_the_scorecard() -> None:
 
 
 def test_without_the_fence_a_late_result_fails_the_scorecard() -> None:
-    with Cluster(gpus=2, environment={"REMEDIES_OFF": "fence"}) as cluster:
+    with Cluster(gpus=2, source=source_without("no_fence")) as cluster:
         code, cards = scorecards(cluster, "pause_worker")
 
     assert (code, cards["pause_worker"]["verdict"]) == (1, "fail"), cards

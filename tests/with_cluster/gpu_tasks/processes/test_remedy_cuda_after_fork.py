@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 
+from tests.mutants.source import source_without
 from tests.with_cluster.api import story
 from tests.with_cluster.cluster import Cluster
 from tests.with_cluster.gpu_machine import FOLDER, GpuMachine
@@ -42,7 +43,7 @@ def test_cuda_is_never_forked(cluster: Cluster) -> None:
     os.kill(healthy, signal.SIGTERM)
     cluster.wait_for_worker_end(healthy)
 
-    without = cluster.start_worker(GPU, **too_early, REMEDIES_OFF="cuda_after_fork")
+    without = cluster.start_worker(GPU, source_without("fork_after_cuda"), **too_early)
     cluster.wait_for_worker(GPU, without)
     job = cluster.api.wait_for_job(cluster.api.submit_one("cuda_probe", params={}))
     assert (job["state"], job["gpu"]) == ("failed", GPU), story(job)

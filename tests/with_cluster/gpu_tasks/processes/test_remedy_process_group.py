@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.mutants.source import source_without
 from tests.project import ROOT
 from tests.services import wait_until
 from tests.with_cluster.api import story
@@ -81,7 +82,7 @@ def without(cluster: Cluster) -> int:
     beat = cluster.beats().get(WITHOUT)
     if beat is not None and is_alive(beat.pid):
         return beat.pid
-    pid = cluster.start_worker(WITHOUT, REMEDIES_OFF="process_group")
+    pid = cluster.start_worker(WITHOUT, source_without("no_process_group"))
     cluster.wait_for_worker(WITHOUT, pid)
     return pid
 
@@ -135,7 +136,7 @@ def test_a_worker_that_nobody_keeps_ends_what_its_killed_predecessor_left(cluste
     assert list(started.processes) == started.living()
 
     # One that may not end them sees them at least, and keeps off the GPU.
-    hampered = cluster.start_worker(OTHER, REMEDIES_OFF="process_group")
+    hampered = cluster.start_worker(OTHER, source_without("no_process_group"))
     wait_until(lambda: cluster.beats()[OTHER].pid == hampered, 30, cluster.tail)
     wait_until(lambda: "of an earlier job" in cluster.beats()[OTHER].note, 5, lambda: str(cluster.beats()[OTHER]))
     os.kill(hampered, signal.SIGTERM)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 
+from tests.mutants.source import source_without
 from tests.with_cluster.api import assert_ended_once, story
 from tests.with_cluster.cluster import Cluster
 
@@ -25,7 +26,7 @@ def start_job(cluster: Cluster, gpu: int) -> int:
 
 
 def test_a_stop_costs_a_job_nothing(cluster: Cluster) -> None:
-    by_hand = cluster.start_worker(WITHOUT, REMEDIES_OFF="hand_back")
+    by_hand = cluster.start_worker(WITHOUT, source_without("stop_like_a_crash"))
     cluster.wait_for_worker(WITHOUT, by_hand)
     kept, charged = start_job(cluster, WITH), start_job(cluster, WITHOUT)
 

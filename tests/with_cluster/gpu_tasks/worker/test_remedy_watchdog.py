@@ -11,6 +11,7 @@ from celery import Celery
 from scheduler.celery import broker_url
 from scheduler.redis_client import KEY_PREFIX
 from scheduler.rules.states import PRIORITY_ORDER
+from tests.mutants.source import source_without
 from tests.with_cluster.api import events_of, story
 from tests.with_cluster.cluster import Cluster
 from tests.with_cluster.unix_session import is_alive
@@ -32,7 +33,7 @@ def make_deaf(cluster: Cluster, gpu: int) -> None:
 
 
 def test_a_deaf_worker_restarts_itself(cluster: Cluster) -> None:
-    by_hand = cluster.start_worker(WITHOUT, REMEDIES_OFF="watchdog")
+    by_hand = cluster.start_worker(WITHOUT, source_without("no_watchdog"))
     cluster.wait_for_worker(WITHOUT, by_hand)
     for gpu in (WITH, WITHOUT):
         make_deaf(cluster, gpu)

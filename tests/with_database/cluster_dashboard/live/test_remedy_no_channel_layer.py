@@ -11,7 +11,6 @@ from channels.layers import InMemoryChannelLayer
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from cluster_dashboard.live import hub as hub_module
-from scheduler.remedies import Remedy
 from tests.with_database.cluster_dashboard.live.test_live_socket import Socket, own_hub
 
 __all__ = ["own_hub"]
@@ -57,8 +56,7 @@ def test_a_client_that_is_idle_for_longer_than_the_layers_limit_still_gets_snaps
     assert async_to_sync(snapshots_for)(IDLE_SECONDS * 8) >= 2
 
 
-def test_without_it_the_layer_ends_the_client(without):
-    without(Remedy.NO_CHANNEL_LAYER)
-
+@pytest.mark.mutant("channel_layer")
+def test_without_it_the_layer_ends_the_client():
     with pytest.raises(RedisTimeoutError):
         async_to_sync(snapshots_for)(IDLE_SECONDS * 8)

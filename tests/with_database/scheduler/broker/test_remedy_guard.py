@@ -14,10 +14,10 @@ from scheduler.broker.hints import Hint, queue_key
 from scheduler.celery import CONTROL_QUEUE, app
 from scheduler.models import Job
 from scheduler.redis_client import KEY_PREFIX
-from scheduler.remedies import Remedy
 from scheduler.rules.queues import PLAIN_QUEUES
 from scheduler.rules.states import JobState
 from tests.build import queued, reread
+from tests.mutants.source import source_without
 from tests.services import wait_until
 from tests.with_database.gpu_worker import GpuWorker, wait_for_end
 from tests.with_database.malformed import MESSAGES, ORDERS, RAW
@@ -86,7 +86,7 @@ def test_a_worker_runs_on_whatever_lies_in_its_queues(worker, redis):
 
 
 def test_without_the_guard_they_stop_the_worker(redis, tmp_path):
-    with GpuWorker(redis, tmp_path, without=Remedy.GUARD) as worker:
+    with GpuWorker(redis, tmp_path, source=source_without("no_guard")) as worker:
         redis.lpush(queue_key("high"), *MESSAGES.values())
         good = sent(priority="high")
 

@@ -9,9 +9,10 @@ from scheduler.broker.hints import Hint, queue_key
 from scheduler.jobs import lifecycle
 from scheduler.jobs.lifecycle import Claimed, Refusal
 from scheduler.models import JobEvent
-from scheduler.remedies import Remedy
 from scheduler.rules.states import EventKind
 from tests.build import queued, running, story, submit
+from tests.mutants.source import source_without
+from tests.project import ROOT
 from tests.services import wait_until
 from tests.with_database.gpu_worker import GpuWorker
 
@@ -27,8 +28,8 @@ def test_a_running_job_is_not_started_on_another_gpu():
     assert story(job) == [(1, "submitted", 1), (2, "started", 1)]
 
 
-def test_without_the_check_it_runs_on_two(without):
-    without(Remedy.CLAIM_CHECK)
+@pytest.mark.mutant("double_claim")
+def test_without_the_check_it_runs_on_two():
     job = running(gpu=0)
 
     assert isinstance(lifecycle.claim(job.id, 1, gpu=1, boot="boot-1"), Claimed)
@@ -50,7 +51,8 @@ def starts(worker: GpuWorker, redis) -> list[int]:
 @pytest.mark.parametrize("database_settings", ["sqlite"], indirect=True, scope="session")
 @pytest.mark.parametrize(("remedy", "expected"), [("on", 1), ("off", DELIVERIES)])
 def test_a_healthy_worker_runs_a_job_once_and_without_the_check_at_each_delivery(redis, tmp_path, remedy, expected):
-    with GpuWorker(redis, tmp_path, without=None if remedy == "on" else Remedy.CLAIM_CHECK) as worker:
+    source = ROOT if remedy == "on" else source_without("double_claim")
+    with GpuWorker(redis, tmp_path, source=source) as worker:
         found = starts(worker, redis)
 
     assert found == [expected] * JOBS

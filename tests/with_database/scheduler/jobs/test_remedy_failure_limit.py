@@ -10,9 +10,10 @@ from scheduler.jobs import lifecycle
 from scheduler.jobs.lifecycle import Claimed
 from scheduler.loops.relay import Relay
 from scheduler.models import JobEvent
-from scheduler.remedies import Remedy
 from scheduler.rules.states import EventKind, JobState, Reason
 from tests.build import make_due, queued, reread, submit
+from tests.mutants.source import source_without
+from tests.project import ROOT
 from tests.services import wait_until
 from tests.with_database.gpu_worker import GpuWorker
 
@@ -50,8 +51,8 @@ def test_a_poison_job_starts_exactly_as_often_as_its_limit_says(max_failures):
     assert {(reread(job).state, reread(job).failures, starts(job)) for job in others} == {("succeeded", 0, 1)}
 
 
-def test_without_the_limit_it_kills_on_and_on(without):
-    without(Remedy.FAILURE_LIMIT)
+@pytest.mark.mutant("no_exhaustion")
+def test_without_the_limit_it_kills_on_and_on():
     poison = queued(max_failures=3)
 
     kill_each_worker(poison, [])
@@ -74,7 +75,8 @@ def test_a_job_that_kills_its_process_ends_at_its_limit_and_without_it_does_not(
         relay.tick(time.monotonic())
         return bool(what())
 
-    with GpuWorker(redis, tmp_path, without=None if remedy == "on" else Remedy.FAILURE_LIMIT) as worker:
+    source = ROOT if remedy == "on" else source_without("no_exhaustion")
+    with GpuWorker(redis, tmp_path, source=source) as worker:
         if remedy == "on":
             wait_until(lambda: happens(lambda: reread(poison).state == "failed"), 30, worker.tail)
         else:

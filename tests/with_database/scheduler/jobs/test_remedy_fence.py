@@ -14,7 +14,6 @@ from scheduler.jobs import lifecycle
 from scheduler.loops.reaper import Reaper
 from scheduler.loops.relay import Relay
 from scheduler.models import Allocation, Tally
-from scheduler.remedies import Remedy
 from scheduler.rules.states import JobState, Reason
 from tests.build import let_wait, make_due, queued, reread, running, story
 
@@ -46,9 +45,8 @@ def test_the_late_result_is_refused_and_counted_and_the_successors_stands(succes
     assert not Allocation.objects.exists()
 
 
-def test_without_the_fence_two_results_are_recorded(without, successor):
-    without(Remedy.FENCE)
-
+@pytest.mark.mutant("no_fence")
+def test_without_the_fence_two_results_are_recorded(successor):
     assert lifecycle.end(successor.id, 1, JobState.FAILED, reason=Reason.JOB_ERROR) is True
     assert lifecycle.end(successor.id, 2, JobState.SUCCEEDED) is True
 
@@ -99,9 +97,8 @@ def test_a_job_whose_message_is_gone_is_hinted_again_when_its_worker_dies(redis,
     assert json.loads(message)["headers"]["id"] == f"{vanished.id}-2"
 
 
-def test_without_the_reaper_that_job_is_lost(redis, without, vanished):
-    without(Remedy.REAPER)
-
+@pytest.mark.mutant("no_reaper")
+def test_without_the_reaper_that_job_is_lost(redis, vanished):
     die_and_heal(redis)
 
     assert reread(vanished).state == "running"

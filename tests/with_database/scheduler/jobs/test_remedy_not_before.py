@@ -12,7 +12,6 @@ from scheduler.broker.hints import Hint, queue_key
 from scheduler.jobs import lifecycle
 from scheduler.jobs.lifecycle import BACKOFF_SECONDS, Claimed, Refusal
 from scheduler.loops.relay import Relay
-from scheduler.remedies import Remedy
 from scheduler.rules.states import Reason
 from tests.build import let_wait, queued, running
 from tests.project import ROOT
@@ -38,9 +37,8 @@ def test_a_job_is_neither_hinted_nor_started_before_its_back_off_has_passed(redi
     assert isinstance(lifecycle.claim(failed_just_now.id, 2, gpu=1, boot="boot-1"), Claimed)
 
 
-def test_without_it_the_job_starts_again_at_once(redis, without, failed_just_now):
-    without(Remedy.NOT_BEFORE)
-
+@pytest.mark.mutant("starts_before_its_time")
+def test_without_it_the_job_starts_again_at_once(redis, failed_just_now):
     assert Relay(redis).tick(0.0) == 1
     assert isinstance(lifecycle.claim(failed_just_now.id, 2, gpu=1, boot="boot-1"), Claimed)
 

@@ -6,7 +6,6 @@ import pytest
 
 from scheduler.loops.relay import AGEING_SECONDS, Relay
 from scheduler.models import Job
-from scheduler.remedies import Remedy
 from tests.build import let_wait, queued, reread, submit
 from tests.with_database.taking import run, take
 
@@ -43,8 +42,8 @@ def test_a_low_job_starts_though_higher_ones_never_end(redis):
     assert reread(low).state == "succeeded"
 
 
-def test_without_ageing_it_never_starts(redis, without):
-    without(Remedy.AGEING)
+@pytest.mark.mutant("no_ageing")
+def test_without_ageing_it_never_starts(redis):
     low = queued(priority="low")
 
     assert starts_until_it_ran(redis, low) is None

@@ -7,7 +7,6 @@ import pytest
 from scheduler.loops.heartbeats import SILENCE_SECONDS
 from scheduler.loops.reaper import Reaper
 from scheduler.models import Allocation, Tally
-from scheduler.remedies import Remedy
 from tests.build import reread, running, story
 
 pytestmark = pytest.mark.usefixtures("gpus")
@@ -36,8 +35,8 @@ def test_the_history_of_a_dead_workers_job_goes_on(redis):
     assert not Allocation.objects.exists()
 
 
-def test_without_the_reaper_it_is_started_for_ever(redis, without):
-    without(Remedy.REAPER)
+@pytest.mark.mutant("no_reaper")
+def test_without_the_reaper_it_is_started_for_ever(redis):
     job = running()
 
     assert look_for_minutes(redis) is None

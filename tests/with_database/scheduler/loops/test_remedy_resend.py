@@ -13,7 +13,6 @@ from scheduler.broker import hints
 from scheduler.broker.hints import queue_key
 from scheduler.loops.relay import LOST_AFTER_SECONDS, Relay
 from scheduler.models import Job
-from scheduler.remedies import Remedy
 from scheduler.rules.states import JobState
 from tests.build import let_wait, queued, reread, submit
 from tests.services import wait_until
@@ -77,9 +76,9 @@ def test_a_job_whose_hint_died_with_its_worker_runs_on_another(redis, tmp_path):
         assert wait_for_end(job, 10, other.tail()).state == JobState.SUCCEEDED
 
 
+@pytest.mark.mutant("sent_is_never_lost")
 @pytest.mark.parametrize("database_settings", ["sqlite"], indirect=True, scope="session")
-def test_without_the_relays_look_that_job_is_lost(redis, tmp_path, without):
-    without(Remedy.RESEND)
+def test_without_the_relays_look_that_job_is_lost(redis, tmp_path):
     relay = Relay(redis)
     job = hand_to_a_dead_worker(redis, tmp_path, relay)
 
@@ -136,10 +135,9 @@ def test_lost_hints_are_found_under_a_permanent_backlog(redis):
     assert max(found) <= LOST_AFTER_SECONDS + TICK_SECONDS
 
 
+@pytest.mark.mutant("sent_is_never_lost")
 @pytest.mark.usefixtures("small_window")
-def test_without_it_none_of_them_is(redis, without):
-    without(Remedy.RESEND)
-
+def test_without_it_none_of_them_is(redis):
     found, never = under_a_full_window(redis)
 
     assert found == []

@@ -12,7 +12,6 @@ from django.db import connection
 from scheduler.jobs.clock import database_now
 from scheduler.loops import generator
 from scheduler.models import Control, Job
-from scheduler.remedies import Remedy
 
 pytestmark = pytest.mark.usefixtures("gpus")
 
@@ -57,9 +56,9 @@ def test_two_beats_make_what_one_makes(control):
     assert jobs_of(2, start) == one
 
 
-def test_without_slots_they_make_it_again(control, without):
+@pytest.mark.mutant("no_tick_slots")
+def test_without_slots_they_make_it_again(control):
     start = database_now()
     one = jobs_of(1, start)
-    without(Remedy.TICK_SLOTS)
 
     assert len(jobs_of(2, start)) >= 2 * len(one)

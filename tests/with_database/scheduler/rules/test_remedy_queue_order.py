@@ -7,9 +7,9 @@ import pytest
 from scheduler.broker import hints
 from scheduler.broker.hints import Hint
 from scheduler.models import Job, JobEvent
-from scheduler.remedies import Remedy
 from scheduler.rules.states import PRIORITY_ORDER, EventKind
 from tests.build import queued
+from tests.mutants.source import source_without
 from tests.services import wait_until
 from tests.with_database.gpu_worker import GpuWorker
 
@@ -42,7 +42,7 @@ def test_jobs_start_by_priority_and_then_as_they_came(redis, tmp_path):
 
 
 def test_without_the_order_a_low_job_starts_before_a_critical_one(redis, tmp_path):
-    found = started_in_order(GpuWorker(redis, tmp_path, without=Remedy.QUEUE_ORDER))
+    found = started_in_order(GpuWorker(redis, tmp_path, source=source_without("round_robin")))
 
     order = [job.priority for job in found]
     assert order.index("low") < len(order) - 1 - order[::-1].index("critical"), order

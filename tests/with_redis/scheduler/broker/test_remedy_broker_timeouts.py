@@ -12,7 +12,7 @@ from signal import SIGCONT, SIGSTOP
 
 import pytest
 
-from scheduler.remedies import Remedy
+from tests.mutants.source import source_without
 from tests.project import ROOT
 from tests.services import ValkeyServer, wait_until
 from tests.with_cluster.cluster import clean_environment
@@ -49,20 +49,19 @@ print("frozen", outcome(asks), flush=True)
 
 
 class Asker:
-    """A process that has asked once, and asks again when told."""
+    """A process of this source that has asked once, and asks again when told."""
 
-    def __init__(self, server: ValkeyServer, output: Path, what: str, **environment: str) -> None:
+    def __init__(self, server: ValkeyServer, output: Path, what: str, source: Path) -> None:
         self._output = output
         self._file = output.open("w")
         self.process = subprocess.Popen(
             [sys.executable, "-c", _ASKS, what],
-            cwd=ROOT,
+            cwd=source,
             env={
                 **clean_environment(),
                 "DJANGO_SETTINGS_MODULE": "cluster_dashboard.settings",
                 "STATE_DIR": str(output.parent),
                 "REDIS_URL": server.url,
-                **environment,
             },
             stdin=subprocess.PIPE,
             stdout=self._file,
@@ -101,7 +100,7 @@ def askers(server: ValkeyServer, tmp_path: Path) -> Iterator[dict[tuple[str, str
             server,
             tmp_path / f"{what}-{remedy}",
             what,
-            REMEDIES_OFF="" if remedy == "on" else Remedy.BROKER_TIMEOUTS,
+            ROOT if remedy == "on" else source_without("no_broker_timeouts"),
         )
         for what in ("publish", "read")
         for remedy in ("on", "off")
