@@ -6,7 +6,7 @@ What is not known is absent, never zero. A database or broker that is away makes
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
@@ -27,7 +27,7 @@ from redis.exceptions import RedisError
 from cluster_dashboard.access import Right, bearer, may
 from cluster_dashboard.api.http.problems import REFUSED, problem_response
 from cluster_dashboard.live.read import RedisView, oldest_waiting, read_redis
-from cluster_dashboard.live.snapshot import gpu_now
+from cluster_dashboard.live.snapshot import GpuNow, gpu_now
 from cluster_dashboard.live.totals import Totals, TotalsReader
 from scheduler.jobs.clock import database_now
 from scheduler.jobs.room import Lack, Room, look, refusal_of
@@ -43,6 +43,8 @@ BROKER_TIMEOUT_SECONDS: Final = 1.0
 #: A second scrape so soon after the first one gets the same numbers.
 BELIEVED_SECONDS: Final = 1.0
 _MIB: Final = 1024 * 1024
+
+type Reading = Callable[[GpuNow], float | None]
 
 
 # --- the answer -----------------------------------------------------------------------------------
@@ -271,41 +273,42 @@ def _gpus_now(database: DatabaseNumbers, live: RedisView) -> Iterator[Metric]:
     states = _gauge("gpu_state", "1 for the state that it is in", ["gpu", "state"])
     for gpu, values in now:
         for state in GpuState:
-            states.add_metric([str(gpu.index), state], values["state"] is state)
+            states.add_metric([str(gpu.index), state], values.state is state)
     yield states
-    for name, words, key, factor in (
-        ("gpu_heartbeat_age_seconds", "Since its worker's last heartbeat", "heartbeat_age_s", 1),
-        ("gpu_utilization_ratio", "Share of time in which it computed", "utilization_percent", 0.01),
-        ("gpu_memory_used_bytes", "Memory in use", "memory_used_mib", _MIB),
-        ("gpu_temperature_celsius", "Temperature", "temperature_c", 1),
-        ("gpu_power_watts", "What it draws", "power_w", 1),
-    ):
-        yield _of_gpus(name, words, [(gpu, _times(values[key], factor)) for gpu, values in now])
+    readings: tuple[tuple[str, str, Reading, float], ...] = (
+        ("gpu_heartbeat_age_seconds", "Since its worker's last heartbeat", lambda each: each.heartbeat_age_s, 1),
+        ("gpu_utilization_ratio", "Share of time in which it computed", lambda each: each.utilization_percent, 0.01),
+        ("gpu_memory_used_bytes", "Memory in use", lambda each: each.memory_used_mib, _MIB),
+        ("gpu_temperature_celsius", "Temperature", lambda each: each.temperature_c, 1),
+        ("gpu_power_watts", "What it draws", lambda each: each.power_w, 1),
+    )
+    for name, words, reading, factor in readings:
+        yield _of_gpus(name, words, [(gpu, _times(reading(values), factor)) for gpu, values in now])
     yield from _as_dcgm(now)
 
 
-def _as_dcgm(now: list[tuple[Gpu, dict[str, Any]]]) -> Iterator[Metric]:
+def _as_dcgm(now: list[tuple[Gpu, GpuNow]]) -> Iterator[Metric]:
     """The same under the names, units and labels of NVIDIA's DCGM exporter, for dashboards that exist."""
-    for name, words, key in (
-        ("DCGM_FI_DEV_GPU_UTIL", "GPU utilization (in %).", "utilization_percent"),
-        ("DCGM_FI_DEV_FB_USED", "Framebuffer memory used (in MiB).", "memory_used_mib"),
-        ("DCGM_FI_DEV_FB_FREE", "Framebuffer memory free (in MiB).", "memory_free_mib"),
-        ("DCGM_FI_DEV_GPU_TEMP", "GPU temperature (in C).", "temperature_c"),
-        ("DCGM_FI_DEV_POWER_USAGE", "Power draw (in W).", "power_w"),
-        ("DCGM_FI_DEV_XID_ERRORS", "Value of the last XID error encountered.", "last_xid"),
-    ):
+    readings: tuple[tuple[str, str, Callable[[Gpu, GpuNow], float | None]], ...] = (
+        ("DCGM_FI_DEV_GPU_UTIL", "GPU utilization (in %).", lambda _, each: each.utilization_percent),
+        ("DCGM_FI_DEV_FB_USED", "Framebuffer memory used (in MiB).", lambda _, each: each.memory_used_mib),
+        ("DCGM_FI_DEV_FB_FREE", "Framebuffer memory free (in MiB).", _free_mib),
+        ("DCGM_FI_DEV_GPU_TEMP", "GPU temperature (in C).", lambda _, each: each.temperature_c),
+        ("DCGM_FI_DEV_POWER_USAGE", "Power draw (in W).", lambda _, each: each.power_w),
+        ("DCGM_FI_DEV_XID_ERRORS", "Value of the last XID error encountered.", lambda _, each: each.last_xid),
+    )
+    for name, words, reading in readings:
         family = GaugeMetricFamily(name, words, labels=["gpu", "UUID", "device", "modelName", "Hostname"])
         for gpu, values in now:
-            value = _free_mib(gpu, values) if key == "memory_free_mib" else values[key]
-            if value is not None:
+            if (value := reading(gpu, values)) is not None:
                 labels = [str(gpu.index), gpu.uuid, f"nvidia{gpu.index}", gpu.name, gpu.host]
                 family.add_metric(labels, value)
         yield family
 
 
-def _free_mib(gpu: Gpu, values: dict[str, Any]) -> float | None:
-    used = values["memory_used_mib"]
-    return None if used is None or gpu.memory_total_mib is None else gpu.memory_total_mib - used
+def _free_mib(gpu: Gpu, now: GpuNow) -> float | None:
+    used, total = now.memory_used_mib, gpu.memory_total_mib
+    return None if used is None or total is None else total - used
 
 
 # --- parts ----------------------------------------------------------------------------------------

@@ -18,9 +18,9 @@ from django.http import StreamingHttpResponse
 from redis.exceptions import RedisError
 
 from cluster_dashboard.api.broker import client
-from cluster_dashboard.api.job_detail import progress_in, read_job
-from gpu_tasks.worker.heartbeat import samples_key
+from cluster_dashboard.api.job_detail import read_job
 from scheduler.logs import event_logger
+from scheduler.loops.samples import NO_SAMPLE, LiveSample, read_samples
 from scheduler.models import Job
 from scheduler.rules.states import TERMINAL_STATES, JobState
 
@@ -186,16 +186,18 @@ def _read(job_ids: list[int]) -> dict[int, Seen]:
         job_id: Seen(
             event_count=event_count,
             state=state,
-            progress=progress_in(samples.get(gpu, {}), job_id, attempt) if state == JobState.RUNNING else None,
+            progress=None
+            if gpu is None or state != JobState.RUNNING
+            else samples.get(gpu, NO_SAMPLE).progress_of(job_id, attempt),
         )
         for job_id, event_count, state, attempt, gpu in rows
     }
 
 
-def _samples() -> dict[int | None, dict[str, Any]]:
+def _samples() -> dict[int, LiveSample]:
     """By GPU; nothing while Redis is away: progress is a bonus."""
     try:
-        return {int(gpu): json.loads(sample) for gpu, sample in client().hgetall(samples_key()).items()}
+        return read_samples(client())
     except (RedisError, OSError):
         return {}
 

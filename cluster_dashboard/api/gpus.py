@@ -83,4 +83,4 @@ def _now(gpu: Gpu, job: GpuJob | None, live: RedisView | None) -> dict[str, Any]
     if live is None:
         return dict.fromkeys(NOW)
     now = gpu_now(gpu, live, busy=job is not None)
-    return {name: now[name] for name in NOW}
+    return {name: getattr(now, name) for name in NOW}

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 from django.utils import timezone
 from redis.exceptions import RedisError
 
 from cluster_dashboard.api.broker import client
 from cluster_dashboard.api.schemas import JobDetail
-from gpu_tasks.worker.heartbeat import samples_key
 from scheduler.logs import event_logger
 from scheduler.loops.heartbeats import SILENCE_SECONDS, read_beats
+from scheduler.loops.samples import read_sample
 from scheduler.models import Gpu, Job
 from scheduler.rules.gpu import Place, waits_because
 from scheduler.rules.states import JobState
@@ -30,14 +27,13 @@ def read_job(job_id: int) -> JobDetail | None:
 
 
 def _progress(job: Job) -> float | None:
-    if job.state != JobState.RUNNING:
+    if job.state != JobState.RUNNING or job.gpu is None:
         return None
     try:
-        sample = client().hget(samples_key(), str(job.gpu))
+        return read_sample(client(), job.gpu).progress_of(job.id, job.attempt)
     except (RedisError, OSError) as error:
         log.info("progress_not_read", job=job.id, error=f"{type(error).__name__}: {error}")
         return None
-    return None if sample is None else progress_in(json.loads(sample), job.id, job.attempt)
 
 
 def _waits_because(job: Job) -> str:
@@ -62,10 +58,3 @@ def _silent_gpus() -> set[int]:
     except (RedisError, OSError):
         return set()
     return {gpu for gpu, beat in beats.items() if seconds - beat.at >= SILENCE_SECONDS}
-
-
-def progress_in(sample: dict[str, Any], job_id: int, attempt: int) -> float | None:
-    """The progress in a GPU's sample, if it is this job's."""
-    progress = sample.get("progress")
-    is_its = sample.get("held") == [job_id, attempt]
-    return float(progress) if is_its and progress is not None else None

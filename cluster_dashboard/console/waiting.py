@@ -113,7 +113,7 @@ class ProgressBar:
             samples = read_redis(self._client).samples.values() if running else ()
         except (RedisError, OSError):
             return 0.0  # the bar then moves by whole jobs
-        return sum(each["progress"] or 0.0 for each in samples if each.get("held") and each["held"][0] in running)
+        return sum(live.progress or 0.0 for live in samples if live.held is not None and live.held[0] in running)
 
 
 class StatesColumn(ProgressColumn):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -11,11 +10,11 @@ from django.db.models import Count, Max, Min
 from django.db.models.functions import Now, TruncMinute
 from redis import Redis
 
-from gpu_tasks.worker.heartbeat import history_key, samples_key
 from scheduler.broker import dead_letters, hints
 from scheduler.jobs.clock import database_now
 from scheduler.jobs.room import Room, look, read_broker_share
 from scheduler.loops.heartbeats import Beat, read_beats
+from scheduler.loops.samples import LiveSample, read_samples
 from scheduler.models import ClusterEvent, Control, Gpu, Job, JobEvent, Tally
 from scheduler.rules.states import PRIORITY_ORDER, EventKind, JobState, Priority
 
@@ -64,7 +63,7 @@ class DatabaseView:
 class RedisView:
     now: float
     beats: dict[int, Beat]
-    samples: dict[int, dict[str, Any]]
+    samples: dict[int, LiveSample]
     in_redis: dict[Priority, int]
     #: Of its maxmemory; None: without a limit.
     broker_share: float | None = None
@@ -73,29 +72,14 @@ class RedisView:
 
 def read_redis(client: Redis) -> RedisView:
     seconds, micros = client.time()
-    samples = {int(gpu): json.loads(value) for gpu, value in client.hgetall(samples_key()).items()}
     return RedisView(
         now=seconds + micros / 1e6,
         beats=read_beats(client),
-        samples=samples,
+        samples=read_samples(client),
         in_redis=hints.lengths(client),
         broker_share=read_broker_share(client),
         dead_letters=dead_letters.count(client),
     )
-
-
-def read_samples(client: Redis, gpus: list[int], since: float) -> dict[int, list[tuple[float, dict[str, float]]]]:
-    """Points of the last minutes by GPU: (time, {"u": percent, "p": watts}); unknown values are left out."""
-    start = f"{int(since * 1000)}-0"
-    found = {gpu: client.xrange(history_key(gpu), min=start) for gpu in gpus}
-    return {
-        gpu: [(int(point.split(b"-")[0]) / 1000, _numbers(fields)) for point, fields in points]
-        for gpu, points in found.items()
-    }
-
-
-def _numbers(fields: dict[bytes, bytes]) -> dict[str, float]:
-    return {name.decode(): float(value) for name, value in fields.items() if value}
 
 
 def read_database(after_event: int) -> DatabaseView:

@@ -15,18 +15,18 @@ from cluster_dashboard.live.read import (
     read_database,
     read_events,
     read_redis,
-    read_samples,
 )
-from cluster_dashboard.live.snapshot import VERSION, build_snapshot, point_of
-from cluster_dashboard.live.window import SPAN_SECONDS, Window
+from cluster_dashboard.live.snapshot import VERSION, build_snapshot
+from cluster_dashboard.live.window import SPAN_SECONDS, SeriesPoint, Window, mean
 from scheduler.jobs.clock import database_now
+from scheduler.loops.samples import HistoryPoint, read_history
 
 #: The series get a point this often.
 POINT_SECONDS: Final = 1.0
 #: Points of the time before this process began to look are this far apart.
 REPLAY_STEP_SECONDS: Final = 5.0
 
-type Samples = dict[int, list[tuple[float, dict[str, float]]]]
+type History = dict[int, list[HistoryPoint]]
 
 
 class Reader:
@@ -50,12 +50,12 @@ class Reader:
         snapshot = build_snapshot(self._seq, database, redis, window)
         if database.now >= self._next_point:
             self._next_point = database.now + POINT_SECONDS
-            window.add_point(point_of(snapshot))
+            window.add_point(SeriesPoint(**snapshot["point"]))
         return _json(snapshot)
 
     def history(self) -> str:
         window, now = self._open(), database_now().timestamp()
-        samples = read_samples(self._redis, self._indexes, now - SPAN_SECONDS)
+        history = read_history(self._redis, self._indexes, now - SPAN_SECONDS)
         return _json(
             {
                 "type": "history",
@@ -63,8 +63,8 @@ class Reader:
                 "at": now,
                 "span_s": SPAN_SECONDS,
                 "gpus": [
-                    {"index": gpu, "utilization": [[at, values.get("u")] for at, values in points]}
-                    for gpu, points in samples.items()
+                    {"index": gpu, "utilization": [[point.at, point.utilization_percent] for point in points]}
+                    for gpu, points in history.items()
                 ],
                 "spans": window.spans(),
                 "series": window.series(),
@@ -81,16 +81,16 @@ class Reader:
             before = event_before(SPAN_SECONDS)
             events = read_events(before)
             now = database_now().timestamp()
-            samples = read_samples(self._redis, list({event.gpu for event in events if event.gpu is not None}), 0)
+            history = read_history(self._redis, {event.gpu for event in events if event.gpu is not None}, 0)
             window = Window(newest_event=before, before=before)
             for minute, state, reason, n in outcomes_by_minute(before=events[0].at if events else now):
                 window.count_outcome(minute, state, reason, n)
-            replay(window, events, samples, now)
+            replay(window, events, history, now)
             self._window = window
         return self._window
 
 
-def replay(window: Window, events: list[Happened], samples: Samples, now: float) -> None:
+def replay(window: Window, events: list[Happened], history: History, now: float) -> None:
     """The last minutes once more, so that a page opened after a restart of the web process is not empty."""
     rest = list(events)
     at = now - SPAN_SECONDS
@@ -101,19 +101,16 @@ def replay(window: Window, events: list[Happened], samples: Samples, now: float)
         window.add(due)
         window.forget(at)
         if events and at >= events[0].at:
-            window.add_point({"t": at, **window.rates(), **_gpu_point(samples, at)})
+            utilization, power = _gpu_means(history, at)
+            window.add_point(SeriesPoint(t=at, **window.rates(), utilization_percent=utilization, power_w=power))
     window.add(rest)
 
 
-def _gpu_point(samples: Samples, at: float) -> dict[str, Any]:
-    near = [values for points in samples.values() for time, values in points if at - REPLAY_STEP_SECONDS < time <= at]
-    if not near:
-        return {}
-    gpus = max(1, len(samples))
-    return {
-        "utilization_percent": sum(values.get("u", 0.0) for values in near) / len(near),
-        "power_w": sum(values.get("p", 0.0) for values in near) / len(near) * gpus,
-    }
+def _gpu_means(history: History, at: float) -> tuple[float | None, float | None]:
+    """Mean utilization of the GPUs and the power of all of them, over the step that ends at `at`."""
+    near = [point for points in history.values() for point in points if at - REPLAY_STEP_SECONDS < point.at <= at]
+    power = mean(point.power_w for point in near)
+    return mean(point.utilization_percent for point in near), None if power is None else power * len(history)
 
 
 def _json(values: dict[str, Any]) -> str:

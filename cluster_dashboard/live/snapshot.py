@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from cluster_dashboard.live.read import DatabaseView, RedisView
-from cluster_dashboard.live.window import Span, Window
+from cluster_dashboard.live.window import SeriesPoint, Span, Window, mean
 from scheduler.jobs.room import Room, refusal_of
 from scheduler.loops.heartbeats import SILENCE_SECONDS
+from scheduler.loops.samples import NO_SAMPLE, LiveSample
 from scheduler.models import ClusterEvent, Gpu, Job
-from scheduler.rules.gpu import TEMPERATURE_LIMIT_C, GpuHealth, shown_state
+from scheduler.rules.gpu import TEMPERATURE_LIMIT_C, UNKNOWN_SAMPLE, GpuState, shown_state
 from scheduler.rules.states import PRIORITY_ORDER, EventKind, JobState
 
-VERSION: Final = 1
+#: Of the messages to the page; raised when their form changes, so that an older page asks to be reloaded.
+VERSION: Final = 2
 SPANS_EACH: Final = 8
 #: A sample older than this is not shown as the present.
 SAMPLE_AGE_MAXIMUM_SECONDS: Final = 5.0
@@ -23,6 +25,7 @@ def build_snapshot(seq: int, database: DatabaseView, redis: RedisView, window: W
     spans = window.newest_spans(SPANS_EACH)
     gpus = [_gpu(gpu, database, redis, spans.get(gpu.index, [])) for gpu in database.gpus]
     control = database.control
+    kpi = {**_gpu_kpi(gpus), **window.rates(), **window.last_hour()}
     return {
         "type": "snapshot",
         "version": VERSION,
@@ -48,33 +51,25 @@ def build_snapshot(seq: int, database: DatabaseView, redis: RedisView, window: W
             "paused": control.paused,
         },
         "no_room": _no_room(replace(database.room, broker_share=redis.broker_share)),
-        "kpi": {**_gpu_kpi(gpus), **window.rates(), **window.last_hour()},
+        "kpi": kpi,
+        "point": asdict(_point(database, kpi, window)),
         "next": [_waiting(job, database.now) for job in database.next_jobs],
         "recent": [_ended(job) for job in database.recent],
         "events": [_event(event) for event in database.cluster_events],
     }
 
 
-def point_of(snapshot: dict[str, Any]) -> dict[str, Any]:
-    """The values of the page's series at this snapshot."""
-    kpi = snapshot["kpi"]
+def _point(database: DatabaseView, kpi: dict[str, Any], window: Window) -> SeriesPoint:
+    """What this snapshot adds to the page's series."""
     ended = kpi["ended_last_hour"]
-    return {
-        "t": snapshot["at"],
-        "queued": snapshot["counts"]["queued"],
-        "failed_percent": 100 * kpi["failed_last_hour"] / ended if ended else None,
-        **{
-            name: kpi[name]
-            for name in (
-                "arrived_per_minute",
-                "finished_per_minute",
-                "wait_p50_s",
-                "wait_p95_s",
-                "utilization_percent",
-                "power_w",
-            )
-        },
-    }
+    return SeriesPoint(
+        t=database.now,
+        **window.rates(),
+        utilization_percent=kpi["utilization_percent"],
+        power_w=kpi["power_w"],
+        queued=database.counts[JobState.QUEUED],
+        failed_percent=100 * kpi["failed_last_hour"] / ended if ended else None,
+    )
 
 
 def _no_room(room: Room) -> dict[str, str] | None:
@@ -88,54 +83,61 @@ def _gpu(gpu: Gpu, database: DatabaseView, redis: RedisView, spans: list[Span]) 
     return {
         "index": gpu.index,
         "worker": f"gpu-{gpu.index}",
-        "job": None if job is None else _running(job, redis.samples.get(gpu.index, {})),
+        "job": None if job is None else _running(job, redis.samples.get(gpu.index, NO_SAMPLE)),
         "memory_total_mib": gpu.memory_total_mib,
         "power_limit_w": gpu.power_limit_w,
         "failure_rate": gpu.failure_rate,
         "spans": spans,
-        **gpu_now(gpu, redis, busy=job is not None),
+        **asdict(gpu_now(gpu, redis, busy=job is not None)),
     }
 
 
-def gpu_now(gpu: Gpu, redis: RedisView, *, busy: bool) -> dict[str, Any]:
-    """What its worker says of a GPU now, and the state that follows; None is unknown. The API shows the same."""
-    beat, sample = redis.beats.get(gpu.index), redis.samples.get(gpu.index, {})
-    if redis.now - sample.get("at", 0) > SAMPLE_AGE_MAXIMUM_SECONDS:
-        sample = {}
-    temperature = sample.get("temperature_c")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuNow:
+    """A GPU as its worker reports it now, and the state that follows. None: unknown."""
+
+    state: GpuState
+    note: str
+    heartbeat_age_s: float | None
+    utilization_percent: float | None
+    memory_used_mib: int | None
+    temperature_c: float | None
+    power_w: float | None
+    last_xid: int | None
+
+
+def gpu_now(gpu: Gpu, redis: RedisView, *, busy: bool) -> GpuNow:
+    """The same for the page, the API and the metrics."""
+    beat, live = redis.beats.get(gpu.index), redis.samples.get(gpu.index, NO_SAMPLE)
+    sample = live.sample if redis.now - live.at <= SAMPLE_AGE_MAXIMUM_SECONDS else UNKNOWN_SAMPLE
     age = None if beat is None else max(0.0, redis.now - beat.at)
     alive = age is not None and age < SILENCE_SECONDS
-    return {
-        "state": shown_state(
-            health=GpuHealth(sample.get("health", GpuHealth.UNKNOWN)),
+    return GpuNow(
+        state=shown_state(
+            health=sample.health,
             drained=gpu.drained,
             quarantined=gpu.quarantined,
-            hot=temperature is not None and temperature > TEMPERATURE_LIMIT_C,
+            hot=sample.temperature_c is not None and sample.temperature_c > TEMPERATURE_LIMIT_C,
             busy=busy,
             alive=alive,
         ),
-        "note": beat.note if beat is not None and alive else "",
-        "heartbeat_age_s": None if age is None else round(age, 1),
-        "utilization_percent": sample.get("utilization_percent"),
-        "memory_used_mib": sample.get("memory_used_mib"),
-        "temperature_c": temperature,
-        "power_w": sample.get("power_w"),
-        "last_xid": sample.get("last_xid"),
-    }
+        note=beat.note if beat is not None and alive else "",
+        heartbeat_age_s=None if age is None else round(age, 1),
+        utilization_percent=sample.utilization_percent,
+        memory_used_mib=sample.memory_used_mib,
+        temperature_c=sample.temperature_c,
+        power_w=sample.power_w,
+        last_xid=sample.last_xid,
+    )
 
 
 def _gpu_kpi(gpus: list[dict[str, Any]]) -> dict[str, Any]:
     return {
-        "utilization_percent": _mean([gpu["utilization_percent"] for gpu in gpus]),
+        "utilization_percent": mean(gpu["utilization_percent"] for gpu in gpus),
         "busy": sum(gpu["job"] is not None for gpu in gpus),
         "power_w": _sum([gpu["power_w"] for gpu in gpus]),
         "power_limit_w": _sum([gpu["power_limit_w"] for gpu in gpus]),
     }
-
-
-def _mean(values: list[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
 
 
 def _sum(values: list[float | None]) -> float | None:
@@ -143,13 +145,12 @@ def _sum(values: list[float | None]) -> float | None:
     return sum(known) if known else None
 
 
-def _running(job: Job, sample: dict[str, Any]) -> dict[str, Any]:
-    is_its = sample.get("held") == [job.id, job.attempt]
+def _running(job: Job, live: LiveSample) -> dict[str, Any]:
     return {
         **_job(job),
         "attempt": job.attempt,
         "started_at": None if job.started_at is None else job.started_at.timestamp(),
-        "progress": sample.get("progress") if is_its else None,
+        "progress": live.progress_of(job.id, job.attempt),
     }
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import Counter, deque
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
 from cluster_dashboard.live.read import Happened
@@ -27,6 +28,22 @@ _OUTCOMES: Final = {EventKind.SUCCEEDED, EventKind.FAILED, EventKind.CANCELLED}
 Span = dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesPoint:
+    """One point of each of the page's series; its fields are their names. None: unknown."""
+
+    #: Seconds since the epoch.
+    t: float
+    arrived_per_minute: float | None
+    finished_per_minute: float | None
+    wait_p50_s: float | None
+    wait_p95_s: float | None
+    utilization_percent: float | None = None
+    power_w: float | None = None
+    queued: float | None = None
+    failed_percent: float | None = None
+
+
 @dataclass(slots=True)
 class Window:
     """Seen events are kept by id, since every read goes over the newest ones again."""
@@ -42,7 +59,7 @@ class Window:
     _waits: deque[tuple[float, float]] = field(default_factory=deque)
     #: minute -> Counter of outcomes, and of reasons of failures
     _minutes: dict[int, Counter[str]] = field(default_factory=dict)
-    _points: deque[dict[str, Any]] = field(default_factory=deque)
+    _points: deque[SeriesPoint] = field(default_factory=deque)
 
     def add(self, events: list[Happened]) -> None:
         for event in events:
@@ -96,7 +113,7 @@ class Window:
             del self._spans[next(iter(self._spans))]
         for minute in [minute for minute in self._minutes if minute < (now - HOUR_SECONDS) // 60]:
             del self._minutes[minute]
-        while self._points and self._points[0]["t"] < now - SPAN_SECONDS:
+        while self._points and self._points[0].t < now - SPAN_SECONDS:
             self._points.popleft()
 
     # --- what the page gets
@@ -132,23 +149,12 @@ class Window:
             "failed_top_reason": max(reasons, key=lambda reason: reasons[reason]) if reasons else None,
         }
 
-    def add_point(self, point: dict[str, Any]) -> None:
-        """One point of the series; point["t"] is its time."""
+    def add_point(self, point: SeriesPoint) -> None:
         self._points.append(point)
 
-    def series(self) -> dict[str, list[Any]]:
-        names = (
-            "t",
-            "arrived_per_minute",
-            "finished_per_minute",
-            "wait_p50_s",
-            "wait_p95_s",
-            "utilization_percent",
-            "queued",
-            "failed_percent",
-            "power_w",
-        )
-        return {name: [point.get(name) for point in self._points] for name in names}
+    def series(self) -> dict[str, list[float | None]]:
+        """The values of each series by its name, oldest first."""
+        return {each.name: [getattr(point, each.name) for point in self._points] for each in fields(SeriesPoint)}
 
 
 def _span(event: Happened, *, started_at: float) -> Span:
@@ -163,3 +169,9 @@ def _span(event: Happened, *, started_at: float) -> Span:
         "outcome": None,
         "reason": "",
     }
+
+
+def mean(values: Iterable[float | None]) -> float | None:
+    """Of those that are known; None if none is."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None

@@ -5,10 +5,9 @@ It touches only Redis and the GPU: a database that is away does not make a worke
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Final
 
 from redis import Redis
@@ -19,25 +18,14 @@ from gpu_tasks.worker.held import Held, HeldJob
 from scheduler.broker.hints import queue_key
 from scheduler.logs import event_logger
 from scheduler.loops.heartbeats import BEAT_SECONDS, Beat, write_beat
-from scheduler.redis_client import KEY_PREFIX
+from scheduler.loops.samples import LiveSample, write_history_point, write_sample
 from scheduler.rules.gpu import UNKNOWN_SAMPLE, GpuBackend, GpuLoad, GpuSample
 
 log = event_logger(__name__)
 
 SAMPLE_SECONDS: Final = 0.5
-#: Points kept of each GPU: ten minutes, one a second.
-HISTORY_POINTS: Final = 600
+#: A point of the GPU's history is written this often.
 HISTORY_SECONDS: Final = 1.0
-
-
-def samples_key() -> str:
-    """A hash: GPU index -> newest sample as JSON."""
-    return f"{KEY_PREFIX}samples"
-
-
-def history_key(gpu: int) -> str:
-    """A stream of samples; ids are Redis times in milliseconds."""
-    return f"{KEY_PREFIX}history:{gpu}"
 
 
 @dataclass(slots=True)
@@ -117,23 +105,17 @@ class Pulse:
         self._next_beat = now + BEAT_SECONDS
 
     def _write_sample(self, job: HeldJob | None, now: float) -> None:
-        values = {
-            **asdict(self.sample),
-            "at": now + self._clock_offset,
-            "held": list(job.key) if job else None,
-            "progress": job.progress if job else None,
-        }
         pipe = self.redis.pipeline(transaction=False)
-        pipe.hset(samples_key(), str(self.gpu), json.dumps(values))
+        live = LiveSample(
+            sample=self.sample,
+            at=now + self._clock_offset,
+            held=job.key if job else None,
+            progress=job.progress if job else None,
+        )
+        write_sample(pipe, self.gpu, live)
         if now >= self._next_point:
             self._next_point = now + HISTORY_SECONDS
-            point = {"u": self.sample.utilization_percent, "p": self.sample.power_w}
-            pipe.xadd(
-                history_key(self.gpu),
-                {name: "" if value is None else f"{value:.1f}" for name, value in point.items()},
-                maxlen=HISTORY_POINTS,
-                approximate=True,
-            )
+            write_history_point(pipe, self.gpu, self.sample)
         reading = self.standing.reading
         for queue in reading:
             pipe.llen(queue_key(queue))

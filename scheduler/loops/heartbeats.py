@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from redis import Redis
 
+from scheduler.loops.typed_json import by_gpu, integer, number, pair, text
 from scheduler.redis_client import KEY_PREFIX
 
 #: A worker writes a beat this often.
@@ -63,13 +64,38 @@ def prove_writable(client: Redis) -> None:
 
 
 def read_beats(client: Redis) -> dict[int, Beat]:
-    """The last beat of each GPU's worker, however old."""
-    return {int(gpu): _parse(json.loads(value)) for gpu, value in client.hgetall(beats_key()).items()}
+    """The last beat of each GPU's worker, however old. One that cannot be read counts as none."""
+    found = {gpu: _beat(values) for gpu, values in by_gpu(client.hgetall(beats_key())).items()}
+    return {gpu: beat for gpu, beat in found.items() if beat is not None}
 
 
-def _parse(values: dict[str, Any]) -> Beat:
-    held = tuple((int(job), int(attempt)) for job, attempt in values.pop("held"))
-    return Beat(held=held, **values)
+def _beat(values: dict[str, Any]) -> Beat | None:
+    gpu, seq, pid = (integer(values.get(name)) for name in ("gpu", "seq", "pid"))
+    boot, host, health, note = (text(values.get(name)) for name in ("boot", "host", "health", "note"))
+    held, at = _held(values.get("held")), number(values.get("at"))
+    if gpu is None or seq is None or pid is None or held is None or at is None:
+        return None
+    if boot is None or host is None or health is None or note is None:
+        return None
+    return Beat(
+        gpu=gpu,
+        boot=boot,
+        seq=seq,
+        pid=pid,
+        child_pid=integer(values.get("child_pid")),
+        host=host,
+        held=held,
+        health=health,
+        note=note,
+        at=at,
+    )
+
+
+def _held(value: object) -> tuple[tuple[int, int], ...] | None:
+    """None if one entry cannot be read: a job that is missing from the list is taken for dead."""
+    found = [pair(each) for each in value] if isinstance(value, list) else [None]
+    known = [each for each in found if each is not None]
+    return tuple(known) if len(known) == len(found) else None
 
 
 class Finding(StrEnum):

@@ -245,9 +245,9 @@ def test_server_that_cannot_read_its_data_is_shown_as_unavailable(cluster_page: 
     def break_down(message: Message) -> None:
         if message["type"] == "snapshot":
             text = "the database does not answer"
-            at = message["at"]
+            at, version = message["at"], message["version"]
             message.clear()
-            message.update(type="unavailable", version=1, at=at, message=text)
+            message.update(type="unavailable", version=version, at=at, message=text)
 
     LiveFeed(cluster_page, break_down)
     cluster_page.reload()

@@ -13,7 +13,7 @@ HARNESS = """async () => {
     job, attempt: 1, name: `job-${job}`, type: "sleep", gpu: 0, started_at: from, ended_at: to,
     outcome: to === null ? null : "succeeded", reason: "", ...more });
   const snapshot = (at, spans = [], gpu = {}) => store.mergeSnapshot({
-    type: "snapshot", at, queues: { low: { waiting: 2 } }, kpi: { failed_last_hour: 1, ended_last_hour: 4 },
+    type: "snapshot", at, point: { t: at, queued: 2 },
     gpus: [{ index: 0, state: "busy", note: "", utilization_percent: 50, spans, ...gpu }], next: [] });
   BODY
 }"""
@@ -73,6 +73,16 @@ def test_history_after_a_reconnect_replaces_what_was_kept(run) -> None:
     """)
 
     assert jobs == [[[1, 120], [2, None]], [[199, None]]]
+
+
+def test_a_series_is_as_long_as_its_times_whenever_it_begins(run) -> None:
+    series = run("""
+      store.mergeHistory({ at: 200, gpus: [], spans: [], series: { t: [199, 200], queued: [null, 1] } });
+      store.mergeSnapshot({ type: "snapshot", at: 201, point: { t: 201, queued: 3, power_w: 9 }, gpus: [], next: [] });
+      return store.series;
+    """)
+
+    assert series == {"t": [199, 200, 201], "queued": [None, 1, 3], "power_w": [None, None, 9]}
 
 
 def test_time_off_is_kept_with_its_end(run) -> None:

@@ -16,10 +16,10 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from cluster_dashboard import health
 from cluster_dashboard.api import broker, submission
-from gpu_tasks.worker.heartbeat import samples_key
 from scheduler.jobs import lifecycle
 from scheduler.jobs import submit as intake
 from scheduler.loops.heartbeats import Beat, write_beat
+from scheduler.loops.samples import samples_key
 from scheduler.models import ClusterEvent, Control, Gpu, Job
 from scheduler.rules.gpu import GpuHealth, GpuSample
 from scheduler.rules.states import JobState, Priority, Source

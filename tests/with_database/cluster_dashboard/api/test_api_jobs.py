@@ -22,9 +22,9 @@ from cluster_dashboard.api.http import idempotency, rate_limit
 from cluster_dashboard.api.http.rate_limit import Limiter
 from cluster_dashboard.asgi import application
 from cluster_dashboard.models import KeptSubmission
-from gpu_tasks.worker.heartbeat import samples_key
 from scheduler.jobs import lifecycle
 from scheduler.jobs import submit as intake
+from scheduler.loops.samples import samples_key
 from scheduler.models import Control, Gpu, Job
 from scheduler.rules.states import JobState, Reason
 from tests.build import ended, queued, reread, running, submit

@@ -10,9 +10,9 @@ from django.db.models import F
 
 from cluster_dashboard.live.reader import Reader
 from cluster_dashboard.live.window import SPANS_MAXIMUM
-from gpu_tasks.worker.heartbeat import samples_key
 from scheduler.jobs import lifecycle
 from scheduler.loops.heartbeats import Beat, write_beat
+from scheduler.loops.samples import samples_key
 from scheduler.models import ClusterEvent, Gpu, Job, JobEvent
 from scheduler.rules.states import JobState, Reason
 from tests.build import ended, queued, running, submit
@@ -64,7 +64,7 @@ def snapshot(reader):
 def test_a_snapshot_has_every_field_that_is_promised(reader):
     shown = snapshot(reader)
 
-    assert (shown["type"], shown["version"], shown["seq"]) == ("snapshot", 1, 1)
+    assert (shown["type"], shown["version"], shown["seq"]) == ("snapshot", 2, 1)
     assert set(shown["queues"]) == {"critical", "high", "normal", "low"}
     assert set(shown["queues"]["low"]) == {"waiting", "oldest_s", "in_redis"}
     assert set(shown["counts"]) == {"submitted", "queued", "running", "succeeded", "failed", "cancelled"}

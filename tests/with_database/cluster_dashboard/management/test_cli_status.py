@@ -10,9 +10,9 @@ from django.db import OperationalError, connection
 from redis import Redis
 
 from cluster_dashboard.management.commands import status
-from gpu_tasks.worker.heartbeat import samples_key
 from scheduler.jobs import lifecycle
 from scheduler.loops.heartbeats import Beat, write_beat
+from scheduler.loops.samples import samples_key
 from scheduler.models import Gpu
 from scheduler.rules.states import JobState
 from tests.build import ended, queued, running, submit

@@ -13,7 +13,8 @@ import { Store } from "./store.js";
 import { renderEvents, renderFinished } from "./tables.js";
 import { onThemeChange } from "../shared/theme.js";
 
-const VERSION = 1;
+// Of the messages that this page understands.
+const VERSION = 2;
 const store = new Store();
 const status = new Status();
 let frame = 0;
