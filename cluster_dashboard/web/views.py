@@ -19,6 +19,7 @@ from django.views.decorators.http import require_safe
 
 from cluster_dashboard.access import Right, may, may_control, may_read
 from cluster_dashboard.api.schemas import BIGINT_MAXIMUM
+from cluster_dashboard.web.words import page_words
 from scheduler.broker.dead_letters import DEAD_LETTERS_KEPT
 from scheduler.catalogue import catalogue
 from scheduler.jobs.admission import COUNT_MAXIMUM, FAILURES_MAXIMUM, TIME_LIMIT_MAXIMUM_SECONDS, TIME_LIMIT_SECONDS
@@ -26,8 +27,8 @@ from scheduler.models import Gpu, Job
 from scheduler.rules.faults import FAULTS
 from scheduler.rules.gpu import TEMPERATURE_LIMIT_C
 from scheduler.rules.naming import NAME_MAXIMUM_LENGTH
-from scheduler.rules.presets import PRESETS
-from scheduler.rules.states import PRIORITY_ORDER, JobState, Reason, Source
+from scheduler.rules.presets import PRESETS, RATE_MINIMUM, Preset
+from scheduler.rules.states import PRIORITY_ORDER, JobState, Priority, Reason, Source
 
 #: Jobs on one page of the list.
 JOBS_SHOWN: Final = 50
@@ -60,6 +61,8 @@ def live(request: HttpRequest) -> HttpResponse:
         "faults": FAULTS.items(),
         "gpus": Gpu.objects.values_list("index", flat=True),
         "presets": PRESETS.items(),
+        "rate_lowest": RATE_MINIMUM,
+        "rate_highest": PRESETS[Preset.MAXIMUM].rate_per_minute,
         "priorities": PRIORITY_ORDER,
         "temperature_limit_c": TEMPERATURE_LIMIT_C,
     }
@@ -97,6 +100,7 @@ def new_job(request: HttpRequest) -> HttpResponse:
         **_page(request, "jobs", changes=True),
         "types": list(catalogue()),
         "priorities": PRIORITY_ORDER,
+        "default_priority": Priority.NORMAL,
         "count_maximum": COUNT_MAXIMUM,
         "name_maximum": NAME_MAXIMUM_LENGTH,
         "time_limit": TIME_LIMIT_SECONDS,
@@ -136,6 +140,7 @@ def dead_letters(request: HttpRequest) -> HttpResponse:
 def _page(request: HttpRequest, section: str, *, changes: bool) -> dict[str, Any]:
     return {
         "section": section,
+        "words": page_words(),
         "flower_url": flower_url(request),
         # Who changes nothing gets no token: the page stays free of cookies for whoever only looks.
         "csrf": get_token(request) if changes else "",

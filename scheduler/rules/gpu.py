@@ -26,6 +26,10 @@ class GpuState(StrEnum):
     OFFLINE = "offline"
 
 
+#: States in which a GPU takes no job until an operator or its worker acts. A hot GPU only cools down.
+OFF_STATES: Final = frozenset({GpuState.DRAINING, GpuState.FAULT, GpuState.UNKNOWN, GpuState.OFFLINE})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuIdentity:
     """What does not change while the machine is up."""

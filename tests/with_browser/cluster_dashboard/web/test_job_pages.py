@@ -202,9 +202,9 @@ def test_job_tells_its_story_its_attempts_and_its_error(page: Page, exhausted_jo
     expect(page.locator("#job-state")).to_have_text("failed: exhausted")
     expect(page.locator("#steps li")).to_have_count(len(exhausted_job["events"]))
     expect(page.locator("#attempts tr")).to_have_count(2)
-    expect(page.locator("#attempts")).to_contain_text("back in the queue: child died")
+    expect(page.locator("#attempts")).to_contain_text("requeued: child died")
     expect(page.locator("#error")).to_have_text(exhausted_job["error"])
-    expect(page.get_by_role("img", name=re.compile(r"waited .*; ran .* on GPU \d, back in the queue"))).to_be_visible()
+    expect(page.get_by_role("img", name=re.compile(r"waited .*; ran .* on GPU \d, requeued"))).to_be_visible()
     expect(page.locator("#params")).to_contain_text("mode")
 
 
@@ -232,7 +232,7 @@ def test_staff_cancels_a_running_job_and_sees_it_end(staff_page: Page, running_j
     staff_page.get_by_role("button", name="Cancel").click()
 
     expect(staff_page.locator("#job-state")).to_have_text("cancelled", timeout=SOON_MS)
-    expect(staff_page.locator("#steps")).to_contain_text("asked to stop")
+    expect(staff_page.locator("#steps")).to_contain_text("cancel requested")
     expect(staff_page.get_by_role("button", name="Cancel")).to_be_hidden()
 
 

@@ -4,7 +4,8 @@ import { element, setAttribute, setText } from "../shared/dom.js";
 import { clock, parseTime } from "../shared/format.js";
 import { JobStream } from "./job_stream.js";
 import { renderJob, renderProgress } from "./job_view.js";
-import { TERMINAL, stateWord } from "../shared/job_words.js";
+import { TERMINAL } from "../shared/cluster_words.js";
+import { stateWord } from "../shared/job_words.js";
 import "../shared/theme.js";
 
 const STALE_MS = 3_000;

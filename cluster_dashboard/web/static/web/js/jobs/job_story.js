@@ -1,7 +1,6 @@
 // A job's events as its story: steps with the time since the one before, attempts, and what it did when.
+import { JobState, STATE_AFTER } from "../shared/cluster_words.js";
 import { parseTime } from "../shared/format.js";
-
-const ENDS = new Set(["requeued", "succeeded", "failed", "cancelled"]);
 
 /** [{...event, at, since}], at in seconds; since: seconds after the event before, null for the first one. */
 export function stepsOf(job) {
@@ -14,15 +13,16 @@ export function stepsOf(job) {
   });
 }
 
-/** [{kind: "waiting" | "running", from, to, attempt, gpu, outcome, reason}]; `to` of what still lasts is `now`. */
+/** [{state: queued or running, from, to, attempt, gpu, outcome, reason}]; `to` of the state that lasts is `now`. */
 export function segmentsOf(job, now) {
   const segments = [];
   for (const step of stepsOf(job)) {
     const open = segments.at(-1);
-    if (step.kind === "cancel_requested") continue;
+    const state = STATE_AFTER[step.kind];
+    if (!state) continue;
     if (open) Object.assign(open, { to: step.at, outcome: step.kind, reason: step.reason });
-    if (step.kind === "started") segments.push({ kind: "running", from: step.at, to: null, attempt: step.attempt, gpu: step.gpu, outcome: null, reason: "" });
-    else if (step.kind === "submitted" || step.kind === "requeued") segments.push({ kind: "waiting", from: step.at, to: null, attempt: step.attempt, gpu: null, outcome: null, reason: "" });
+    if (state === JobState.RUNNING) segments.push({ state, from: step.at, to: null, attempt: step.attempt, gpu: step.gpu, outcome: null, reason: "" });
+    else if (state === JobState.QUEUED) segments.push({ state, from: step.at, to: null, attempt: step.attempt, gpu: null, outcome: null, reason: "" });
   }
   const last = segments.at(-1);
   if (last && last.to === null) last.to = Math.max(last.from, now);
@@ -34,9 +34,9 @@ export function attemptsOf(job, now) {
   const steps = stepsOf(job);
   const segments = segmentsOf(job, now);
   return segments.flatMap((segment, position) => {
-    if (segment.kind !== "running") return [];
+    if (segment.state !== JobState.RUNNING) return [];
     const before = segments[position - 1];
-    const end = steps.find((step) => ENDS.has(step.kind) && step.at === segment.to && step.attempt === segment.attempt);
+    const end = steps.find((step) => step.kind === segment.outcome && step.at === segment.to && step.attempt === segment.attempt);
     return [{
       attempt: segment.attempt,
       gpu: segment.gpu,

@@ -1,6 +1,6 @@
 // Follows one job by server-sent events: each move arrives at once, and the stream ends with the job.
 // Only while the tab is seen: a browser has six connections to a host, and many job pages may be open.
-import { TERMINAL } from "../shared/job_words.js";
+import { TERMINAL } from "../shared/cluster_words.js";
 
 const FIRST_DELAY_MS = 500;
 const LAST_DELAY_MS = 10_000;

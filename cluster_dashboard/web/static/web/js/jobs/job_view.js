@@ -3,11 +3,11 @@ import { typeColor, typeEntry } from "../shared/colors.js";
 import { element, keepRows, setAttribute, setText, setValue } from "../shared/dom.js";
 import { duration, fineDuration, fixed, gigabytes, moment, parseTime, plural, preciseClock, words } from "../shared/format.js";
 import { attemptsOf, segmentsOf, stepsOf } from "./job_story.js";
-import { TERMINAL, showState, stateEntry } from "../shared/job_words.js";
+import { COSTLY, EventKind, JobState, TERMINAL } from "../shared/cluster_words.js";
+import { showState, stateEntry } from "../shared/job_words.js";
 
 const byId = (id) => document.getElementById(id);
 const state = stateEntry();
-const EVENT_WORDS = { submitted: "submitted", started: "started", cancel_requested: "asked to stop", requeued: "back in the queue", succeeded: "succeeded", failed: "failed", cancelled: "cancelled" };
 
 /** now: the server's time in seconds. */
 export function renderJob(job, now) {
@@ -26,15 +26,15 @@ export function renderJob(job, now) {
 
 function renderFacts(job, now) {
   const segments = segmentsOf(job, now);
-  const time = (kind) => fineDuration(segments.filter((each) => each.kind === kind).reduce((sum, each) => sum + each.to - each.from, 0));
+  const time = (state) => fineDuration(segments.filter((each) => each.state === state).reduce((sum, each) => sum + each.to - each.from, 0));
   const facts = [
     ["Type", typeEntry(job.type), job.type],
     ["Priority", job.priority],
     ["GPU", job.gpu === null ? null : String(job.gpu)],
     ["Attempt", String(job.attempt)],
     ["Failures", `${job.failures} of ${job.max_failures}`],
-    ["Waited", time("waiting")],
-    ["Ran", segments.some((each) => each.kind === "running") ? time("running") : null],
+    ["Waited", time(JobState.QUEUED)],
+    ["Ran", segments.some((each) => each.state === JobState.RUNNING) ? time(JobState.RUNNING) : null],
     ["Submitted", moment(parseTime(job.submitted_at))],
     ["From", job.source],
     ...(job.waits_because ? [["Waits because", job.waits_because]] : []),
@@ -54,7 +54,7 @@ function renderFacts(job, now) {
 }
 
 export function renderProgress({ state: now, progress }) {
-  const shownNow = now === "running" && progress !== null;
+  const shownNow = now === JobState.RUNNING && progress !== null;
   byId("progress").hidden = !shownNow;
   if (!shownNow) return;
   byId("progress-bar").value = progress;
@@ -69,11 +69,11 @@ function renderLife(job, now) {
   const longest = last.to - first.from || 1;
   keepRows(life, segments.map((each, position) => ({ ...each, position })), {
     key: ({ position }) => position,
-    create: ({ kind }) => element("i", { className: kind === "waiting" ? "waiting" : "" }),
+    create: (segment) => element("i", { className: segment.state === JobState.QUEUED ? "waiting" : "" }),
     update: (bar, segment) => {
       bar.style.flexGrow = String(Math.max((segment.to - segment.from) / longest, 0.0001));
-      if (segment.kind === "running") bar.style.background = typeColor(job.type);
-      bar.classList.toggle("unlucky", segment.kind === "running" && ["failed", "requeued"].includes(segment.outcome));
+      if (segment.state === JobState.RUNNING) bar.style.background = typeColor(job.type);
+      bar.classList.toggle("unlucky", segment.state === JobState.RUNNING && COSTLY.has(segment.outcome));
       setAttribute(bar, "title", segmentText(segment));
     },
   });
@@ -83,10 +83,10 @@ function renderLife(job, now) {
   setText(byId("story-span"), `${fineDuration(last.to - first.from)} ${TERMINAL.has(job.state) ? "in all" : "so far"}`);
 }
 
-function segmentText({ kind, from, to, gpu, outcome, reason }) {
+function segmentText({ state: during, from, to, gpu, outcome, reason }) {
   const time = fineDuration(to - from);
-  if (kind === "waiting") return `waited ${time}`;
-  const end = outcome === null ? "" : `, ${EVENT_WORDS[outcome]}${reason ? ` (${words(reason)})` : ""}`;
+  if (during === JobState.QUEUED) return `waited ${time}`;
+  const end = outcome === null ? "" : `, ${words(outcome)}${reason ? ` (${words(reason)})` : ""}`;
   return `ran ${time} on GPU ${gpu ?? "unknown"}${end}`;
 }
 
@@ -96,10 +96,10 @@ function renderSteps(job) {
 }
 
 function createStep(step) {
-  const where = step.kind === "started" ? ` on GPU ${step.gpu}, attempt ${step.attempt}` : "";
+  const where = step.kind === EventKind.STARTED ? ` on GPU ${step.gpu}, attempt ${step.attempt}` : "";
   const why = step.reason ? `: ${words(step.reason)}` : "";
-  const bad = step.kind === "failed" || step.charged;
-  const text = element("p", {}, element("b", { className: bad ? "bad" : "", textContent: `${EVENT_WORDS[step.kind] ?? words(step.kind)}${where}${why}` }));
+  const bad = step.kind === EventKind.FAILED || step.charged;
+  const text = element("p", {}, element("b", { className: bad ? "bad" : "", textContent: `${words(step.kind)}${where}${why}` }));
   if (step.charged) text.append(", a failure is charged");
   // What is said already in other words is left out.
   if (step.detail && step.detail !== words(step.reason)) text.append(element("span", { className: "detail", textContent: ` · ${step.detail}` }));
@@ -124,9 +124,9 @@ function renderAttempts(job, now) {
       setValue(cell("started"), moment(attempt.started));
       setValue(cell("waited"), fineDuration(attempt.waited));
       setValue(cell("ran"), fineDuration(attempt.ran));
-      const word = attempt.outcome === null ? "running" : EVENT_WORDS[attempt.outcome];
+      const word = words(attempt.outcome ?? JobState.RUNNING);
       setValue(cell("ended"), attempt.reason ? `${word}: ${words(attempt.reason)}` : word);
-      cell("ended").classList.toggle("bad", ["failed", "requeued"].includes(attempt.outcome));
+      cell("ended").classList.toggle("bad", COSTLY.has(attempt.outcome));
     },
   });
 }

@@ -3,15 +3,14 @@ import { ControlClient } from "./control_client.js";
 import { setText, setValue } from "../shared/dom.js";
 import { rate as rateText } from "../shared/format.js";
 
-const LOWEST = 0.1;
-const HIGHEST = 50;
-const STEPS = 1000;
 const SEND_EVERY_MS = 250;
 // So long after our own change, snapshots that were made before it may still come.
 const SETTLE_MS = 1500;
 
 const byId = (id) => document.getElementById(id);
 const slider = byId("rate");
+const STEPS = Number(slider.max);
+const [LOWEST, HIGHEST] = [slider.dataset.lowest, slider.dataset.highest].map(Number);
 const shown = byId("rate-shown");
 const pause = byId("pause");
 const pausedNote = byId("paused-note");

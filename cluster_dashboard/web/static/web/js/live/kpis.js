@@ -1,8 +1,8 @@
 // The six key figures with their sparklines, and the two charts.
+import { GpuState } from "../shared/cluster_words.js";
 import { largest, lineChart, sparkline } from "./charts.js";
 import { setAttribute, setText, setValue } from "../shared/dom.js";
 import { duration, durationParts, fixed, plural, rate, words } from "../shared/format.js";
-import { failedPercent } from "./store.js";
 
 const cards = new Map(
   [...document.querySelectorAll("[data-kpi]")].map((card) => [
@@ -13,8 +13,8 @@ const cards = new Map(
 const orDash = (text) => text ?? "–";
 
 export function renderKpis(store) {
-  const { kpi, gpus, queues } = store.snapshot;
-  const waiting = store.series.queued.at(-1);
+  const { kpi, gpus, queues, point } = store.snapshot;
+  const waiting = point.queued;
   const oldest = Object.values(queues).reduce((most, queue) => Math.max(most, queue.oldest_s ?? 0), 0);
   const show = (name, [value, unit], sub, series, color) => {
     const card = cards.get(name);
@@ -27,7 +27,7 @@ export function renderKpis(store) {
   show("queued", [fixed(waiting), waiting === 1 ? "job" : "jobs"], waitingText(waiting, oldest), "queued", "--accent");
   show("wait", durationParts(kpi.wait_p95_s), `median ${orDash(duration(kpi.wait_p50_s))}`, "wait_p95_s", "--amber");
   show("finished", [perMinute(kpi.finished_per_minute), "/ min"], `arriving ${orDash(perMinute(kpi.arrived_per_minute))} / min`, "finished_per_minute", "--teal");
-  show("failed", [fixed(failedPercent(kpi), 1), "%"], failedText(kpi), "failed_percent", "--bad");
+  show("failed", [fixed(point.failed_percent, 1), "%"], failedText(kpi), "failed_percent", "--bad");
   show("power", power(kpi.power_w), kpi.power_limit_w === null ? "limit unknown" : `of ${power(kpi.power_limit_w).join(" ")} limit`, "power_w", "--ink2");
 }
 
@@ -47,7 +47,8 @@ function waitingText(waiting, oldest) {
 
 /** 6 of 8 busy, 1 draining, 1 fault */
 function stateCounts(kpi, gpus) {
-  const others = ["hot", "draining", "fault", "offline", "unknown"]
+  const others = Object.values(GpuState)
+    .filter((state) => state !== GpuState.BUSY && state !== GpuState.IDLE)
     .map((state) => [gpus.filter((gpu) => gpu.state === state).length, state])
     .filter(([count]) => count > 0)
     .map(([count, state]) => `${count} ${state}`);

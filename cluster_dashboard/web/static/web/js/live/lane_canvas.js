@@ -1,13 +1,14 @@
 // Draws one lane: when the GPU took no job, its job spans by type, their ends, and utilisation over them.
 import { FONT, MONO, begin } from "../shared/canvas.js";
+import { EventKind, GpuState } from "../shared/cluster_words.js";
 import { canvasColor, typeColor } from "../shared/colors.js";
 import { SPAN_S } from "./store.js";
 
 // How a span's end is marked; a job that succeeded has no mark.
 export const MARKS = {
-  failed: { sign: "✕", color: "--bad", label: "failed" },
-  requeued: { sign: "↩", color: "--warn", label: "taken away, runs again" },
-  cancelled: { sign: "–", color: "--ink3", label: "cancelled" },
+  [EventKind.FAILED]: { sign: "✕", color: "--bad" },
+  [EventKind.REQUEUED]: { sign: "↩", color: "--warn" },
+  [EventKind.CANCELLED]: { sign: "–", color: "--ink3" },
 };
 const GAP_S = 5;
 // Of the 11 px monospace face, in pixels.
@@ -50,9 +51,9 @@ function drawSpan(context, span, left, width, height) {
   context.fillRect(left, 0, width, height);
   context.fillStyle = color;
   // Work that was lost is paler than work that counts.
-  context.globalAlpha = span.outcome === "requeued" ? 0.12 : 0.26;
+  context.globalAlpha = span.outcome === EventKind.REQUEUED ? 0.12 : 0.26;
   context.fillRect(left, 0, width, height);
-  context.globalAlpha = span.outcome === "requeued" ? 0.5 : 1;
+  context.globalAlpha = span.outcome === EventKind.REQUEUED ? 0.5 : 1;
   context.fillRect(left, height - 3, width, 3);
   context.globalAlpha = 1;
 }
@@ -89,7 +90,7 @@ function drawHatch(context, left, right, height, { state, note }) {
   context.beginPath();
   context.rect(left, 0, right - left, height);
   context.clip();
-  context.strokeStyle = canvasColor(state === "fault" || state === "offline" ? "--bad" : "--ink3");
+  context.strokeStyle = canvasColor(state === GpuState.FAULT || state === GpuState.OFFLINE ? "--bad" : "--ink3");
   context.globalAlpha = 0.45;
   context.lineWidth = 1;
   context.beginPath();

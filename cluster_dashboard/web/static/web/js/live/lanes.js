@@ -1,4 +1,5 @@
 // The GPU list: one row for each GPU with its state, lane and readings, and the legend above them.
+import { COSTLY, EventKind, GpuState, JobState } from "../shared/cluster_words.js";
 import { typeEntry } from "../shared/colors.js";
 import { element, keepRows, setAttribute, setText, setValue } from "../shared/dom.js";
 import { clock, duration, fixed, gigabytes, plural, words } from "../shared/format.js";
@@ -61,7 +62,7 @@ function updateRow(row, gpu, store) {
   setValue(parts.use, fixed(gpu.utilization_percent), "%");
   setMemory(parts, gpu);
   setValue(parts.temperature, fixed(gpu.temperature_c), "°C");
-  const near = gpu.state === "hot" || (gpu.temperature_c ?? 0) > temperatureLimit - NEAR_LIMIT_C;
+  const near = gpu.state === GpuState.HOT || (gpu.temperature_c ?? 0) > temperatureLimit - NEAR_LIMIT_C;
   parts.temperature.classList.toggle("hot", near);
   setValue(parts.power, fixed(gpu.power_w), "W");
 }
@@ -74,14 +75,13 @@ function setMemory(parts, { memory_used_mib: used, memory_total_mib: total }) {
 
 /** What the lane shows, for who does not see it. */
 function laneText(gpu, lane) {
-  const failed = lane.spans.filter((span) => span.outcome === "failed").length;
-  const taken = lane.spans.filter((span) => span.outcome === "requeued").length;
+  const count = (outcome) => lane.spans.filter((span) => span.outcome === outcome).length;
   return [
     `GPU ${gpu.index}: ${gpu.state}`,
     gpu.note,
     gpu.job ? `runs ${gpu.job.name}, ${words(gpu.job.type)}` : "runs no job",
     `${fixed(gpu.utilization_percent) ?? "unknown"} percent used`,
-    `${plural(lane.spans.length, "job")} in 5 minutes, ${failed} failed, ${taken} taken away`,
+    `${plural(lane.spans.length, "job")} in 5 minutes, ${count(EventKind.FAILED)} failed, ${count(EventKind.REQUEUED)} requeued`,
   ].filter(Boolean).join(", ");
 }
 
@@ -91,17 +91,17 @@ function spanUnder(row, offsetX) {
   if (index === -1) return "";
   const span = row.lane.spans[index];
   const ran = duration(row.lane.endOf(index, row.now) - span.started_at);
-  const outcome = span.outcome ?? (span.ended_at === null ? "running" : "");
+  const outcome = span.outcome ?? (span.ended_at === null ? JobState.RUNNING : "");
   return [
     `${span.name} · ${words(span.type)}${span.attempt > 1 ? ` · attempt ${span.attempt}` : ""}`,
     `${clock(span.started_at)}, ${ran}`,
-    [MARKS[outcome]?.label ?? outcome, words(span.reason)].filter(Boolean).join(": "),
+    [words(outcome), words(span.reason)].filter(Boolean).join(": "),
   ].join("\n");
 }
 
 function renderLegend(store) {
   const types = store.types().map((type) => ({ key: type }));
-  const marks = ["failed", "requeued"].map((outcome) => ({ key: `mark ${outcome}`, ...MARKS[outcome] }));
+  const marks = [...COSTLY].map((outcome) => ({ key: `mark ${outcome}`, label: words(outcome), ...MARKS[outcome] }));
   keepRows(legend, [...types, ...marks], {
     key: (item) => item.key,
     create: (item) => (item.sign ? markEntry(item) : typeEntry(item.key)),
@@ -112,5 +112,5 @@ function renderLegend(store) {
 function markEntry({ sign, color, label }) {
   const mark = element("b", { textContent: `${sign} `, attributes: { "aria-hidden": "true" } });
   mark.style.color = `var(${color})`;
-  return element("span", {}, mark, label.split(",")[0]);
+  return element("span", {}, mark, label);
 }

@@ -1,13 +1,14 @@
 // The last five minutes: history and snapshots merged, and trimmed so that memory stays bounded.
+import { OFF_STATES } from "../shared/cluster_words.js";
+
 export const SPAN_S = 300;
 const MAX_SPANS_PER_GPU = 5000;
-// States in which a GPU takes no job: the lane is hatched.
-const OFF_STATES = new Set(["draining", "fault", "offline", "unknown"]);
 
 export class Store {
   snapshot = null;
   at = 0;
-  series = emptySeries();
+  /** Values by the server's names of the series; `t` holds their times. */
+  series = { t: [] };
   #lanes = new Map();
 
   /** A history message replaces everything: after a reconnect the gap is filled by the server. */
@@ -17,7 +18,7 @@ export class Store {
     for (const lane of this.#lanes.values()) lane.clear();
     for (const { index, utilization } of message.gpus) this.lane(index).utilization = utilization.slice();
     for (const span of message.spans) this.lane(span.gpu).merge(span);
-    this.series = { ...emptySeries(), ...structuredClone(message.series) };
+    this.series = structuredClone(message.series);
     this.#trim();
   }
 
@@ -30,7 +31,7 @@ export class Store {
       for (const span of gpu.spans) lane.merge(span);
       lane.noteState(gpu, message.at);
     }
-    this.#appendSeries(message);
+    this.#appendPoint(message.point);
     this.#trim();
   }
 
@@ -46,20 +47,9 @@ export class Store {
     return [...seen].sort();
   }
 
-  #appendSeries({ at, kpi, queues }) {
-    const waiting = Object.values(queues).map((queue) => queue.waiting);
-    const point = {
-      t: at,
-      arrived_per_minute: kpi.arrived_per_minute,
-      finished_per_minute: kpi.finished_per_minute,
-      wait_p50_s: kpi.wait_p50_s,
-      wait_p95_s: kpi.wait_p95_s,
-      utilization_percent: kpi.utilization_percent,
-      queued: waiting.includes(null) ? null : waiting.reduce((sum, n) => sum + n, 0),
-      failed_percent: failedPercent(kpi),
-      power_w: kpi.power_w,
-    };
-    for (const [name, values] of Object.entries(this.series)) values.push(point[name] ?? null);
+  #appendPoint(point) {
+    const length = this.series.t.length;
+    for (const [name, value] of Object.entries(point)) (this.series[name] ??= Array(length).fill(null)).push(value);
   }
 
   #trim() {
@@ -128,15 +118,6 @@ class Lane {
     for (const span of this.spans.splice(0, gone)) this.#byKey.delete(`${span.job}/${span.attempt}`);
     while (this.off.length > 0 && this.off[0].to !== null && this.off[0].to < from) this.off.shift();
   }
-}
-
-export function failedPercent({ failed_last_hour: failed, ended_last_hour: ended }) {
-  return failed === null || !ended ? null : (failed / ended) * 100;
-}
-
-function emptySeries() {
-  const names = ["t", "arrived_per_minute", "finished_per_minute", "wait_p50_s", "wait_p95_s", "utilization_percent", "queued", "failed_percent", "power_w"];
-  return Object.fromEntries(names.map((name) => [name, []]));
 }
 
 /** The index of the first value that passes, or the length. */

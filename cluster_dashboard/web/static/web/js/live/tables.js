@@ -1,4 +1,5 @@
 // Jobs that just finished, and the events of the cluster.
+import { JobState } from "../shared/cluster_words.js";
 import { typeEntry } from "../shared/colors.js";
 import { element, keepRows, setText, setValue } from "../shared/dom.js";
 import { clock, duration, words } from "../shared/format.js";
@@ -9,7 +10,7 @@ const finishedTable = finished.closest("table");
 const finishedEmpty = document.getElementById("finished-empty");
 const events = document.getElementById("events");
 const eventsEmpty = document.getElementById("events-empty");
-const SIGNS = { succeeded: "✓", failed: "✕", cancelled: "–" };
+const SIGNS = { [JobState.SUCCEEDED]: "✓", [JobState.FAILED]: "✕", [JobState.CANCELLED]: "–" };
 
 export function renderFinished({ recent, counts }) {
   finishedEmpty.hidden = recent.length > 0;
@@ -40,8 +41,8 @@ function updateJob(row, job) {
   setValue(cell("waited"), duration(job.waited_s));
   setValue(cell("ran"), duration(job.ran_s));
   const result = row.querySelector(".result");
-  const word = job.state === "failed" && job.reason ? words(job.reason) : job.state === "succeeded" ? "done" : job.state;
-  result.classList.toggle("bad", job.state === "failed");
+  const word = job.state === JobState.FAILED && job.reason ? words(job.reason) : job.state;
+  result.classList.toggle("bad", job.state === JobState.FAILED);
   setText(result, `${SIGNS[job.state] ?? ""} ${word}`);
 }
 

@@ -2,15 +2,15 @@
 import { element } from "./dom.js";
 import { words } from "./format.js";
 
-const BUILT_IN = new Set(["sleep", "compute", "matrix", "fault_injection"]);
+const style = getComputedStyle(document.documentElement);
 const resolved = new Map();
 const probe = document.createElement("i");
 probe.hidden = true;
 document.body.append(probe);
 
-/** The CSS colour of a job type: a token for the built-in ones, else one made from the name, always the same. */
+/** The CSS colour of a job type: the stylesheet's token where it has one, else one made from the name, always the same. */
 export function typeColor(type) {
-  if (BUILT_IN.has(type)) return `var(--t-${type})`;
+  if (style.getPropertyValue(`--t-${type}`)) return `var(--t-${type})`;
   // Greens and pinks: the blues, amber and red have a meaning on this page already.
   const free = hash(type) % 180;
   const hue = free < 120 ? 65 + free : 290 + (free - 120);
