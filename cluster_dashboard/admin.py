@@ -13,7 +13,7 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 
 from cluster_dashboard.models import ApiToken
-from cluster_dashboard.tokens import NAME_PATTERN, Scope, create_token, revoke_token
+from cluster_dashboard.tokens import ISSUED_NAME_PATTERN, Scope, create_token, revoke_token
 from scheduler.admin.lists import ListAdmin, moment
 from scheduler.job_type import ParamsInvalid
 
@@ -26,7 +26,7 @@ CREATED, USED, REVOKED = (
 
 class TokenForm(forms.Form):
     name = forms.RegexField(
-        f"^{NAME_PATTERN}$",
+        f"^{ISSUED_NAME_PATTERN}$",
         help_text="Who or what uses it",
         error_messages={"invalid": "Takes 1 to 60 letters, digits, dots, underscores and hyphens."},
     )

@@ -41,7 +41,7 @@ log = event_logger(__name__)
 
 BROKER_TIMEOUT_SECONDS: Final = 1.0
 #: A second scrape so soon after the first one gets the same numbers.
-BELIEVED_SECONDS: Final = 1.0
+SCRAPE_KEPT_SECONDS: Final = 1.0
 _MIB: Final = 1024 * 1024
 
 type Reading = Callable[[GpuNow], float | None]
@@ -94,7 +94,7 @@ class Scraper:
 
     def text(self) -> bytes:
         with self._lock:
-            if time.monotonic() - self._read_at >= BELIEVED_SECONDS:
+            if time.monotonic() - self._read_at >= SCRAPE_KEPT_SECONDS:
                 self._text = generate_latest(self._registry)
                 self._read_at = time.monotonic()
             return self._text

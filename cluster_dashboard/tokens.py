@@ -37,7 +37,7 @@ ALL_SCOPES: Final = frozenset(Scope)
 #: In front of every token, so that a search for leaked secrets finds ours.
 MARK: Final = "gct_"
 PREFIX_LENGTH: Final = 10
-NAME_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}"
+ISSUED_NAME_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}"
 
 #: `last_used_at` is written this often at most: a busy script must not write at each call.
 USE_NOTED_EVERY: Final = timedelta(minutes=1)
@@ -86,7 +86,7 @@ def check_scopes(scopes: Iterable[str]) -> list[str]:
 
 
 def check_token_name(name: str) -> None:
-    if not re.fullmatch(NAME_PATTERN, name):
+    if not re.fullmatch(ISSUED_NAME_PATTERN, name):
         raise ParamsInvalid("name", "takes 1 to 60 letters, digits, dots, underscores and hyphens")
 
 

@@ -20,9 +20,9 @@ from scheduler.redis_client import connect
 
 log = event_logger(__name__)
 
-PERIOD_SECONDS: Final = 0.5
+SNAPSHOT_SECONDS: Final = 0.5
 #: Without watchers the hub looks only this often: the series go on, the machine rests.
-IDLE_PERIOD_SECONDS: Final = 5.0
+IDLE_SECONDS: Final = 5.0
 
 
 class Hub:
@@ -73,14 +73,14 @@ class Hub:
         while True:
             started = time.monotonic()
             await self._publish(await self._read())
-            rest = PERIOD_SECONDS - (time.monotonic() - started)
+            rest = SNAPSHOT_SECONDS - (time.monotonic() - started)
             await asyncio.sleep(max(0.05, rest))
             if self._watchers == 0:
                 await self._idle()
 
     async def _idle(self) -> None:
         try:
-            await asyncio.wait_for(self._wanted.wait(), IDLE_PERIOD_SECONDS)
+            await asyncio.wait_for(self._wanted.wait(), IDLE_SECONDS)
         except TimeoutError:
             return
 

@@ -19,7 +19,7 @@ from scheduler.admin import export
 from scheduler.jobs.clock import database_now
 from scheduler.models import Job
 
-FORMATS: Final[dict[str, tuple[str, Callable[[QuerySet[Job]], Iterator[str]]]]] = {
+EXPORT_FORMATS: Final[dict[str, tuple[str, Callable[[QuerySet[Job]], Iterator[str]]]]] = {
     "csv": ("text/csv; charset=utf-8", export.csv_pages),
     "jsonl": ("application/jsonl; charset=utf-8", export.json_pages),
 }
@@ -36,9 +36,9 @@ class ExportAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """The same query string as the list's; the list's cap on its length does not hold here."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        if form not in FORMATS:
+        if form not in EXPORT_FORMATS:
             raise Http404
-        content_type, pages_of = FORMATS[form]
+        content_type, pages_of = EXPORT_FORMATS[form]
         try:
             jobs = self.get_changelist_instance(request).queryset
         except IncorrectLookupParameters:

@@ -16,7 +16,7 @@ from django.utils.safestring import mark_safe
 
 from scheduler.admin import plots
 from scheduler.admin.lists import ListAdmin
-from scheduler.admin.plots import Point, Row
+from scheduler.admin.plots import PlotRow, RatePoint
 from scheduler.admin.rates import Attempts, Counted, Share, Summary, summarise, wilson
 from scheduler.jobs.clock import database_now
 from scheduler.jobs.rollup import NO_GPU
@@ -27,7 +27,7 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
+class RatesWindow:
     """length: None is all that was ever counted. step: of the plot over time."""
 
     name: str
@@ -44,10 +44,10 @@ class Window:
 
 
 WINDOWS: Final = (
-    Window(name="hour", label="Last hour", length=HOUR, step=HOUR),
-    Window(name="day", label="Last day", length=DAY, step=HOUR),
-    Window(name="week", label="Last week", length=7 * DAY, step=HOUR),
-    Window(name="all", label="All", length=None, step=DAY),
+    RatesWindow(name="hour", label="Last hour", length=HOUR, step=HOUR),
+    RatesWindow(name="day", label="Last day", length=DAY, step=HOUR),
+    RatesWindow(name="week", label="Last week", length=7 * DAY, step=HOUR),
+    RatesWindow(name="all", label="All", length=None, step=DAY),
 )
 
 REASON_UNKNOWN: Final = "not given"
@@ -68,7 +68,7 @@ class FailureRatesAdmin(ListAdmin):
         return TemplateResponse(request, "admin/scheduler/rollup/change_list.html", context)
 
 
-def _context(window: Window, now: datetime) -> dict[str, Any]:
+def _context(window: RatesWindow, now: datetime) -> dict[str, Any]:
     start = window.start(now)
     summary = summarise(_counted(window, start), no_gpu=NO_GPU)
     points, gpus = _points(window, start, now), _gpus(summary)
@@ -94,13 +94,13 @@ def _context(window: Window, now: datetime) -> dict[str, Any]:
 # --- what is read
 
 
-def _counted(window: Window, start: datetime) -> list[Counted]:
+def _counted(window: RatesWindow, start: datetime) -> list[Counted]:
     rows = Rollup.objects.all() if window.length is None else Rollup.objects.filter(hour__gte=start)
     sums = rows.order_by().values_list("gpu", "type", "priority", "outcome", "reason")
     return [Counted(*row) for row in sums.annotate(Sum("n"), Sum("at_risk"), Sum("expected"))]
 
 
-def _points(window: Window, start: datetime, now: datetime) -> list[Point]:
+def _points(window: RatesWindow, start: datetime, now: datetime) -> list[RatePoint]:
     # Grouped by the hour alone, which the key's index has in order: a second column would sort all rows.
     hours = Rollup.objects.filter(hour__gte=start).order_by("hour").values_list("hour")
     found: defaultdict[datetime, list[int]] = defaultdict(lambda: [0, 0])
@@ -111,7 +111,7 @@ def _points(window: Window, start: datetime, now: datetime) -> list[Point]:
         counts[0] += ended - succeeded
         counts[1] += ended
     steps = int((now - start) / window.step) + 1
-    return [Point(at=(at := start + index * window.step), share=wilson(*found[at])) for index in range(steps)]
+    return [RatePoint(at=(at := start + index * window.step), share=wilson(*found[at])) for index in range(steps)]
 
 
 def _n(which: Q) -> Sum:
@@ -150,7 +150,7 @@ def _reason(word: str) -> str:
 
 def _plot(name: str, noun: str, found: Sequence[tuple[str, Attempts]], *, expected: bool = False) -> str:
     rows = [
-        Row(
+        PlotRow(
             label=label,
             share=attempts.fault if expected else attempts.failure,
             expected=attempts.expected_fault_rate if expected else None,
@@ -162,7 +162,7 @@ def _plot(name: str, noun: str, found: Sequence[tuple[str, Attempts]], *, expect
     return mark_safe(plots.intervals(f"plot-{name}", title, described, rows))  # noqa: S308 (escaped in plots)
 
 
-def _in_words(row: Row) -> str:
+def _in_words(row: PlotRow) -> str:
     if row.share is None:
         return "none ended"
     words = (
@@ -177,7 +177,7 @@ def _plot_reasons(summary: Summary) -> str:
     return mark_safe(plots.bars("plot-reason", "Failures by reason", described, rows))  # noqa: S308
 
 
-def _over_time(window: Window, points: Sequence[Point]) -> str:
+def _over_time(window: RatesWindow, points: Sequence[RatePoint]) -> str:
     known = [(point.at, point.share) for point in points if point.share is not None]
     described = "nothing has ended"
     if known:

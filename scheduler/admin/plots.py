@@ -23,7 +23,7 @@ HIGH: Final = 220
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class PlotRow:
     """One line of a plot: a share with its interval, and the share to expect, if known."""
 
     label: str
@@ -32,7 +32,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Point:
+class RatePoint:
     at: datetime
     share: Share | None
 
@@ -45,7 +45,7 @@ def percent(share: float) -> str:
     return f"{text.rstrip('0').rstrip('.')} %"
 
 
-def intervals(name: str, title: str, description: str, rows: Sequence[Row]) -> str:
+def intervals(name: str, title: str, description: str, rows: Sequence[PlotRow]) -> str:
     """A line for each row: the interval as a bar, the rate as a dot, the expected rate as a notch."""
     left = max((len(row.label) for row in rows), default=0) * LETTER + 14
     right = WIDTH - 64
@@ -85,7 +85,7 @@ def bars(name: str, title: str, description: str, rows: Sequence[tuple[str, int]
     return _svg(name, title, description, WIDTH, max(len(rows), 1) * ROW, parts)
 
 
-def over_time(name: str, title: str, description: str, points: Sequence[Point], step: timedelta) -> str:
+def over_time(name: str, title: str, description: str, points: Sequence[RatePoint], step: timedelta) -> str:
     """The rate as a line through each step's middle, its interval as a band; a step without an end is a gap."""
     left, right, bottom = 48.0, WIDE - 8.0, HIGH - 24.0
     shares = [point.share for point in points if point.share]
@@ -141,7 +141,7 @@ def _vertical_grid(top: float, x: Callable[[float], float], bottom: float) -> It
         yield _text(at, bottom + 16, percent(value), "tick middle")
 
 
-def _runs(points: Sequence[Point]) -> Iterator[list[tuple[int, Share]]]:
+def _runs(points: Sequence[RatePoint]) -> Iterator[list[tuple[int, Share]]]:
     run: list[tuple[int, Share]] = []
     for index, point in enumerate(points):
         if point.share is not None:
@@ -153,7 +153,7 @@ def _runs(points: Sequence[Point]) -> Iterator[list[tuple[int, Share]]]:
         yield run
 
 
-def _times(points: Sequence[Point], step: timedelta) -> list[tuple[int, str]]:
+def _times(points: Sequence[RatePoint], step: timedelta) -> list[tuple[int, str]]:
     every = max(1, ceil(len(points) / 8))
     form = "%H:%M" if step < timedelta(days=1) and len(points) <= 48 else "%d %b"
     return [(index, points[index].at.strftime(form)) for index in range(every // 2, len(points), every)]

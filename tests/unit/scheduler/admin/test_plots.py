@@ -8,19 +8,19 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from scheduler.admin import plots
-from scheduler.admin.plots import Point, Row, ceiling, percent
+from scheduler.admin.plots import PlotRow, RatePoint, ceiling, percent
 from scheduler.admin.rates import Share, wilson
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 
 
-def intervals(*rows: Row) -> ET.Element:
+def intervals(*rows: PlotRow) -> ET.Element:
     return ET.fromstring(plots.intervals("p", "Rates", "GPU 0: 5 %", rows))
 
 
 def over_time(*shares: Share | None) -> ET.Element:
-    points = [Point(at=START + index * HOUR, share=share) for index, share in enumerate(shares)]
+    points = [RatePoint(at=START + index * HOUR, share=share) for index, share in enumerate(shares)]
     return ET.fromstring(plots.over_time("p", "Rates", "flat", points, HOUR))
 
 
@@ -36,7 +36,7 @@ def test_a_plot_is_an_image_named_by_its_title_and_description():
 
 
 def test_the_dot_lies_on_its_interval_and_the_expected_notch_where_it_should():
-    plot = intervals(Row(label="a", share=Share(0.05, 0.02, 0.10), expected=0.10))
+    plot = intervals(PlotRow(label="a", share=Share(0.05, 0.02, 0.10), expected=0.10))
 
     (interval,), (rate,), (expected,) = (of_class(plot, kind) for kind in ("interval", "rate", "expected"))
     assert float(interval.get("x1")) < float(rate.get("cx")) < float(interval.get("x2"))
@@ -44,14 +44,14 @@ def test_the_dot_lies_on_its_interval_and_the_expected_notch_where_it_should():
 
 
 def test_a_row_without_an_end_says_so():
-    plot = intervals(Row(label="GPU 7", share=None))
+    plot = intervals(PlotRow(label="GPU 7", share=None))
 
     assert "none ended" in ET.tostring(plot, encoding="unicode")
     assert of_class(plot, "rate") == []
 
 
 def test_a_label_cannot_break_out_of_the_plot():
-    plot = intervals(Row(label="<script>&", share=None))
+    plot = intervals(PlotRow(label="<script>&", share=None))
 
     assert not list(plot.iter("script"))
     assert "<script>&" in [each.text for each in plot.iter("text")]
