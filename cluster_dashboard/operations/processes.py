@@ -23,7 +23,8 @@ from cluster_dashboard.environment import EnvironmentInvalid, LogFormat
 from cluster_dashboard.operations import broker
 from cluster_dashboard.operations.run_files import LockHeld, remove_pid, take_lock, write_pid
 from scheduler.logs import event_logger
-from scheduler.loops.vitals import Sign, Vitals
+from scheduler.loops.ticker import Sign
+from scheduler.loops.vitals import Vitals
 
 log = event_logger(__name__)
 

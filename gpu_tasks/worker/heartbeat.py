@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from gpu_tasks.faults import requests as fault_requests
 from gpu_tasks.worker.held import Held, HeldJob
 from scheduler.broker.hints import queue_key
-from scheduler.logs import event_logger
+from scheduler.logs import Outage, event_logger
 from scheduler.loops.heartbeats import BEAT_SECONDS, Beat, write_beat
 from scheduler.loops.samples import LiveSample, write_history_point, write_sample
 from scheduler.rules.gpu import UNKNOWN_SAMPLE, GpuBackend, GpuLoad, GpuSample
@@ -60,10 +60,13 @@ class Pulse:
     _next_beat: float = 0.0
     _next_point: float = 0.0
     _clock_offset: float = 0.0
-    _silent: bool = False
+    _outage: Outage = field(init=False)
 
-    def tick(self, now: float) -> None:
-        """`now`: monotonic seconds."""
+    def __post_init__(self) -> None:
+        self._outage = Outage(log, "heartbeat", gpu=self.gpu)
+
+    def tick(self, now: float) -> bool:
+        """`now`: monotonic seconds. Returns whether Redis took what was written."""
         job = self.held.read()
         load = GpuLoad(compute_share=job.load, memory_mib=job.memory_mib) if job and job.runs else None
         self.sample = self.backend.sample(load, now)
@@ -72,16 +75,11 @@ class Pulse:
                 self._beat(job, now)
             self._write_sample(job, now)
         except (RedisError, OSError) as error:
-            if not self._silent:
-                log.warning("pulse_not_heard", gpu=self.gpu, error=f"{type(error).__name__}: {error}")
-            self._silent = True
-        else:
-            self._silent = False
-            self.last_confirmed = now
-
-    def is_heard(self) -> bool:
-        """Whether Redis took the last sample."""
-        return not self._silent
+            self._outage.broke(error)
+            return False
+        self._outage.recovered()
+        self.last_confirmed = now
+        return True
 
     def _beat(self, job: HeldJob | None, now: float) -> None:
         seconds, micros = self.redis.time()

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any
 from uuid import uuid4
 
@@ -34,7 +33,8 @@ from gpu_tasks.worker.witness import Witness
 from scheduler.celery import app, job_queue, worker_main
 from scheduler.jobs import lifecycle
 from scheduler.logs import event_logger
-from scheduler.loops.vitals import EXIT_STUCK, Sign, Vitals
+from scheduler.loops.ticker import Ticker
+from scheduler.loops.vitals import EXIT_STUCK, Vitals
 from scheduler.models import ClusterEvent, Gpu
 from scheduler.redis_client import connect
 from scheduler.rules.faults import default_failure_rate
@@ -192,34 +192,6 @@ def select_queues(wanted: Iterable[str]) -> None:
         queues.select_add(job_queue(name))
 
 
-class Ticker(Thread):
-    """Calls `tick(monotonic seconds)` once a period until stopped; `works` says whether that was of any use."""
-
-    def __init__(
-        self, name: str, tick: Callable[[float], None], period_seconds: float, works: Callable[[], bool]
-    ) -> None:
-        super().__init__(name=name, daemon=True)
-        self._tick, self._period, self._works, self._stopping = tick, period_seconds, works, Event()
-        self.sign = Sign(name)
-
-    def run(self) -> None:
-        while not self._stopping.wait(self._period):
-            self.sign.turned()
-            try:
-                self._tick(time.monotonic())
-            except Exception:
-                # A bug of ours must not end the heartbeat: that would kill a healthy worker's job.
-                log.exception("tick_failed", ticker=self.name)
-            else:
-                if self._works():
-                    self.sign.worked()
-        connection.close()
-
-    def stop(self) -> None:
-        self._stopping.set()
-        self.join(timeout=5)
-
-
 def _watch_step(
     pulse: Pulse, spool: Spool, record: job_processes.Record, left_over: list[int]
 ) -> type[bootsteps.StartStopStep]:
@@ -254,12 +226,12 @@ def _watch_step(
                 end=pool.end,
             )
             self._tickers = [
-                Ticker("pulse", pulse.tick, SAMPLE_SECONDS, pulse.is_heard),
-                Ticker("warden", self._warden.tick, PERIOD_SECONDS, self._warden.has_database),
+                Ticker("pulse", pulse.tick, SAMPLE_SECONDS),
+                Ticker("warden", self._warden.tick, PERIOD_SECONDS),
             ]
             self._guards = [
-                Ticker("cut_off", self._warden.watch_cut_off, LOOK_SECONDS, lambda: True),
-                Ticker("watchdog", self._watchdog.tick, watchdog.PERIOD_SECONDS, lambda: True),
+                Ticker("cut_off", self._warden.watch_cut_off, LOOK_SECONDS),
+                Ticker("watchdog", self._watchdog.tick, watchdog.PERIOD_SECONDS),
             ]
             health_file = Path(settings.RUN_DIR, f"gpu-{pulse.gpu}.health")
             self._vitals = Vitals(health_file, [ticker.sign for ticker in self._tickers])

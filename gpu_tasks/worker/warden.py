@@ -107,8 +107,8 @@ class Warden:
     _readable: tuple[str, ...] = PLAIN_QUEUES
     _reading: tuple[str, ...] | None = None
 
-    def tick(self, now: float) -> None:
-        """`now`: monotonic seconds."""
+    def tick(self, now: float) -> bool:
+        """`now`: monotonic seconds. Returns whether the database answered."""
         try:
             with fork_guard.database():
                 self._watch_child(now)
@@ -118,8 +118,9 @@ class Warden:
             close_old_connections()
             self._set_note(DATABASE_AWAY, consume=False)
             log.debug("warden_waits", gpu=self.gpu, error=error)
+        return self.standing.note != DATABASE_AWAY
 
-    def watch_cut_off(self, now: float) -> None:
+    def watch_cut_off(self, now: float) -> bool:
         """Without Redis and without the database for a whole term, nobody can tell whether the claim still stands:
         the job ends here before it may have been started elsewhere for long, and goes back without a charge."""
         if now - self._looked_at > 2 * LOOK_SECONDS:
@@ -130,14 +131,11 @@ class Warden:
             self._set_note(DATABASE_AWAY, consume=False)
         job = self.held.read()
         if job is None or not job.runs or job.key in self._killed:
-            return
+            return True
         if now - max(answered_at, self.heard_at()) > SILENCE_SECONDS:
             log.warning("cut_off", job=job.job_id, attempt=job.attempt, gpu=self.gpu, seconds=SILENCE_SECONDS)
             self._kill(job, Reason.CLAIM_LOST)
-
-    def has_database(self) -> bool:
-        """Whether it answered the last time."""
-        return self.standing.note != DATABASE_AWAY
+        return True
 
     def check_eligibility(self) -> bool:
         """Before the first hint is taken."""

@@ -50,13 +50,13 @@ class Watchdog:
     def has_bitten(self) -> bool:
         return self._asked_at is not None
 
-    def tick(self, now: float) -> None:
-        """`now`: monotonic seconds."""
+    def tick(self, now: float) -> bool:
+        """`now`: monotonic seconds. Returns whether the worker hears its queues, as far as can be told."""
         if self._asked_at is not None:
             if now - self._asked_at > STOP_SECONDS:
                 log.error("deaf_worker_ended", gpu=self.gpu, seconds=STOP_SECONDS)
                 self.end()
-            return
+            return False
         if not self._should_hear(now):
             self._deaf_since = None
         elif self._deaf_since is None:
@@ -65,6 +65,7 @@ class Watchdog:
             self._asked_at = now
             log.error("worker_deaf", gpu=self.gpu, seconds=DEAF_SECONDS, waiting=self.standing.backlog)
             self.restart()
+        return self._deaf_since is None
 
     def _should_hear(self, now: float) -> bool:
         """Idle, eligible, hints lie in the queues that it reads, and nothing has changed since the last look."""

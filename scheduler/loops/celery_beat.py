@@ -11,8 +11,9 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from scheduler.celery import app
-from scheduler.logs import event_logger
-from scheduler.loops.vitals import Sign, Vitals
+from scheduler.logs import Outage, event_logger
+from scheduler.loops.ticker import Sign
+from scheduler.loops.vitals import Vitals
 
 log = event_logger(__name__)
 
@@ -20,9 +21,12 @@ _SIGN: Final = Sign("beat")
 
 
 class WatchedScheduler(Scheduler):
-    """Celery's own, which says when it went round and when it published a tick."""
+    """Celery's scheduler, which also notes when it went round and when it published a tick."""
 
-    _failing = False
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # First: Celery's own start calls methods of this class.
+        self._outage = Outage(log, "beat")
+        super().__init__(*args, **kwargs)
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
         _SIGN.turned()
@@ -34,27 +38,24 @@ class WatchedScheduler(Scheduler):
         return result
 
     def apply_entry(self, entry: ScheduleEntry, producer: Any = None) -> None:
-        """A broker that is away is said once: Celery's own logs two stacks with each tick."""
+        """An unavailable broker is logged once: Celery's own method logs two stacks with each tick."""
         try:
             self.apply_async(entry, producer=producer, advance=False)
         except SchedulingError as error:
-            if not isinstance(error.__context__, OperationalError | RedisError | OSError):
+            if isinstance(error.__context__, OperationalError | RedisError | OSError):
+                self._outage.broke(error)
+            else:
                 log.exception("tick_not_sent", entry=entry.name)
-            elif not self._failing:
-                log.warning("beat_waits", error=error)
-            self._failing = True
         else:
-            if self._failing:
-                log.info("beat_goes_on")
-            self._failing = False
+            self._outage.recovered()
 
     def _ensure_connected(self) -> Any:
-        def wait(error: Exception, seconds: float) -> None:
-            log.warning("beat_waits", error=f"{type(error).__name__}: {error}", again_in_seconds=seconds)
-
-        # Tried again for ever, inside one tick.
-        retries = app.conf.broker_connection_max_retries
-        return self.connection.ensure_connection(wait, retries, callback=_SIGN.turned)
+        # Celery tries for ever, inside one tick.
+        return self.connection.ensure_connection(
+            lambda error, _seconds: self._outage.broke(error),
+            app.conf.broker_connection_max_retries,
+            callback=_SIGN.turned,
+        )
 
 
 def beat_main() -> None:

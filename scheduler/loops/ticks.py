@@ -11,7 +11,7 @@ from django.db import InterfaceError, OperationalError, close_old_connections
 from redis import Redis
 
 from scheduler.broker import hints
-from scheduler.logs import event_logger
+from scheduler.logs import Outage, event_logger
 from scheduler.loops import generator
 from scheduler.loops.retention import History
 from scheduler.redis_client import connect
@@ -21,34 +21,32 @@ log = event_logger(__name__)
 
 @shared_task(name="scheduler.ticks.generate")
 def generate() -> None:
-    with _patience("generate"):
+    with _patience("generator"):
         hints.send_soon(generator.tick(), _redis())
 
 
 @shared_task(name="scheduler.ticks.keep_history")
 def keep_history() -> None:
-    with _patience("keep_history"):
+    with _patience("retention"):
         _history().tick()
 
 
-#: Ticks that could not work the last time.
-_waiting: set[str] = set()
-
-
 @contextmanager
-def _patience(name: str) -> Iterator[None]:
-    """A database that is away or full is said once; the next tick does the work."""
+def _patience(component: str) -> Iterator[None]:
+    """A database that is unavailable or full ends the tick, and is logged once; the next tick does the work."""
+    outage = _outage(component)
     try:
         close_old_connections()
         yield
     except (OperationalError, InterfaceError) as error:
-        if name not in _waiting:
-            log.warning("tick_waits", tick=name, error=f"{type(error).__name__}: {error}")
-        _waiting.add(name)
+        outage.broke(error)
     else:
-        if name in _waiting:
-            _waiting.remove(name)
-            log.info("tick_goes_on", tick=name)
+        outage.recovered()
+
+
+@cache
+def _outage(component: str) -> Outage:
+    return Outage(log, component)
 
 
 @cache

@@ -1,7 +1,7 @@
-"""Whether this process does what it is for, told by the age of $STATE_DIR/run/<name>.health.
+"""Whether this process works, shown by the age of $STATE_DIR/run/<name>.health.
 
-A container's health check is then one `find`, which starts no interpreter. A process whose own loop stands
-still ends itself: whoever started it starts it again, and nobody else may be able to tell.
+A container's health check is then one `find`, which starts no interpreter. A process with a loop that is stuck
+ends itself, and its supervisor starts it again: perhaps nothing outside it can tell.
 """
 
 from __future__ import annotations
@@ -10,58 +10,39 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from threading import Event, Thread
 from typing import Final
 
 from scheduler.logs import event_logger
+from scheduler.loops.ticker import Sign, Ticker
 
 log = event_logger(__name__)
 
 PERIOD_SECONDS: Final = 1.0
-#: A part that did its work so long ago is not well; the file is left to age.
+#: A part whose last success is older than this does not work: the file is no longer touched.
 WELL_SECONDS: Final = 10.0
-#: A part that did not even go round for so long never will. Far above every timeout of ours.
+#: A part that has not gone round for this time is stuck. Far above every timeout in its loop.
 STUCK_SECONDS: Final = 60.0
 #: sysexits.h's "internal software error".
 EXIT_STUCK: Final = 70
 
 
-class Sign:
-    """One part of the process that goes round, and mostly succeeds. Written by its thread, read by another."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.turned_at = time.monotonic()
-        self.worked_at = float("-inf")
-
-    def turned(self) -> None:
-        """It went round, whatever came of it."""
-        self.turned_at = time.monotonic()
-
-    def worked(self) -> None:
-        """It did what it is for."""
-        self.turned_at = self.worked_at = time.monotonic()
-
-
-class Vitals(Thread):
+class Vitals:
     def __init__(self, health_file: Path, signs: Sequence[Sign], *, end: Callable[[int], object] = os._exit) -> None:
-        super().__init__(name="vitals", daemon=True)
         self._file, self._signs, self._end = health_file, signs, end
-        self._stopping = Event()
         self._last_tick = time.monotonic()
+        self._ticker = Ticker("vitals", self.tick, PERIOD_SECONDS, at_end=lambda: self._file.unlink(missing_ok=True))
 
-    def run(self) -> None:
-        while not self._stopping.wait(PERIOD_SECONDS):
-            self.tick(time.monotonic())
-        self._file.unlink(missing_ok=True)
+    def start(self) -> None:
+        self._ticker.start()
 
     def stop(self) -> None:
-        self._stopping.set()
+        """The health file is gone when it returns."""
+        self._ticker.stop()
 
-    def tick(self, now: float) -> None:
-        """`now`: monotonic seconds."""
+    def tick(self, now: float) -> bool:
+        """`now`: monotonic seconds. Returns whether all parts work."""
         if now - self._last_tick > 5 * PERIOD_SECONDS:
-            # The whole process was stopped, not one part of it: everybody gets a fresh term.
+            # The whole process was suspended, not one part of it: each part gets a fresh term.
             for sign in self._signs:
                 sign.turned_at = now
         self._last_tick = now
@@ -69,8 +50,11 @@ class Vitals(Thread):
         if stuck:
             log.error("process_stuck", parts=", ".join(stuck), seconds=STUCK_SECONDS)
             self._end(EXIT_STUCK)
-        elif all(now - sign.worked_at < WELL_SECONDS for sign in self._signs):
+            return False
+        works = all(now - sign.worked_at < WELL_SECONDS for sign in self._signs)
+        if works:
             self._touch()
+        return works
 
     def _touch(self) -> None:
         try:

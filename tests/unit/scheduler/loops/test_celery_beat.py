@@ -1,4 +1,4 @@
-"""What beat says of ticks that it could not send."""
+"""What beat logs about ticks that it could not send."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scheduler.broker.reconnect import PromptConnection
 from scheduler.celery import CONTROL_QUEUE, app
 from scheduler.loops.celery_beat import WatchedScheduler
 
-#: Nobody listens there.
+#: A port without a server.
 NOBODY = "redis://127.0.0.1:1"
 
 
@@ -41,14 +41,15 @@ def beat() -> Iterator[Beat]:
         yield Beat(Producer(connection, auto_declare=False))
 
 
-def test_a_broker_that_is_away_is_said_once(beat: Beat, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unavailable_broker_is_logged_once(beat: Beat, caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(3):
         beat.tick()
 
-    assert [(record.message, record.exc_info) for record in caplog.records] == [("beat_waits", None)]
+    assert [(record.message, record.exc_info) for record in caplog.records] == [("broker_unreachable", None)]
+    assert caplog.records[0].component == "beat"
 
 
-def test_that_ticks_are_sent_again_is_said_once(
+def test_that_the_broker_has_recovered_is_logged_once(
     beat: Beat, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level("INFO")
@@ -58,12 +59,12 @@ def test_that_ticks_are_sent_again_is_said_once(
         beat.tick()
 
     assert [record.message for record in caplog.records if record.name == "scheduler.loops.celery_beat"] == [
-        "beat_waits",
-        "beat_goes_on",
+        "broker_unreachable",
+        "broker_recovered",
     ]
 
 
-def test_a_tick_that_cannot_be_sent_for_another_reason_is_told_each_time(
+def test_a_tick_that_cannot_be_sent_for_another_reason_is_logged_each_time(
     beat: Beat, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(2):

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.loops.vitals import EXIT_STUCK, PERIOD_SECONDS, STUCK_SECONDS, WELL_SECONDS, Sign, Vitals
+from scheduler.loops.ticker import Sign
+from scheduler.loops.vitals import EXIT_STUCK, PERIOD_SECONDS, STUCK_SECONDS, WELL_SECONDS, Vitals
 
 
 class Watched:
@@ -80,9 +81,8 @@ def test_a_process_that_was_stopped_as_a_whole_gets_a_fresh_term(watched: Watche
 
 def test_a_stopped_watch_takes_its_file_away(watched: Watched) -> None:
     watched.file.touch()
-    watched.vitals.stop()
-
     watched.vitals.start()
-    watched.vitals.join(5)
+
+    watched.vitals.stop()
 
     assert not watched.file.exists()
