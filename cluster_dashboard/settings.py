@@ -217,9 +217,9 @@ LOGGING = {
     "loggers": {
         # One INFO line for each job and step from Celery: a large part of what a job costs.
         "celery": {"level": "WARNING"},
-        # A child that was killed holding a job: the warden says it in one line, with the job.
+        # A job process that died with a job: the child watch logs it in one line, with the job.
         "celery.worker.request": {"level": "CRITICAL"},
-        # A hint that was given back: the runner says it in one line, without Celery's traceback.
+        # A hint that was returned: the runner logs it in one line, without a traceback.
         "celery.app.trace": {"level": "ERROR"},
         "multiprocessing": {"level": "CRITICAL"},
         # A worker that is busy for a second answers its next question.

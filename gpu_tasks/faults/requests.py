@@ -1,11 +1,13 @@
-"""A fault for one GPU's worker: carried out from here where its process is on this machine, else by the worker
-itself, asked through Redis: another container's processes cannot be hit from outside it."""
+"""A fault for one GPU's worker: carried out from here if its process is on this machine, else by the worker itself,
+which is asked through Redis: the processes of another container cannot be hit from outside it."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Final
 
 from redis import Redis
@@ -21,8 +23,10 @@ from scheduler.rules.faults import FaultKind
 
 log = event_logger(__name__)
 
-#: A request older than this is dropped: whoever started anew meanwhile is not hit for what its predecessor was to get.
+#: A request older than this is dropped: a worker that was restarted meanwhile is not hit in place of the one before it.
 REQUEST_SECONDS: Final = 4.0
+#: How often a worker looks for requests.
+PERIOD_SECONDS: Final = 0.5
 
 
 def requests_key(gpu: int) -> str:
@@ -31,13 +35,13 @@ def requests_key(gpu: int) -> str:
 
 
 def inject(kind: FaultKind, gpu: int, client: Redis, *, actor: str, hang_seconds: float = HANG_SECONDS) -> Victim:
-    """Hits the worker of this GPU now, or within half a second where it has to be asked. Gives whom it hits.
+    """Hits the worker of this GPU now, or within half a second if it has to be asked. Returns the processes it hits.
 
-    OutOfReach if no worker is there, NothingToHit if it has no child to hit.
+    OutOfReach if there is no worker, NothingToHit if it has no job process to hit.
     """
     victim = find_victim(gpu, client)
     if victim.child_pid is None and kind is not FaultKind.WORKER_KILLED and kind is not FaultKind.WORKER_HUNG:
-        raise NothingToHit(f"GPU {gpu}: its worker has no child now")
+        raise NothingToHit(f"GPU {gpu}: its worker has no job process now")
     record(kind, gpu, actor=actor)
     log.warning("fault_injected", kind=kind, gpu=gpu, actor=actor)
     if is_on_this_machine(victim, gpu):
@@ -48,17 +52,17 @@ def inject(kind: FaultKind, gpu: int, client: Redis, *, actor: str, hang_seconds
 
 
 def find_victim(gpu: int, client: Redis) -> Victim:
-    """By the worker's last heartbeat. OutOfReach if it does not beat, or Redis does not answer."""
+    """By the worker's last heartbeat. OutOfReach if that is too old, or the broker is unreachable."""
     try:
         beat, now = read_beats(client).get(gpu), redis_now(client)
     except (RedisError, OSError) as error:
-        raise OutOfReach(f"GPU {gpu}: the broker does not answer: {error}") from None
+        raise OutOfReach(f"GPU {gpu}: the broker is unreachable: {error}") from None
     if beat is None or now - beat.at > SILENCE_SECONDS:
-        raise OutOfReach(f"GPU {gpu}: no worker beats")
+        raise OutOfReach(f"GPU {gpu}: no worker sends heartbeats")
     child = beat.child_pid
     with suppress(OutOfReach):
         if cluster_pids.pid_of(f"gpu-{gpu}") == beat.pid and cluster_pids.parent_of(child or 0) != beat.pid:
-            child = None  # it died since, and the next beat names its successor
+            child = None  # it has died since; the next beat names its successor
     return Victim(worker_pid=beat.pid, child_pid=child)
 
 
@@ -76,7 +80,7 @@ def redis_now(client: Redis) -> float:
 
 
 def wake(victim: Victim, gpu: int) -> None:
-    """Ends a hang early, where the process is on this machine; elsewhere it ends by itself."""
+    """Ends a hang early if the process is on this machine; elsewhere the hang ends by itself."""
     if is_on_this_machine(victim, gpu):
         with suppress(ProcessLookupError):
             resume(victim)
@@ -90,16 +94,42 @@ def _ask(kind: FaultKind, gpu: int, client: Redis, hang_seconds: float) -> None:
     pipe.execute()
 
 
+@dataclass(slots=True, kw_only=True)
+class RequestedFaults:
+    """Carries out what was requested of this GPU's worker: in that worker, in a thread of its own, which an
+    unavailable broker may hold up without harm to the heartbeat."""
+
+    gpu: int
+    #: The job process, if there is one.
+    child_pid: Callable[[], int | None]
+    redis: Redis
+
+    def tick(self, now: float) -> bool:
+        """Returns whether the broker answered."""
+        pipe = self.redis.pipeline(transaction=False)
+        pipe.time()
+        pipe.lpop(requests_key(self.gpu))
+        try:
+            (seconds, micros), request = pipe.execute()
+        except (RedisError, OSError) as error:
+            # The heartbeat logs that the broker is unavailable.
+            log.debug("fault_requests_not_read", gpu=self.gpu, error=error)
+            return False
+        if request is not None:
+            obey(request, gpu=self.gpu, child_pid=self.child_pid(), now=seconds + micros / 1e6)
+        return True
+
+
 def obey(request: bytes, *, gpu: int, child_pid: int | None, now: float) -> None:
     """In the worker that was asked. `now`: by the broker's clock."""
     try:
         values = json.loads(request)
         kind, until, hang_seconds = FaultKind(values["kind"]), float(values["until"]), float(values["hang_seconds"])
     except (ValueError, TypeError, KeyError) as error:
-        log.warning("fault_request_not_understood", gpu=gpu, error=f"{type(error).__name__}: {error}")
+        log.warning("fault_request_dropped", gpu=gpu, reason=f"malformed: {type(error).__name__}: {error}")
         return
     if now > until:
-        log.warning("fault_request_too_late", gpu=gpu, kind=kind)
+        log.warning("fault_request_dropped", gpu=gpu, kind=kind, reason="too late")
         return
     log.warning("fault_requested", gpu=gpu, kind=kind)
     try:

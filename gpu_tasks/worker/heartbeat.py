@@ -1,6 +1,7 @@
-"""The worker's pulse: a sample of its GPU twice a second, a heartbeat every two, from a thread of its own.
+"""The worker's heartbeat every 2 s, and a sample of its GPU twice a second, from a thread of its own.
 
-It touches only Redis and the GPU: a database that is away does not make a worker look dead.
+It asks Redis, the GPU, and the folder of kept endings, but never the database: while that is unavailable the worker
+still looks alive.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from typing import Final
 from redis import Redis
 from redis.exceptions import RedisError
 
-from gpu_tasks.faults import requests as fault_requests
 from gpu_tasks.worker.held import Held, HeldJob
+from gpu_tasks.worker.valve import Valve
 from scheduler.broker.hints import queue_key
 from scheduler.logs import Outage, event_logger
 from scheduler.loops.heartbeats import BEAT_SECONDS, Beat, write_beat
@@ -26,36 +27,32 @@ log = event_logger(__name__)
 SAMPLE_SECONDS: Final = 0.5
 #: A point of the GPU's history is written this often.
 HISTORY_SECONDS: Final = 1.0
+#: For this time a count of the waiting hints is news.
+COUNTED_SECONDS: Final = 2.0
 
 
-@dataclass(slots=True)
-class Standing:
-    """What the warden knows and the pulse reports. Written by one thread, read by another."""
+@dataclass(slots=True, kw_only=True)
+class Heartbeat:
+    """Works in the thread `heartbeat`; what others read of it are single values."""
 
-    child_pid: int | None = None
-    note: str = ""
-    #: The queues from which hints come now; none: the valve is shut.
-    reading: tuple[str, ...] = ()
-    #: The pulse's own finding: hints that lie in these queues, and when that was (monotonic).
-    backlog: int = 0
-    backlog_at: float = float("-inf")
-
-
-@dataclass(slots=True)
-class Pulse:
     gpu: int
     boot: str
     pid: int
     host: str
     backend: GpuBackend
     held: Held
-    standing: Standing
-    redis: Redis
-    #: (job, attempt) of each result that waits on disk.
+    valve: Valve
+    #: The job process, if there is one.
+    child_pid: Callable[[], int | None]
+    #: (job, attempt) of each ending that is kept on disk.
     kept: Callable[[], tuple[tuple[int, int], ...]]
+    redis: Redis
     sample: GpuSample = UNKNOWN_SAMPLE
     #: Monotonic seconds of the last write that Redis confirmed.
     last_confirmed: float = field(default_factory=time.monotonic)
+    #: Hints in the queues that this GPU reads, and when they were counted (monotonic seconds).
+    _waiting: int = 0
+    _waiting_at: float = float("-inf")
     _seq: int = 0
     _next_beat: float = 0.0
     _next_point: float = 0.0
@@ -64,6 +61,10 @@ class Pulse:
 
     def __post_init__(self) -> None:
         self._outage = Outage(log, "heartbeat", gpu=self.gpu)
+
+    def hints_waiting(self, now: float) -> int:
+        """In the queues that this GPU reads; 0 if they were not counted lately. `now`: monotonic seconds."""
+        return self._waiting if now - self._waiting_at < COUNTED_SECONDS else 0
 
     def tick(self, now: float) -> bool:
         """`now`: monotonic seconds. Returns whether Redis took what was written."""
@@ -85,18 +86,18 @@ class Pulse:
         seconds, micros = self.redis.time()
         self._clock_offset = seconds + micros / 1e6 - now
         self._seq += 1
-        # In this order: a result is on disk before its job is let go.
+        # In this order: an ending is on disk before its job is released.
         held = (*((job.key,) if job else ()), *self.kept())
         beat = Beat(
             gpu=self.gpu,
             boot=self.boot,
             seq=self._seq,
             pid=self.pid,
-            child_pid=self.standing.child_pid,
+            child_pid=self.child_pid(),
             host=self.host,
             held=held,
             health=self.sample.health,
-            note=self.standing.note,
+            note=self.valve.note,
             at=now + self._clock_offset,
         )
         write_beat(self.redis, beat)
@@ -114,16 +115,13 @@ class Pulse:
         if now >= self._next_point:
             self._next_point = now + HISTORY_SECONDS
             write_history_point(pipe, self.gpu, self.sample)
-        reading = self.standing.reading
+        reading = self.valve.reading
         for queue in reading:
             pipe.llen(queue_key(queue))
-        pipe.lpop(fault_requests.requests_key(self.gpu))
-        # A key of the wrong type must not look like a broker that is away.
-        *answers, request = pipe.execute(raise_on_error=False)
+        # A key of the wrong type must not look like a broker that is unavailable.
+        answers = pipe.execute(raise_on_error=False)
         written, lengths = answers[: len(answers) - len(reading)], answers[len(answers) - len(reading) :]
-        if (failed := next((each for each in (*written, request) if isinstance(each, RedisError)), None)) is not None:
+        if (failed := next((each for each in written if isinstance(each, RedisError)), None)) is not None:
             raise failed
-        self.standing.backlog = sum(length for length in lengths if isinstance(length, int))
-        self.standing.backlog_at = now
-        if request is not None:
-            fault_requests.obey(request, gpu=self.gpu, child_pid=self.standing.child_pid, now=now + self._clock_offset)
+        self._waiting = sum(length for length in lengths if isinstance(length, int))
+        self._waiting_at = now

@@ -1,4 +1,4 @@
-"""In the worker's child: claim, run, finish or fail."""
+"""In the job process: claim, run, finish or fail."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from django.db import DatabaseError
 
 from gpu_tasks.faults.injection import InjectedError, fault_for, striking
 from gpu_tasks.processes import job_processes
+from gpu_tasks.worker.commit import Commit, Ending
 from gpu_tasks.worker.gate import Gate
 from gpu_tasks.worker.held import Held
-from gpu_tasks.worker.spool import Ending, Spool
 from gpu_tasks.worker.witness import Saw, Witness
 from scheduler.catalogue import catalogue
 from scheduler.job_type import (
@@ -51,25 +51,25 @@ REASONS: Final[tuple[tuple[type[BaseException], Reason], ...]] = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runner:
-    """One for each worker; made before the child is forked."""
+    """One for each worker; made before the job process is forked."""
 
     gpu: int
     boot: str
     held: Held
-    spool: Spool
+    commit: Commit
     witness: Witness
     gate: Gate
     has_cuda: bool
 
     def run(self, job_id: int, attempt: int) -> None:
-        """Follows one hint. Raises Ignore for a stale one, Reject for one that another worker should follow,
-        JobFailed if the job failed (so that Flower shows it)."""
+        """Follows one hint. Raises Ignore to drop it, Reject to return it for another worker, JobFailed if the job
+        failed (so that Flower shows it)."""
         self._pass_gate(job_id, attempt)
         self.held.claiming(job_id, attempt)
         try:
             ending = self._run(self._claim(job_id, attempt))
             self._clean_up(ending)
-            self.spool.commit_or_keep(ending)
+            self.commit.commit_or_keep(ending)
         finally:
             self.held.release()
         if ending.state is JobState.FAILED:
@@ -77,19 +77,19 @@ class Runner:
 
     def _pass_gate(self, job_id: int, attempt: int) -> None:
         try:
-            because = self.gate.closed_because()
+            reason = self.gate.closed_because()
         except DatabaseError as error:
-            because = f"{type(error).__name__}: {error}"
-        if because is not None:
-            raise _given_back(job_id, attempt, because)
+            reason = f"{type(error).__name__}: {error}"
+        if reason is not None:
+            raise _return_hint(job_id, attempt, reason)
         self.gate.passed()
 
     def _clean_up(self, ending: Ending) -> None:
-        """Before the result is told: whoever reads it finds the GPU free. What cannot be ended, or CUDA after an
-        error, would hurt the next job: the main process then replaces this one."""
+        """Before the result is committed: who reads it finds the GPU free. A process that cannot be ended, or CUDA
+        after an error, would harm the next job: then the main process replaces this one."""
         left = job_processes.end_own_children()
         if left or (self.has_cuda and ending.state is JobState.FAILED):
-            log.info("child_spent", job=ending.job_id, gpu=self.gpu, processes=len(left))
+            log.info("job_process_spent", job=ending.job_id, gpu=self.gpu, processes=len(left))
             self.held.spend()
 
     def _claim(self, job_id: int, attempt: int) -> Claimed:
@@ -97,21 +97,20 @@ class Runner:
         try:
             claimed = lifecycle.claim(job_id, attempt, gpu=self.gpu, boot=self.boot)
         except DatabaseError as error:
-            log.warning("claim_failed", job=job_id, attempt=attempt, error=error)
             self.held.release()
-            raise Reject(f"{type(error).__name__}: {error}", requeue=True) from error
+            raise _return_hint(job_id, attempt, f"{type(error).__name__}: {error}") from error
         if isinstance(claimed, Claimed):
             self.witness.saw(Saw.STARTED, job_id, attempt)
             return claimed
         self.held.release()
         if claimed is Refusal.STALE:
-            log.debug("stale_hint", job=job_id, attempt=attempt)
+            log.debug("hint_dropped", job=job_id, attempt=attempt, reason=claimed)
             raise Ignore
         if claimed is Refusal.TOO_BIG:
-            # It lay in the wrong queue; the relay sends it to the right one.
-            log.info("hint_dropped", job=job_id, attempt=attempt, because=claimed)
+            # It was in the wrong queue; the relay sends it to the right one.
+            log.info("hint_dropped", job=job_id, attempt=attempt, reason=claimed)
             raise Ignore
-        raise _given_back(job_id, attempt, claimed)
+        raise _return_hint(job_id, attempt, claimed)
 
     def _run(self, claimed: Claimed) -> Ending:
         self.held.running(
@@ -144,10 +143,10 @@ class Runner:
         return _checked(job_type.run(parse_params(job_type, claimed.params), context))
 
 
-def _given_back(job_id: int, attempt: int, because: str) -> Reject:
-    """The hint goes back to the front of its queue; worker.tasks.HintRequest shuts the valve first."""
-    log.info("hint_given_back", job=job_id, attempt=attempt, because=because)
-    return Reject(because, requeue=True)
+def _return_hint(job_id: int, attempt: int, reason: str) -> Reject:
+    """To the front of its queue; worker.tasks.HintRequest shuts the valve first."""
+    log.info("hint_returned", job=job_id, attempt=attempt, reason=reason)
+    return Reject(reason, requeue=True)
 
 
 def _checked(result: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""A worker that no longer hears its queues starts itself anew.
+"""A worker that no longer hears its queues restarts itself.
 
 A consumer can go deaf without an error: a half-open connection, a subscription that a reconnect forgot. Its worker
-beats on, and nobody else can tell it from an idle one.
+still sends heartbeats, so nothing outside it can tell it from an idle one.
 """
 
 from __future__ import annotations
@@ -10,20 +10,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from gpu_tasks.worker.heartbeat import Standing
 from gpu_tasks.worker.held import Held
 from scheduler.logs import event_logger
 
 log = event_logger(__name__)
 
 PERIOD_SECONDS: Final = 0.5
-#: Idle, eligible, hints in its queues and none taken: for so long it is deaf.
+#: A worker that is idle and eligible, and for this time takes none of the hints in its queues, is deaf.
 DEAF_SECONDS: Final = 20.0
-#: What the pulse saw in Redis counts for so long.
-SEEN_SECONDS: Final = 2.0
-#: A longer gap between two looks: the whole process was stopped, and starts its term anew.
+#: After a longer gap between two ticks the whole process was suspended: its term starts again.
 GAP_SECONDS: Final = 3.0
-#: A worker that was asked to stop and did not by then is ended.
+#: A worker that was asked to stop, and still runs after this time, is ended.
 STOP_SECONDS: Final = 10.0
 
 
@@ -31,18 +28,21 @@ STOP_SECONDS: Final = 10.0
 class Watchdog:
     gpu: int
     held: Held
-    standing: Standing
-    #: How many hints were taken so far.
+    #: The queues that this GPU reads now.
+    reading: Callable[[], tuple[str, ...]]
+    #: The number of hints in them, at monotonic seconds; 0 if unknown.
+    hints_waiting: Callable[[float], int]
+    #: The number of hints taken since the start.
     taken: Callable[[], int]
-    #: Whether one was taken that waits for its process.
+    #: Whether a hint was taken that the job process has not got yet.
     has_reserved: Callable[[], bool]
-    #: Asks the worker to stop, so that whoever keeps it starts it again.
+    #: Asks the worker to stop, so that its supervisor starts it again.
     restart: Callable[[], None]
-    #: Ends the process at once, its child first.
+    #: Ends the process at once, the job process first.
     end: Callable[[], None]
     _deaf_since: float | None = None
     _taken: int = -1
-    _reading: tuple[str, ...] = ()
+    _read: tuple[str, ...] = ()
     _looked_at: float = float("-inf")
     _asked_at: float | None = None
 
@@ -63,15 +63,14 @@ class Watchdog:
             self._deaf_since = now
         elif now - self._deaf_since >= DEAF_SECONDS:
             self._asked_at = now
-            log.error("worker_deaf", gpu=self.gpu, seconds=DEAF_SECONDS, waiting=self.standing.backlog)
+            log.error("worker_deaf", gpu=self.gpu, seconds=DEAF_SECONDS, waiting=self.hints_waiting(now))
             self.restart()
         return self._deaf_since is None
 
     def _should_hear(self, now: float) -> bool:
-        """Idle, eligible, hints lie in the queues that it reads, and nothing has changed since the last look."""
-        taken, reading, looked_at = self.taken(), self.standing.reading, self._looked_at
-        changed = taken != self._taken or reading != self._reading or now - looked_at > GAP_SECONDS
-        self._taken, self._reading, self._looked_at = taken, reading, now
-        sees_hints = self.standing.backlog > 0 and now - self.standing.backlog_at < SEEN_SECONDS
+        """Idle, eligible, hints are in the queues that it reads, and nothing has changed since the last tick."""
+        taken, reading, looked_at = self.taken(), self.reading(), self._looked_at
+        changed = taken != self._taken or reading != self._read or now - looked_at > GAP_SECONDS
+        self._taken, self._read, self._looked_at = taken, reading, now
         is_idle = bool(reading) and self.held.read() is None and not self.has_reserved()
-        return sees_hints and is_idle and not changed
+        return self.hints_waiting(now) > 0 and is_idle and not changed

@@ -1,4 +1,4 @@
-"""When a worker takes itself for deaf; it must never do so while it has nothing to hear or must not listen."""
+"""When a worker finds that it is deaf; never while it has nothing to hear, or must not listen."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from gpu_tasks.worker.heartbeat import Standing
 from gpu_tasks.worker.held import Held
 from gpu_tasks.worker.watchdog import DEAF_SECONDS, GAP_SECONDS, PERIOD_SECONDS, STOP_SECONDS, Watchdog
 
@@ -17,14 +16,14 @@ class Worker:
 
     def __init__(self) -> None:
         self.held = Held()
-        self.standing = Standing(reading=("high", "low"), backlog=3)
+        self.reading, self.waiting = ("high", "low"), 3
         self.taken, self.reserved, self.now = 5, False, 1000.0
-        self.sees_redis = True
         self.restarts = self.ends = 0
         self.watchdog = Watchdog(
             gpu=0,
             held=self.held,
-            standing=self.standing,
+            reading=lambda: self.reading,
+            hints_waiting=lambda _now: self.waiting,
             taken=lambda: self.taken,
             has_reserved=lambda: self.reserved,
             restart=lambda: self._count("restarts"),
@@ -38,8 +37,6 @@ class Worker:
         until = self.now + seconds
         while self.now < until:
             self.now += PERIOD_SECONDS
-            if self.sees_redis:
-                self.standing.backlog_at = self.now
             meanwhile()
             self.watchdog.tick(self.now)
 
@@ -67,17 +64,13 @@ def test_a_deaf_worker_that_does_not_stop_is_ended(worker: Worker) -> None:
 
 
 def empty_queues(worker: Worker) -> None:
-    """Or a relay that withholds their hints: then they are as empty."""
-    worker.standing.backlog = 0
+    """Also while the broker is unavailable, or the relay withholds the hints."""
+    worker.waiting = 0
 
 
 def shut_valve(worker: Worker) -> None:
-    """Drained, quarantined, hot, or the database is away."""
-    worker.standing.reading = ()
-
-
-def no_redis(worker: Worker) -> None:
-    worker.sees_redis = False
+    """Drained, quarantined, hot, or the database is unavailable."""
+    worker.reading = ()
 
 
 def busy(worker: Worker) -> None:
@@ -88,7 +81,7 @@ def waiting_for_its_process(worker: Worker) -> None:
     worker.reserved = True
 
 
-@pytest.mark.parametrize("state", [empty_queues, shut_valve, no_redis, busy, waiting_for_its_process])
+@pytest.mark.parametrize("state", [empty_queues, shut_valve, busy, waiting_for_its_process])
 def test_a_worker_that_has_nothing_to_hear_is_left_alone(worker: Worker, state: Callable[[Worker], None]) -> None:
     state(worker)
 
@@ -97,7 +90,7 @@ def test_a_worker_that_has_nothing_to_hear_is_left_alone(worker: Worker, state: 
     assert worker.restarts == 0
 
 
-def test_a_worker_that_gives_every_hint_back_is_not_deaf(worker: Worker) -> None:
+def test_a_worker_that_returns_every_hint_is_not_deaf(worker: Worker) -> None:
     def takes_one() -> None:
         worker.taken += 1
 
@@ -106,14 +99,13 @@ def test_a_worker_that_gives_every_hint_back_is_not_deaf(worker: Worker) -> None
     assert worker.restarts == 0
 
 
-@pytest.mark.parametrize("state", [empty_queues, shut_valve, no_redis, waiting_for_its_process])
-def test_the_term_starts_anew_when_it_may_hear_again(worker: Worker, state: Callable[[Worker], None]) -> None:
+@pytest.mark.parametrize("state", [empty_queues, shut_valve, waiting_for_its_process])
+def test_the_term_starts_again_when_it_may_hear_again(worker: Worker, state: Callable[[Worker], None]) -> None:
     worker.live(DEAF_SECONDS - 1)
-    before = worker.standing.reading
+    before = worker.reading
     state(worker)
     worker.live(3)
-    worker.standing.reading, worker.standing.backlog = before, 3
-    worker.reserved, worker.sees_redis = False, True
+    worker.reading, worker.waiting, worker.reserved = before, 3, False
 
     worker.live(DEAF_SECONDS - 1)
 
@@ -122,14 +114,14 @@ def test_the_term_starts_anew_when_it_may_hear_again(worker: Worker, state: Call
 
 def test_a_valve_that_was_just_opened_gives_a_whole_term(worker: Worker) -> None:
     worker.live(DEAF_SECONDS - 1)
-    worker.standing.reading = ("high",)
+    worker.reading = ("high",)
 
     worker.live(DEAF_SECONDS - 1)
 
     assert worker.restarts == 0
 
 
-def test_a_process_that_was_stopped_starts_its_term_anew(worker: Worker) -> None:
+def test_the_term_of_a_process_that_was_suspended_starts_again(worker: Worker) -> None:
     worker.live(DEAF_SECONDS - 1)
     worker.now += 10 * GAP_SECONDS
 

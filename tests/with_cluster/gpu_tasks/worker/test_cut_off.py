@@ -70,7 +70,7 @@ def was_left_alone(job: Job) -> bool:
     return job["state"] == "succeeded" and job["failures"] == 0 and len(events_of(job, "started")) == 1
 
 
-def test_results_are_kept_while_the_database_is_away_and_no_hint_is_lost(
+def test_results_are_kept_while_the_database_is_unavailable_and_no_hint_is_lost(
     cluster: Cluster, database: PostgresServer
 ) -> None:
     running = cluster.api.submit(count=GPU_COUNT, params={"seconds": 3})
@@ -84,7 +84,7 @@ def test_results_are_kept_while_the_database_is_away_and_no_hint_is_lost(
         # Whole beats later each worker still lists what it keeps, and takes nothing.
         wait_until(lambda: all(beat.seq >= first[beat.gpu] + 3 for beat in cluster.beats().values()), 20)
         assert sorted(key for beat in cluster.beats().values() for key in beat.held) == expected
-        assert {beat.note for beat in cluster.beats().values()} == {"the database is away"}
+        assert {beat.note for beat in cluster.beats().values()} == {"the database is unavailable"}
     wait_until_it_answers(cluster)
 
     jobs = cluster.api.wait_for_jobs([*running, *waiting])
@@ -93,7 +93,7 @@ def test_results_are_kept_while_the_database_is_away_and_no_hint_is_lost(
     assert kept_results(cluster) == []
 
 
-def test_a_worker_that_can_ask_nobody_ends_its_job_and_gives_it_back_without_a_charge(
+def test_job_of_a_worker_that_is_cut_off_is_killed_and_requeued_without_a_charge(
     cluster: Cluster, database: PostgresServer
 ) -> None:
     job_id = cluster.api.submit_one(params={"seconds": 120})

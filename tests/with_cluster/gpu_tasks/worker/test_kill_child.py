@@ -12,7 +12,7 @@ from tests.with_cluster.api import assert_ended_once, events_of, story
 from tests.with_cluster.cluster import Cluster
 from tests.with_cluster.unix_session import is_alive
 
-#: Promised: the job is back in the queue.
+#: Promised: the job is queued again.
 REQUEUED_WITHIN_SECONDS = 2
 
 
@@ -41,17 +41,17 @@ def test_a_job_is_left_to_a_gpu_that_is_busy_for_a_moment_and_then_comes_first(
     cluster.api.wait_for_job(blocker, "running")
     job_id = cluster.api.submit_one(params={"seconds": 1})
     gpu = cluster.api.wait_for_event(job_id, "started")["gpu"]
-    log, given_back = workers[gpu].container, f"hint_given_back job={job_id} "
+    log, returned = workers[gpu].container, f"hint_returned job={job_id} "
 
     os.kill(cluster.child_pid(gpu), signal.SIGKILL)
-    wait_until(lambda: given_back in log.logs(), 10, log.logs)
+    wait_until(lambda: returned in log.logs(), 10, log.logs)
     behind = cluster.api.submit(count=3)
 
     job, *others = cluster.api.wait_for_jobs([job_id, *behind])
     again = events_of(job, "started", attempt=2)[0]
     assert again["gpu"] == gpu, story(job)
     assert again["at"] < min(events_of(other, "started")[0]["at"] for other in others), story(job)
-    assert log.logs().count(given_back) == 1
+    assert log.logs().count(returned) == 1
 
 
 def test_worker_gets_a_new_child_and_takes_jobs_again(cluster: Cluster, workers: list[CeleryTestWorker]) -> None:

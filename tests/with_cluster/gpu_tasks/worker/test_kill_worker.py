@@ -34,7 +34,7 @@ def test_killed_worker_is_back_as_another_and_its_job_ends_elsewhere(
     job = cluster.api.wait_for_job(job_id)
     assert (job["state"], job["attempt"], job["failures"]) == ("succeeded", 2, 1), story(job)
     assert_ended_once(job)
-    worker.assert_log_exists("job_of_older_boot_returned", timeout=5)
+    worker.assert_log_exists(f"job_requeued job={job_id} ", timeout=5)
 
 
 def test_worker_that_is_back_takes_jobs(cluster: Cluster, workers: list[CeleryTestWorker]) -> None:
@@ -49,7 +49,7 @@ def test_worker_that_is_back_takes_jobs(cluster: Cluster, workers: list[CeleryTe
     assert {start["gpu"] for start in starts} == set(range(GPU_COUNT))
 
 
-def test_worker_that_was_asked_to_stop_gives_its_job_back_without_a_charge(
+def test_job_of_a_worker_that_was_asked_to_stop_is_requeued_without_a_charge(
     cluster: Cluster, workers: list[CeleryTestWorker]
 ) -> None:
     job_id = cluster.api.submit_one(params={"seconds": 5})

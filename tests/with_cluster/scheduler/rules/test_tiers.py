@@ -23,7 +23,7 @@ def given_back(cluster: Cluster) -> int:
     """Hints that a worker could not follow."""
     paths = [cluster.log_path(f"gpu-{gpu}") for gpu in range(GPU_COUNT)]
     logs = [path.read_text() for path in paths if path.exists()]
-    return sum(log.count("hint_given_back") + log.count("hint_dropped") for log in logs)
+    return sum(log.count("hint_returned") + log.count("hint_dropped") for log in logs)
 
 
 def queues_read(flower: httpx.Client) -> dict[int, set[str]]:

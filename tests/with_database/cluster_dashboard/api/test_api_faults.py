@@ -58,7 +58,7 @@ def test_gpu_whose_worker_does_not_beat_is_not_hit(api: Api, redis: Redis) -> No
     answer = api.post("/gpus/1/faults", {"kind": "worker_killed"})
 
     assert problem(answer)[0] == 409
-    assert answer.json()["detail"] == "GPU 1: no worker beats."
+    assert answer.json()["detail"] == "GPU 1: no worker sends heartbeats."
     assert not ClusterEvent.objects.exists()
 
 

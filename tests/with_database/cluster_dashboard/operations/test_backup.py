@@ -6,6 +6,7 @@ import json
 import sys
 import zipfile
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import timedelta
 from io import BytesIO
 from pathlib import Path
@@ -23,7 +24,8 @@ from cluster_dashboard.environment import read_state_file
 from cluster_dashboard.operations import first_start
 from cluster_dashboard.operations.backup import BackupInvalid, backup, kept_models, restore
 from cluster_dashboard.tokens import create_token
-from gpu_tasks.worker.spool import Ending, Spool
+from gpu_tasks.worker.commit import Commit, Ending
+from gpu_tasks.worker.spool import Spool
 from gpu_tasks.worker.witness import Saw, Witness
 from scheduler.jobs import lifecycle
 from scheduler.jobs import submit as intake
@@ -129,17 +131,19 @@ def test_results_kept_on_disk_and_secrets_come_back(
 ) -> None:
     monkeypatch.delenv("API_TOKEN", raising=False)
     first_start.secrets_path().write_text("API_TOKEN=the-token-of-this-cluster\n")
-    spool = Spool(first_start.secrets_path().parent / "spool" / "gpu-0", witness)
-    spool.keep(Ending(job_id=history[2], attempt=1, state=JobState.SUCCEEDED, result={"n": 1}))
+    spool = Spool(first_start.secrets_path().parent / "spool" / "gpu-0")
+    commit = Commit(gpu=0, boot="boot-0", spool=spool, witness=witness)
+    ending = Ending(job_id=history[2], attempt=1, state=JobState.SUCCEEDED, result={"n": 1})
+    spool.keep(ending.key, asdict(ending))
     backup(file)
-    spool.flush()
+    commit.commit_kept()
     first_start.secrets_path().write_text("API_TOKEN=another-token-entirely\n")
 
     restore(file, replace=True)
 
     assert read_state_file(first_start.secrets_path()) == {"API_TOKEN": "the-token-of-this-cluster"}
     assert Job.objects.get(id=history[2]).state == JobState.RUNNING
-    assert spool.flush() == 1
+    commit.commit_kept()
     assert Job.objects.get(id=history[2]).state == JobState.SUCCEEDED
 
 

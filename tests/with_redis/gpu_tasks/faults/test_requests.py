@@ -14,7 +14,7 @@ from redis import Redis
 
 from gpu_tasks.faults import requests as fault_requests
 from gpu_tasks.faults.injection import NothingToHit, Victim, carry_out, resume
-from gpu_tasks.faults.requests import obey, requests_key
+from gpu_tasks.faults.requests import RequestedFaults, obey, requests_key
 from gpu_tasks.processes import helpers
 from gpu_tasks.processes.cluster_pids import OutOfReach
 from scheduler.loops.heartbeats import Beat, write_beat
@@ -127,13 +127,13 @@ def test_request_that_comes_too_late_hits_nobody(
         b'{"kind": "child_killed"}',
     ],
 )
-def test_request_that_is_not_understood_is_dropped(request_body: bytes, caplog: pytest.LogCaptureFixture) -> None:
+def test_malformed_request_is_dropped(request_body: bytes, caplog: pytest.LogCaptureFixture) -> None:
     obey(request_body, gpu=3, child_pid=None, now=0)
 
-    assert [record.message for record in caplog.records] == ["fault_request_not_understood"]
+    assert [record.message for record in caplog.records] == ["fault_request_dropped"]
 
 
-def test_request_for_a_child_that_is_not_there_does_not_end_the_pulse(caplog: pytest.LogCaptureFixture) -> None:
+def test_request_for_a_job_process_that_is_not_there_does_not_end_the_thread(caplog: pytest.LogCaptureFixture) -> None:
     obey(json.dumps({"kind": "child_killed", "until": 9, "hang_seconds": 1}).encode(), gpu=3, child_pid=None, now=0)
 
     assert "fault_not_carried_out" in [record.message for record in caplog.records]
@@ -142,7 +142,7 @@ def test_request_for_a_child_that_is_not_there_does_not_end_the_pulse(caplog: py
 def test_gpu_without_a_fresh_beat_is_out_of_reach(client: Redis, nothing_recorded: list[FaultKind]) -> None:
     a_beat(client, at=fault_requests.redis_now(client) - 60)
 
-    with pytest.raises(OutOfReach, match="GPU 3: no worker beats"):
+    with pytest.raises(OutOfReach, match="GPU 3: no worker sends heartbeats"):
         fault_requests.inject(FaultKind.WORKER_KILLED, 3, client, actor="somebody")
 
     assert client.exists(requests_key(3)) == 0
@@ -175,3 +175,40 @@ def test_hang_can_be_ended_early(processes: list[Process]) -> None:
     resume(victim)
 
     wait_until(lambda: not any(is_stopped(each.pid) for each in processes), 1, "both go on")
+
+
+def requested_faults(client: Redis, child: Process | None) -> RequestedFaults:
+    return RequestedFaults(gpu=3, child_pid=lambda: child.pid if child else None, redis=client)
+
+
+def test_the_thread_carries_out_one_request_each_tick(
+    client: Redis, processes: list[Process], nothing_recorded: list[FaultKind]
+) -> None:
+    a_beat(client)
+    for _ in range(2):
+        fault_requests.inject(FaultKind.CHILD_KILLED, 3, client, actor="somebody")
+
+    assert requested_faults(client, processes[1]).tick(0.0)
+
+    assert processes[1].wait(10) == -signal.SIGKILL
+    assert client.llen(requests_key(3)) == 1
+
+
+def test_without_a_request_nothing_happens(client: Redis, processes: list[Process]) -> None:
+    assert requested_faults(client, processes[1]).tick(0.0)
+
+    assert processes[1].poll() is None
+
+
+def test_an_unavailable_broker_is_left_to_the_heartbeat_to_report(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    with Redis.from_url("redis://127.0.0.1:1") as unreachable:
+        assert not requested_faults(unreachable, None).tick(0.0)
+
+    assert not caplog.records
+
+
+def test_a_key_of_the_wrong_type_does_not_end_the_thread(client: Redis) -> None:
+    client.set(requests_key(3), "not a list")
+
+    assert not requested_faults(client, None).tick(0.0)

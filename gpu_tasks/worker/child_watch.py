@@ -1,0 +1,208 @@
+"""The life of the job process: its death, the processes that it leaves, and what kills it (a cancel, the time limit, a
+claim that was lost, a stop of the worker)."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final
+
+from django.db import DatabaseError, InterfaceError, close_old_connections
+
+from gpu_tasks.processes import fork_guard, helpers, job_processes
+from gpu_tasks.worker.celery_pool import CeleryPool
+from gpu_tasks.worker.commit import Commit, Ending
+from gpu_tasks.worker.held import Held, HeldJob
+from gpu_tasks.worker.valve import DATABASE_UNAVAILABLE, REPLACING, GpuUse, Valve
+from scheduler.logs import Outage, event_logger
+from scheduler.models import ClusterEvent, Job
+from scheduler.rules.states import JobState, Reason
+
+log = event_logger(__name__)
+
+PERIOD_SECONDS: Final = 0.25
+#: How often the database is asked whether the claim is still valid and no cancel was requested.
+CLAIM_SECONDS: Final = 1.0
+#: At a stop of the worker a running job may end by itself for this time; then it is killed and requeued.
+GRACE_SECONDS: Final = 3.0
+#: For this time after a job, memory in use may still be that job's: a sample, and the driver's own pace.
+IDLE_SECONDS: Final = 2.0
+
+
+@dataclass(slots=True, kw_only=True)
+class ChildWatch:
+    """`tick` runs in the thread `watch`, `kill` also in `cut_off`, and `stop` in the main thread after both ended."""
+
+    gpu: int
+    held: Held
+    commit: Commit
+    valve: Valve
+    pool: CeleryPool
+    record: job_processes.Record
+    #: Processes of earlier jobs that could not be killed.
+    left_over: list[int] = field(default_factory=list)
+    #: Why this worker killed the job that it holds: decides how the job ends.
+    _killed: dict[tuple[int, int], Reason] = field(default_factory=dict)
+    _seen: HeldJob | None = None
+    _started_at: float = 0.0
+    _claim_checked_at: float = 0.0
+    _idle_since: float = field(default_factory=time.monotonic)
+    _is_replacing: bool = False
+    _outage: Outage = field(init=False)
+    #: Monotonic seconds of the last error of the database.
+    _broke_at: float = float("-inf")
+
+    def __post_init__(self) -> None:
+        self._outage = Outage(log, "watch", gpu=self.gpu)
+
+    def tick(self, now: float) -> bool:
+        """Then the valve's check, with what was found. `now`: monotonic seconds. Returns whether the database
+        answers."""
+        try:
+            with fork_guard.database():
+                self._watch_process(now)
+                self._watch_claim(now)
+                self.valve.check(now, self._use(now))
+        except (DatabaseError, InterfaceError) as error:
+            close_old_connections()
+            self._broke_at = time.monotonic()
+            self.valve.shut(DATABASE_UNAVAILABLE)
+            self._outage.broke(error)
+        else:
+            # Not every tick asks the database.
+            if self.valve.answered_at > self._broke_at:
+                self._outage.recovered()
+        return not self._outage.is_on
+
+    def check_eligibility(self) -> None:
+        """Before the first hint is taken."""
+        with fork_guard.database():
+            now = time.monotonic()
+            self.valve.check(now, self._use(now))
+
+    def is_killed(self, job: HeldJob) -> bool:
+        """Whether its process was killed, and its end is not committed yet."""
+        return job.key in self._killed
+
+    def kill(self, job: HeldJob, reason: Reason) -> None:
+        log.info("job_killed", job=job.job_id, attempt=job.attempt, gpu=self.gpu, reason=reason)
+        self._killed = {job.key: reason}
+        job_processes.kill(job.child_pid)
+
+    def stop(self) -> None:
+        """The running job ends within its grace, or is requeued without a charge."""
+        deadline = time.monotonic() + GRACE_SECONDS
+        while (job := self.held.read()) is not None and time.monotonic() < deadline and _is_alive(job.child_pid):
+            time.sleep(0.05)
+        if job is None:
+            return
+        job_processes.kill(job.child_pid)
+        # Its orphans become this process's children only when it has ended.
+        _wait_for_end(job.child_pid)
+        job_processes.end_children(self._spared_pids)
+        # This thread's connection is as old as the worker: the database may have been restarted since.
+        close_old_connections()
+        self.commit.requeue(job.job_id, job.attempt, Reason.SHUTDOWN, f"GPU {self.gpu}: worker stopped")
+        self.held.release()
+
+    # --- the process
+
+    def _watch_process(self, now: float) -> None:
+        job = self.held.read()
+        if job is not None:
+            self._idle_since = now
+            if self._seen is None or self._seen.key != job.key or self._seen.runs != job.runs:
+                self._started_at, self._claim_checked_at = now, now
+        self._seen = job
+        pid = self.pool.child_pid()
+        if job is not None and not _is_alive(job.child_pid):
+            self._end_job_of_dead_process(job)
+        self._watch_descendants(job)
+        self._is_replacing = pid is not None and self.held.is_spent(pid)
+        if pid is not None and not _is_alive(pid):
+            self.pool.respawn()
+        elif pid is not None and self._is_replacing:
+            # The valve first: else a hint may be handed to the process that is to end.
+            self.valve.shut(REPLACING)
+            self.pool.replace(pid)
+
+    def _end_job_of_dead_process(self, job: HeldJob) -> None:
+        """It died holding this job: all that the job started is ended first, then the row says why it died."""
+        job_processes.kill(job.child_pid)
+        self.left_over = job_processes.end_children(self._spared_pids)
+        reason = self._killed.get(job.key, Reason.CHILD_DIED)
+        if reason is Reason.TIMED_OUT:
+            error = f"ran longer than its limit of {job.time_limit_seconds} s"
+            ending = Ending(job_id=job.job_id, attempt=job.attempt, state=JobState.FAILED, reason=reason, error=error)
+            self.commit.commit_or_keep(ending)
+        else:
+            detail = f"GPU {self.gpu}: {reason.value.replace('_', ' ')}"
+            if self.commit.requeue(job.job_id, job.attempt, reason, detail) and reason is Reason.CHILD_DIED:
+                message = f"GPU {self.gpu}: the process of job {job.job_id} died"
+                ClusterEvent.objects.create(kind="child_died", gpu=self.gpu, message=message)
+        self._killed.pop(job.key, None)
+        if (current := self.held.read()) is not None and current.key == job.key:
+            self.held.release()
+
+    def _watch_descendants(self, job: HeldJob | None) -> None:
+        """While a job runs its processes are noted; after it there must be none."""
+        if job is not None:
+            self.record.note([job.child_pid, *job_processes.descendants_of(job.child_pid), *self.left_over])
+            return
+        living = job_processes.end_children(self._spared_pids)
+        older = [pid for pid in self.left_over if pid not in living and job_processes.born_at(pid) is not None]
+        self.left_over = [*living, *older]
+        self.record.note(self.left_over)
+
+    def _spared_pids(self) -> Collection[int]:
+        """Children that belong to no job. One that Celery has just forked, and does not list yet, is still in this
+        process's group; a job's process never is."""
+        newborn = [pid for pid in job_processes.children_of(os.getpid()) if job_processes.is_of_our_group(pid)]
+        return {*self.pool.child_pids(), *helpers.pids(), *newborn}
+
+    def _use(self, now: float) -> GpuUse:
+        is_idle = self._seen is None and now - self._idle_since > IDLE_SECONDS
+        return GpuUse(left_over=self.left_over, is_idle=is_idle, is_replacing=self._is_replacing)
+
+    # --- the claim
+
+    def _watch_claim(self, now: float) -> None:
+        job = self._seen
+        if job is None or not job.runs or self.is_killed(job):
+            return
+        if now - self._started_at > job.time_limit_seconds:
+            self.kill(job, Reason.TIMED_OUT)
+        elif now - self._claim_checked_at >= CLAIM_SECONDS:
+            self._claim_checked_at = now
+            row = Job.objects.filter(id=job.job_id).values_list("state", "attempt", "cancel_requested").first()
+            self.valve.database_answered()
+            if row is None or row[:2] != (JobState.RUNNING, job.attempt):
+                self._kill_if_still_held(job, Reason.CLAIM_LOST)
+            elif row[2]:
+                self.kill(job, Reason.CANCEL)
+
+    def _kill_if_still_held(self, job: HeldJob, reason: Reason) -> None:
+        """The job process may just have committed: then it releases the job within milliseconds."""
+        deadline = time.monotonic() + 1.0
+        while (current := self.held.read()) is not None and current.key == job.key:
+            if time.monotonic() > deadline:
+                self.kill(job, reason)
+                return
+            time.sleep(0.02)
+
+
+def _wait_for_end(pid: int) -> None:
+    deadline = time.monotonic() + job_processes.END_SECONDS
+    while _is_alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+
+def _is_alive(pid: int) -> bool:
+    """Of a child of this process."""
+    with suppress(ChildProcessError):
+        # WNOWAIT: Celery's pool must still find the child's exit status.
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    return False

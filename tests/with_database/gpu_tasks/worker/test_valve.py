@@ -1,0 +1,235 @@
+"""The valve of a GPU, with its child watch: which queues the GPU reads, and why it reads none."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
+from itertools import count
+from unittest.mock import patch
+
+import pytest
+from django.db import OperationalError
+from django.db.models import F
+
+from gpu_tasks.processes.job_processes import Record, children_of
+from gpu_tasks.worker.child_watch import ChildWatch
+from gpu_tasks.worker.commit import Commit, Ending
+from gpu_tasks.worker.held import Held
+from gpu_tasks.worker.spool import Spool
+from gpu_tasks.worker.valve import DATABASE_UNAVAILABLE, ELIGIBILITY_SECONDS, REPLACING, GpuUse, Valve
+from gpu_tasks.worker.witness import Witness
+from scheduler.jobs import lifecycle
+from scheduler.jobs.lifecycle import Refusal
+from scheduler.models import Gpu, Job
+from scheduler.rules.queues import PLAIN_QUEUES
+from scheduler.rules.states import JobState, Reason
+from tests.build import running
+from tests.unit.builders import a_sample
+
+pytestmark = pytest.mark.usefixtures("gpus")
+
+
+@dataclass
+class FakePool:
+    """A worker without processes."""
+
+    reading: list[tuple[str, ...]] = field(default_factory=list)
+
+    def child_pid(self):
+        return None
+
+    def child_pids(self):
+        # All are spared: the databases of the tests are children of this process too.
+        return children_of(os.getpid())
+
+    def respawn(self):
+        raise AssertionError("there is no child")
+
+    def replace(self, pid):
+        raise AssertionError("there is no child")
+
+    def consume(self, queues):
+        self.reading.append(tuple(queues))
+
+
+@pytest.fixture
+def pool():
+    return FakePool()
+
+
+@pytest.fixture
+def commit(tmp_path):
+    witness = Witness(tmp_path / "witness", 0, "boot-0")
+    return Commit(gpu=0, boot="boot-0", spool=Spool(tmp_path / "spool"), witness=witness)
+
+
+@pytest.fixture
+def valve(pool, commit):
+    return Valve(gpu=0, boot="boot-0", held=Held(), commit=commit, pool=pool, sample=a_sample)
+
+
+@pytest.fixture
+def watch(pool, commit, valve, tmp_path):
+    record = Record(tmp_path / "processes")
+    return ChildWatch(gpu=0, held=valve.held, commit=commit, valve=valve, pool=pool, record=record)
+
+
+@pytest.fixture
+def now(monkeypatch):
+    """Each call is a quarter of a second later, far from the last check."""
+    ticks = count(1000.0, 0.25)
+    seconds = [0.0]
+
+    def tick(later: float = 0.0) -> float:
+        seconds[0] = next(ticks) + later
+        return seconds[0]
+
+    monkeypatch.setattr("gpu_tasks.worker.valve.time.monotonic", lambda: seconds[0])
+    return tick
+
+
+def failed_here():
+    """A job that failed on GPU 0, whose back-off has passed."""
+    job = running(gpu=0)
+    lifecycle.requeue(job.id, 1, Reason.CHILD_DIED)
+    moved = timedelta(seconds=1.5)
+    Job.objects.update(not_before=F("not_before") - moved, elsewhere_until=F("elsewhere_until") - moved)
+    assert lifecycle.claim(job.id, 2, gpu=0, boot="boot-0") is Refusal.ELSEWHERE
+    return job
+
+
+def test_a_returned_hint_shuts_the_valve_at_once_with_the_reason_as_its_note(watch, valve, pool, now):
+    watch.tick(now())
+
+    valve.hint_returned(7, 1, Refusal.GPU_BUSY)
+
+    assert pool.reading == [PLAIN_QUEUES, ()]
+    assert valve.note == "another job still holds it"
+
+
+def test_it_opens_again_at_the_next_check(watch, valve, pool, now):
+    watch.tick(now())
+    valve.hint_returned(7, 1, Refusal.GPU_BUSY)
+
+    watch.tick(now())
+    assert pool.reading[-1] == ()
+
+    watch.tick(now(later=ELIGIBILITY_SECONDS))
+    assert pool.reading[-1] == PLAIN_QUEUES
+    assert valve.note == ""
+
+
+def test_a_job_that_failed_here_is_left_to_others_until_its_time_has_passed(watch, valve, pool, now):
+    job = failed_here()
+    watch.tick(now())
+    valve.hint_returned(job.id, 2, Refusal.ELSEWHERE)
+
+    watch.tick(now(later=ELIGIBILITY_SECONDS))
+    assert pool.reading[-1] == ()
+
+    Job.objects.update(elsewhere_until=F("not_before"))
+    watch.tick(now())
+    assert pool.reading[-1] == PLAIN_QUEUES
+
+
+def test_a_job_that_failed_here_and_was_taken_elsewhere_no_longer_shuts_the_valve(watch, valve, pool, now):
+    job = failed_here()
+    watch.tick(now())
+    valve.hint_returned(job.id, 2, Refusal.ELSEWHERE)
+
+    lifecycle.claim(job.id, 2, gpu=1, boot="boot-1")
+    watch.tick(now())
+
+    assert pool.reading[-1] == PLAIN_QUEUES
+
+
+def test_another_gpu_counts_only_if_the_job_fits_it():
+    Gpu.objects.exclude(index=0).update(memory_total_mib=1024)
+    job = running(gpu=0)
+    lifecycle.requeue(job.id, 1, Reason.CHILD_DIED)
+    Job.objects.update(not_before=F("queued_at"))
+
+    assert isinstance(lifecycle.claim(job.id, 2, gpu=0, boot="boot-0"), lifecycle.Claimed)
+
+
+def test_a_gpu_follows_when_the_tiers_change(watch, valve, pool, now):
+    watch.tick(now())
+
+    Gpu.objects.filter(index=2).update(memory_total_mib=40_960)
+    watch.tick(now(later=ELIGIBILITY_SECONDS))
+
+    assert pool.reading[-1][:2] == ("critical.80g", "critical")
+
+
+def test_a_database_that_fails_shuts_the_valve_until_it_answers(watch, valve, pool, now, caplog):
+    caplog.set_level("INFO")
+    watch.tick(now())
+    with patch("django.db.backends.utils.CursorWrapper.execute", side_effect=OperationalError("refused")):
+        results = [watch.tick(now(later=ELIGIBILITY_SECONDS)) for _ in range(2)]
+    assert (results, valve.note, pool.reading[-1]) == ([False, False], DATABASE_UNAVAILABLE, ())
+
+    assert watch.tick(now(later=3 * ELIGIBILITY_SECONDS))
+
+    assert pool.reading[-1] == PLAIN_QUEUES
+    messages = [record.message for record in caplog.records]
+    assert [messages.count(event) for event in ("database_unreachable", "database_recovered")] == [1, 1]
+
+
+def test_a_tick_that_asks_the_database_nothing_does_not_say_that_it_has_recovered(watch, valve, now):
+    watch.tick(now())
+    with patch("django.db.backends.utils.CursorWrapper.execute", side_effect=OperationalError("refused")):
+        watch.tick(now(later=ELIGIBILITY_SECONDS))
+
+    assert not watch.tick(now(later=ELIGIBILITY_SECONDS))
+    assert valve.note == DATABASE_UNAVAILABLE
+
+
+def test_a_check_that_began_before_a_hint_was_returned_does_not_open_the_valve(valve, pool, now):
+    def sample():
+        valve.hint_returned(7, 1, Refusal.GPU_BUSY)
+        return a_sample()
+
+    valve.sample = sample
+
+    valve.check(now(), GpuUse(is_idle=False))
+
+    assert valve.note == "another job still holds it"
+    assert not any(pool.reading)
+
+
+def test_no_hint_is_read_while_the_job_process_is_replaced_and_the_check_follows_at_once(valve, pool, now):
+    valve.check(now(), GpuUse(is_idle=False))
+
+    valve.check(now(), GpuUse(is_idle=False, is_replacing=True))
+    assert (valve.note, pool.reading[-1]) == (REPLACING, ())
+
+    valve.check(now(), GpuUse(is_idle=False))
+    assert (valve.note, pool.reading[-1]) == ("", PLAIN_QUEUES)
+
+
+def test_a_process_of_an_earlier_job_keeps_the_valve_shut(valve, pool, now):
+    valve.check(now(), GpuUse(is_idle=False, left_over=(4711,)))
+
+    assert valve.note == "process 4711 of an earlier job does not end"
+    assert not any(pool.reading)
+
+
+def test_kept_endings_are_committed_before_the_valve_opens(valve, commit, pool, now):
+    job = running(gpu=0)
+    commit.spool.keep((job.id, 1), asdict(Ending(job_id=job.id, attempt=1, state=JobState.SUCCEEDED, result={})))
+
+    valve.check(now(), GpuUse(is_idle=False))
+
+    assert Job.objects.get(id=job.id).state == JobState.SUCCEEDED
+    assert pool.reading == [PLAIN_QUEUES]
+
+
+def test_a_job_of_an_older_boot_keeps_the_valve_shut(valve, pool, now):
+    job = running(gpu=0)
+    Job.objects.filter(id=job.id).update(boot="older")
+
+    valve.check(now(), GpuUse(is_idle=False))
+
+    assert valve.note == "a job of an older worker still holds it"
+    assert not any(pool.reading)
