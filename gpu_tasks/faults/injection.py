@@ -1,5 +1,5 @@
-"""Carries faults out, for real. The page, the API, `inject`, the scenarios of chaos and the random faults that a
-job meets all come through `carry_out`."""
+"""Carries faults out, for real: those of the page, the API, `inject` and the chaos scenarios, and the random faults of
+jobs. All go through `carry_out`."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from scheduler.rules.faults import FAULTS, FaultKind, FaultProfile, PlannedFault
 
 log = event_logger(__name__)
 
-#: A hung worker goes on after so long, unless somebody says otherwise.
+#: A suspended worker resumes after this time, unless the request names another.
 HANG_SECONDS: Final = 20.0
 
-#: Between the end of a hang for the job's process and for its worker: as after a real one, the late result is there
-#: before the worker can stop it.
+#: The job process resumes this much before its worker: as after a real hang, the late result is committed before the
+#: worker can stop it.
 HEAD_START_SECONDS: Final = 1.0
 
-#: How a worker tells its child to fail: signals that nothing else uses.
+#: The signals with which a worker has its job process fail; nothing else uses them.
 ORDERS: Final[dict[FaultKind, int]] = (
     {FaultKind.JOB_ERROR: signal.SIGRTMIN + 3, FaultKind.OUT_OF_MEMORY: signal.SIGRTMIN + 4}
     if hasattr(signal, "SIGRTMIN")
@@ -39,23 +39,23 @@ ORDERS: Final[dict[FaultKind, int]] = (
 
 
 class InjectedError(JobFailed):
-    """A fault that the cluster itself raised in the job."""
+    """An injected fault, raised in the job."""
 
 
 class NothingToHit(Exception):
-    """The fault needs a job's process, and there is none."""
+    """The fault needs a job process, and there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Victim:
-    """A GPU's worker and the child in which its jobs run."""
+    """A GPU's worker and its job process."""
 
     worker_pid: int
     child_pid: int | None
 
 
 def carry_out(kind: FaultKind, victim: Victim, *, hang_seconds: float = HANG_SECONDS) -> None:
-    """Hits living processes of this machine, perhaps the caller itself. NothingToHit if there is no child to hit."""
+    """Hits living processes of this machine, perhaps the caller itself. NothingToHit if there is no job process."""
     if kind is FaultKind.WORKER_KILLED:
         os.kill(victim.worker_pid, signal.SIGKILL)
         return
@@ -63,40 +63,41 @@ def carry_out(kind: FaultKind, victim: Victim, *, hang_seconds: float = HANG_SEC
         _hang(victim, hang_seconds)
         return
     if victim.child_pid is None:
-        raise NothingToHit(f"{FAULTS[kind].label}: the worker has no child now")
+        raise NothingToHit(f"{FAULTS[kind].label}: the worker has no job process now")
     if kind is not FaultKind.CHILD_KILLED and kind not in ORDERS:
-        raise NothingToHit(f"{FAULTS[kind].label}: this system has no signal for it")
+        raise NothingToHit(f"{FAULTS[kind].label}: this operating system has no signal for it")
     os.kill(victim.child_pid, ORDERS.get(kind, signal.SIGKILL))
 
 
 def resume(victim: Victim) -> None:
-    """Ends a hang early; the job's process first, as its own end would."""
+    """Ends a hang early; the job process first, as when the hang ends by itself."""
     for pid in (victim.child_pid, victim.worker_pid):
         if pid is not None:
             os.kill(pid, signal.SIGCONT)
 
 
 def _hang(victim: Victim, seconds: float) -> None:
-    """Stops both. A small process of its own lets them go on, whatever becomes of us."""
+    """Suspends both. A helper process resumes them, even if this process is killed meanwhile."""
     child, worker = victim.child_pid, victim.worker_pid
     wake = f"kill -CONT {child}; sleep {HEAD_START_SECONDS}; " if child is not None else ""
     helpers.start(["/bin/sh", "-c", f"sleep {seconds}; {wake}kill -CONT {worker}"])
-    # Oneself last: nothing is done after that.
+    # This process last: it does nothing after that.
     for pid in sorted(filter(None, (child, worker)), key=lambda pid: pid == os.getpid()):
         os.kill(pid, signal.SIGSTOP)
 
 
-# --- in the job's own process ---------------------------------------------------------------------
+# --- in the job process ---------------------------------------------------------------------------
 
 
 def ignore_orders() -> None:
-    """In a worker before it forks: an order that comes between two jobs must not end the child."""
+    """In a worker before it forks: an order between two jobs must not end the job process."""
     for number in ORDERS.values():
         signal.signal(number, signal.SIG_IGN)
 
 
 def fault_for(claimed: Claimed, gpu: int) -> PlannedFault | None:
-    """Decides this start: only jobs that accept faults, with the rate of this GPU and the cluster's profile."""
+    """The random fault that this attempt meets, if any: by the failure rate of its GPU and the cluster's profile. None
+    for jobs that do not accept faults."""
     if not claimed.accepts_faults:
         return None
     control = Control.objects.values_list("fault_profile", "seed").first()
@@ -110,10 +111,10 @@ def fault_for(claimed: Claimed, gpu: int) -> PlannedFault | None:
 
 @contextmanager
 def striking(fault: PlannedFault | None, gpu: int, note: Callable[[FaultKind], None]) -> Iterator[None]:
-    """The fault strikes `after_seconds` into the block, or at its end if that comes first. Orders of the worker
-    strike at once.
+    """The fault hits the job `after_seconds` into the block, or at the end of the block if that comes first. Orders of
+    the worker hit it at once.
 
-    note: called just before the fault strikes; what it strikes may be this process.
+    note: called just before the hit, which may end this process.
     """
 
     def strike(kind: FaultKind) -> None:
@@ -158,7 +159,7 @@ def _strike(kind: FaultKind, gpu: int) -> None:
         _raise(kind)
     carry_out(kind, Victim(worker_pid=os.getppid(), child_pid=os.getpid()))
     if kind is FaultKind.WORKER_KILLED:
-        # The parent-death signal ends this process too; it must not commit anything meanwhile.
+        # The parent-death signal ends this process too; until then it must not commit anything.
         signal.pause()
 
 
@@ -168,7 +169,7 @@ def _raise(kind: FaultKind) -> NoReturn:
 
 
 def record(kind: FaultKind, gpu: int, *, actor: str = "") -> None:
-    """For people. A database that is away does not keep a fault from striking."""
+    """For people. An unavailable database does not stop the fault."""
     by = f", by {actor}" if actor else ""
     try:
         ClusterEvent.objects.create(

@@ -1,4 +1,5 @@
-"""The cluster's processes on this machine: found by their pidfiles, and proved to be ours before anybody hits one."""
+"""The cluster's processes on this machine: found by their pidfiles, and proved to be this cluster's before a signal is
+sent to one."""
 
 from __future__ import annotations
 
@@ -10,19 +11,22 @@ from typing import Final
 
 from django.conf import settings
 
+from gpu_tasks.processes import proc
+
 #: The pidfile of the supervisor; it holds the lock of the same name.
 SUPERVISOR: Final = "up"
 
 
 class OutOfReach(Exception):
-    """Says why a process, or a GPU's worker, cannot be hit from here."""
+    """Why a process, or a GPU's worker, cannot be hit from here."""
 
 
 def pid_of(name: str) -> int:
-    """The living process of a role (`gpu-0`, `web`, ...). OutOfReach if there is none, or it cannot be proved ours.
+    """The living process of a role (`gpu-0`, `web`, ...). OutOfReach if there is none, or it is not proved to be this
+    cluster's.
 
-    A pidfile that outlived its process, or that another container wrote, names a stranger: only what holds a
-    lock of ours, or whose parent does, is ours.
+    A pidfile that outlived its process, or that another container wrote, names some other process. This cluster's
+    processes hold one of its locks, or their parent does.
     """
     pid = read_pid(name)
     if pid is None:
@@ -30,16 +34,16 @@ def pid_of(name: str) -> int:
     if not is_alive(pid):
         raise OutOfReach(f"{name}: its process has ended")
     supervisor = read_pid(SUPERVISOR)
-    is_ours = _holds_lock(pid, name) or (
+    is_proved = _holds_lock(pid, name) or (
         supervisor is not None and parent_of(pid) == supervisor and _holds_lock(supervisor, SUPERVISOR)
     )
-    if not is_ours:
+    if not is_proved:
         raise OutOfReach(f"{name}: process {pid} of its pidfile is not of this cluster")
     return pid
 
 
 def send(name: str, number: signal.Signals) -> int:
-    """Gives the pid that was hit."""
+    """Returns the pid that was hit."""
     pid = pid_of(name)
     os.kill(pid, number)
     return pid
@@ -53,23 +57,14 @@ def read_pid(name: str) -> int | None:
 
 
 def is_alive(pid: int) -> bool:
-    """A zombie is not: it only waits for its parent to look."""
-    stat = _stat(pid)
+    """A zombie is not: it only waits until its parent asks for its exit status."""
+    stat = proc.stat(pid)
     return stat is not None and stat[0] != "Z"
 
 
 def parent_of(pid: int) -> int | None:
-    stat = _stat(pid)
+    stat = proc.stat(pid)
     return None if stat is None else int(stat[1])
-
-
-def _stat(pid: int) -> list[str] | None:
-    """State, parent, ... as /proc tells them; None where there is no such process, or no /proc."""
-    try:
-        # pid (name) state parent ...: the name may hold spaces and brackets of its own.
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
 
 
 def _holds_lock(pid: int, name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Where CUDA may be touched: in a worker's child, never in its main process, whose children could not use it then."""
+"""CUDA, which only the job process may load: it does not work in children of a process that has loaded it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class CudaFailed(Exception):
 
 
 def loaded_here() -> str | None:
-    """What of CUDA this process has loaded, in words; None if nothing."""
+    """The part of CUDA that this process has loaded, in words; None if nothing."""
     if "cupy" in sys.modules:
         return "cupy"
     try:
@@ -26,9 +26,9 @@ def loaded_here() -> str | None:
 
 
 def device_uuid_bytes() -> bytes | None:
-    """Of CUDA's device 0 in this process; None: CuPy is not installed. CudaFailed if CUDA does not start."""
+    """Of CUDA's device 0 in this process; None if CuPy is not installed. CudaFailed if CUDA does not start."""
     try:
-        import cupy  # noqa: PLC0415 - in the child that uses it
+        import cupy  # noqa: PLC0415 - in the job process alone
     except ImportError:
         return None
     try:
@@ -39,7 +39,7 @@ def device_uuid_bytes() -> bytes | None:
 
 
 def is_device(found: bytes, uuid: str) -> bool:
-    """Whether CUDA's bytes are NVML's `GPU-...`. A binding that hands them over as C text cuts them at a zero."""
+    """Whether CUDA's bytes are NVML's `GPU-...`. A binding that passes them as a C string cuts them at a zero byte."""
     expected = UUID(uuid.removeprefix("GPU-")).bytes
     return found == expected or (len(found) < UUID_BYTES and expected.startswith(found + b"\0"))
 

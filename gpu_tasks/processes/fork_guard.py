@@ -1,8 +1,8 @@
-"""No child is forked while another thread of this process is inside the database.
+"""No child is forked while another thread of this process uses the database.
 
-A fork copies SQLite's own notes on who holds which lock, in the middle of whatever they say. A child forked
-during a write of the warden finds the database locked for ever, by a connection that exists only in its memory;
-and a connection that is open across a fork can damage the file.
+A fork copies SQLite's record of locks in its present state. A child that is forked during a write of the thread
+`watch` finds the database locked for ever, by a connection that exists only in its memory; and a connection that is
+open across a fork can damage the file.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ _in_use = Lock()
 
 @cache
 def install() -> None:
-    """For a process that forks and has a thread with a database connection. A second call changes nothing: a lock
-    that every fork takes twice is never free."""
+    """For a process that forks and has a thread with a database connection. A second call changes nothing: a fork
+    that acquired the lock twice would wait for ever."""
     os.register_at_fork(before=_in_use.acquire, after_in_parent=_in_use.release, after_in_child=_in_use.release)
 
 
 @contextmanager
 def database() -> Iterator[None]:
-    """For the threads of a process that forks: all their use of the database stands inside this block."""
+    """For the threads of a process that forks: they use the database only inside this block."""
     with _in_use:
         try:
             yield
         finally:
-            # psycopg minds the process it was opened in and may stay open; reopening it costs a new server process.
+            # A connection of psycopg knows its process, so it may stay open; a new one costs a new server process.
             if connection.vendor == "sqlite":
                 connection.close()

@@ -1,4 +1,4 @@
-"""Small processes that a worker starts for itself: children that belong to no job, and outlive it."""
+"""Small processes that a worker starts for itself: they belong to no job, and outlive the worker."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from threading import Lock
 from typing import Final
 
-#: Kept until they have ended: Python complains of a child that nobody waits for.
+#: Kept until they have ended: Python warns about a child that was not waited for.
 _started: list[subprocess.Popen[bytes]] = []
 _starting: Final = Lock()
 os.register_at_fork(
@@ -19,7 +19,7 @@ os.register_at_fork(
 
 
 def start(arguments: Sequence[str]) -> None:
-    """In a session of its own: it goes on whatever becomes of this process."""
+    """In its own session: it goes on if this process is killed."""
     with _starting:
         _started[:] = [helper for helper in _started if helper.poll() is None]
         _started.append(
@@ -34,6 +34,6 @@ def start(arguments: Sequence[str]) -> None:
 
 
 def pids() -> frozenset[int]:
-    """Those of this process. Nobody may end them as a job's left-overs: without them a hang would never end."""
+    """Those of this process. They are not left over from a job, and must not be ended: they end a hang."""
     with _starting:
         return frozenset(helper.pid for helper in _started)

@@ -1,8 +1,8 @@
 """What a job starts ends with it: its process group, and what left the group (setsid) or lost its parent.
 
-The worker's main process and its child are both subreapers: an orphan of a job is the child's while it lives, then
-the main process's, so it is always found among somebody's children. Where there is no /proc (not Linux) the group
-alone is ended.
+The worker's main process and its job process are both subreapers: an orphan of a job is a child of the job process
+while that lives, then of the main process, so one of them always finds it. Where there is no /proc (not Linux) the
+group alone is ended.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from gpu_tasks.processes import helpers, prctl
+from gpu_tasks.processes import helpers, prctl, proc
 from scheduler.logs import event_logger
 
 log = event_logger(__name__)
 
-#: A killed process needs a moment to end; one that sits in the driver may need for ever.
+#: A killed process needs a moment to end; one that is blocked in the driver may never end.
 END_SECONDS: Final = 2.0
 
-#: The process whose children are all its jobs'.
+#: The pid of this process if it is a job process: then all its children are its jobs'.
 _leader = 0
 
 
@@ -34,15 +34,15 @@ def adopt_orphans() -> None:
 
 
 def lead() -> None:
-    """In the worker's child: from here on all that its jobs start can be found and ended."""
-    global _leader  # noqa: PLW0603 - one of a kind: this process
+    """In the job process: from here on all that its jobs start can be found and ended."""
+    global _leader  # noqa: PLW0603 - there is one of it: this process
     os.setpgid(0, 0)
     prctl.become_subreaper()
     _leader = os.getpid()
 
 
 def kill(pid: int) -> None:
-    """The worker's child and its group, which may not be there yet."""
+    """The job process and its group, which may not exist yet."""
     with suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
     with suppress(ProcessLookupError):
@@ -50,15 +50,15 @@ def kill(pid: int) -> None:
 
 
 def end_own_children() -> list[int]:
-    """In the worker's child, after a job. Gives those that do not end."""
+    """In the job process, after a job. Returns those that do not end."""
     return end_children(helpers.pids) if _leader == os.getpid() else []
 
 
 def end_children(spared: Callable[[], Iterable[int]]) -> list[int]:
-    """Kills every child of this process but the spared ones, and what each of them leaves to us. Gives those that
-    live on.
+    """Kills every child of this process but the spared ones, and the orphans that each of them leaves to this process.
+    Returns those that live on.
 
-    `spared` is asked after the look at the children, so that it knows each of ours among them.
+    `spared` is asked after the children were listed, so that it knows each of them.
     """
     deadline = time.monotonic() + END_SECONDS
     while left := _strangers(spared):
@@ -78,7 +78,7 @@ def _strangers(spared: Callable[[], Iterable[int]]) -> list[int]:
 
 
 def _reap(pid: int) -> bool:
-    """Whether our child has ended."""
+    """Whether this child has ended."""
     with suppress(ChildProcessError):
         return os.waitpid(pid, os.WNOHANG)[0] == pid
     return True
@@ -112,7 +112,7 @@ def descendants_of(pid: int) -> list[int]:
 
 
 class Record:
-    """The processes of the job that runs, on disk: a worker that was killed cannot end them, its successor does."""
+    """The processes of the running job, on disk: if the worker is killed, the one after it ends them."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -133,7 +133,7 @@ class Record:
             self._written = seen
 
     def end_left_overs(self) -> list[int]:
-        """Kills those that live still. Gives those that do not end."""
+        """Kills those that are still alive. Returns those that do not end."""
         try:
             noted = {int(pid): int(born) for pid, born in dict(json.loads(self._path.read_text())).items()}
         except (OSError, ValueError):
@@ -152,9 +152,6 @@ class Record:
 
 
 def born_at(pid: int) -> int | None:
-    """In the kernel's ticks since its start: with the pid it names one process for ever. None: it has ended."""
-    try:
-        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if state == "Z" else int(fields[18])
+    """In ticks since the machine's start: with the pid that names one process for ever. None if it has ended."""
+    stat = proc.stat(pid)
+    return None if stat is None or stat[0] == "Z" else int(stat[19])

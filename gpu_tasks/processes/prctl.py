@@ -1,4 +1,4 @@
-"""What Linux offers a process for not losing its descendants. Elsewhere these do nothing."""
+"""How a process keeps hold of its descendants on Linux. On other systems these functions do nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _libc: Final = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else
 
 
 def become_subreaper() -> None:
-    """Orphans among our descendants become our children, so that we can end them."""
+    """Orphans among the descendants of this process become its children, so that it can end them."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 

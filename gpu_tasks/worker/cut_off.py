@@ -37,7 +37,7 @@ class CutOff:
     _silent_from: float = float("-inf")
 
     def tick(self, now: float) -> bool:
-        """After SILENCE_SECONDS without Redis and without the database nobody can tell whether the claim is still
+        """After SILENCE_SECONDS without Redis and without the database it is unknown whether the claim is still
         valid: the job is killed here before it may have run elsewhere for long, and is requeued without a charge.
 
         now: monotonic seconds. Returns whether the database answers.

@@ -1,7 +1,7 @@
 """Flower's events, sent together a few times a second.
 
-Celery sends them after each step of each job: under load half of the time of a worker's main process, and a
-round trip to the broker between taking a job and starting it.
+Celery by itself sends them after each step of each job. Under load that takes half of the time of a worker's main
+process, and adds a round trip to the broker between the hint and the start of its job.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import time
 from typing import Any, Final
 
-#: Flower shows a job's step at most so much later.
+#: The longest delay with which Flower shows a step of a job.
 FLUSH_SECONDS: Final = 0.5
 
 
 class LateFlush:
-    """Takes the place of a Celery consumer's `on_send_event_buffered`; always called on the hub's thread."""
+    """Replaces a Celery consumer's `on_send_event_buffered`; always called in the hub's thread."""
 
     def __init__(self, consumer: Any) -> None:
         self._consumer = consumer
@@ -22,7 +22,7 @@ class LateFlush:
 
     def __call__(self) -> None:
         now = time.monotonic()
-        # A timer that a reset of the hub dropped is missed by then, and set again.
+        # A reset of the hub drops its timers: one that is overdue is set again.
         if now > self._due_at + FLUSH_SECONDS:
             self._due_at = now + FLUSH_SECONDS
             self._consumer.hub.call_later(FLUSH_SECONDS, self._flush)

@@ -1,5 +1,5 @@
-"""Before a job: whether this process may start one on its GPU. On real hardware it is proved, not assumed, that the
-process is pinned to the right GPU, and that nothing of an earlier job is left there."""
+"""In the job process, before each job: whether it may start one on its GPU. On real hardware it is proved, not
+assumed, that the process is pinned to the right GPU, and that nothing of an earlier job is left there."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from scheduler.rules.gpu import GpuBackend, occupied_because
 
 log = event_logger(__name__)
 
-#: How a quarantine begins that a worker's own check has set, and may lift.
-OURS: Final = "CUDA: "
-#: A driver frees the memory of a killed process a moment later.
+#: The first word of a quarantine that a worker's own check has set, and may lift.
+OWN_PREFIX: Final = "CUDA: "
+#: A driver needs a moment to free the memory of a killed process.
 FREE_SECONDS: Final = 2.0
 #: sysexits.h's "configuration error".
 EXIT_CONFIGURATION: Final = 78
@@ -27,10 +27,10 @@ EXIT_CONFIGURATION: Final = 78
 
 @dataclass(slots=True, kw_only=True)
 class Gate:
-    """Made before the fork, used in the child."""
+    """Made before the fork, used in the job process."""
 
     gpu: int
-    #: As NVML tells it; None: NVML does not tell.
+    #: As NVML reports it; None if it does not.
     uuid: str | None
     has_cuda: bool
     held: Held
@@ -40,9 +40,9 @@ class Gate:
     _backend: GpuBackend | None = None
 
     def closed_because(self) -> str | None:
-        """Why this process may not start a job now; None if it may. May raise DatabaseError."""
+        """Why this process may not start a job now; None if it may. DatabaseError if the database is unavailable."""
         if self.held.is_spent(os.getpid()):
-            return "this process is to be replaced"
+            return "this job process is being replaced"
         if not self.has_cuda:
             return None
         return self.mispinned_because() or self._occupied_because()
@@ -54,7 +54,7 @@ class Gate:
     # --- pinning
 
     def mispinned_because(self) -> str | None:
-        """Asked until it is proved: a process cannot change the GPU that CUDA gave it. A wrong one is quarantined."""
+        """Checked until it is proved once: CUDA keeps a process on the same GPU. A wrong GPU is quarantined."""
         if self._is_proven:
             return None
         if self.uuid is not None and (wrong := self._wrong_device(self.uuid)) is not None:
@@ -69,23 +69,23 @@ class Gate:
         except cuda.CudaFailed as error:
             return f"it does not start: {error}"
         if found is None:
-            log.warning("pinning_not_proven", gpu=self.gpu, because="CuPy is not installed")
+            log.warning("pinning_not_proven", gpu=self.gpu, reason="CuPy is not installed")
             return None
-        is_ours = cuda.is_device(found, uuid)
-        told = uuid if is_ours else cuda.uuid_of(found)
-        Gpu.objects.filter(index=self.gpu).update(cuda_uuid=told)
-        if is_ours:
+        is_pinned = cuda.is_device(found, uuid)
+        reported = uuid if is_pinned else cuda.uuid_of(found)
+        Gpu.objects.filter(index=self.gpu).update(cuda_uuid=reported)
+        if is_pinned:
             log.info("pinning_proven", gpu=self.gpu, uuid=uuid)
-        return None if is_ours else f"pinned to {uuid}, but it gives {told}"
+        return None if is_pinned else f"pinned to {uuid}, but CUDA reports {reported}"
 
-    # --- what is left there
+    # --- what is left on the GPU
 
     def _occupied_because(self) -> str | None:
         deadline = time.monotonic() + FREE_SECONDS
         while (note := self._look()) is not None and time.monotonic() < deadline:
             time.sleep(0.1)
         if note is not None and self._has_run:
-            # Perhaps the memory is this process's own: a job kept it. A new process holds none.
+            # Perhaps a job left the memory in this process: a new one has none.
             self.held.spend()
         return note
 
@@ -99,24 +99,24 @@ class Gate:
 
 
 def quarantine(gpu: int, why: str) -> str:
-    """The GPU takes no job until a worker of it has proved that its CUDA is well. Gives what is kept."""
-    kept = f"{OURS}{why}"[:120]
+    """The GPU takes no job until a worker has proved that CUDA works there. Returns the reason as it is stored."""
+    kept = f"{OWN_PREFIX}{why}"[:120]
     if Gpu.objects.filter(index=gpu).exclude(quarantined=kept).update(quarantined=kept):
-        log.error("gpu_quarantined", gpu=gpu, because=kept)
+        log.error("gpu_quarantined", gpu=gpu, reason=kept)
         ClusterEvent.objects.create(kind="quarantined", gpu=gpu, message=f"GPU {gpu} quarantined: {kept}"[:300])
     return kept
 
 
 def lift_quarantine(gpu: int) -> None:
-    """Only one of our own: what a person or somebody else has found wrong is not proved right here."""
-    if Gpu.objects.filter(index=gpu, quarantined__startswith=OURS).update(quarantined=""):
+    """Only one that a worker has set: what a person or another check has found is not disproved by CUDA."""
+    if Gpu.objects.filter(index=gpu, quarantined__startswith=OWN_PREFIX).update(quarantined=""):
         log.info("quarantine_lifted", gpu=gpu)
-        ClusterEvent.objects.create(kind="quarantine_lifted", gpu=gpu, message=f"GPU {gpu}: CUDA is well again")
+        ClusterEvent.objects.create(kind="quarantine_lifted", gpu=gpu, message=f"GPU {gpu}: CUDA works again")
 
 
 def refuse_fork_after_cuda(gpu: int) -> None:
-    """In the worker's main process, before each fork: a child of a process that has CUDA cannot use it, and every
-    job on it would fail. So the worker ends instead, and says which module is to blame."""
+    """In the worker's main process, before each fork: CUDA does not work in a child of a process that has loaded it,
+    and each of its jobs would fail. So the worker ends instead; the quarantine names the module."""
     if (loaded := cuda.loaded_here()) is None:
         return
     try:

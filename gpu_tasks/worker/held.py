@@ -1,7 +1,7 @@
-"""The job this worker holds, shared between its main process and its child without locks or I/O.
+"""The job that this worker holds, shared between its main process and its job process without locks or I/O.
 
-The child writes, the main process reads; the memory is inherited by fork, so every child of one worker
-uses the same page. It outlives a child that dies: that is how the main process knows what died with it.
+The job process writes, the main process reads; both inherit the memory by fork, so every job process of one worker
+uses the same page. The page outlives a job process: so the main process knows which job died with it.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from typing import Final
 _LAYOUT: Final = struct.Struct("<qqqqqqdd")
 _GENERATION: Final = struct.Struct("<q")
 _PROGRESS_OFFSET: Final = _LAYOUT.size - 8
-#: Behind it: the pid of a child that must be replaced before the next job.
+#: Behind it: the pid of a job process that must be replaced before the next job.
 _SPENT: Final = struct.Struct("<q")
 _SPENT_OFFSET: Final = 512
 _NO_JOB: Final = 0
 
-#: How often a new child looks whether it may take its first job.
-BURIAL_POLL_SECONDS: Final = 0.01
+#: How often a new job process looks whether it may claim its first job.
+POLL_SECONDS: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldJob:
-    """time_limit_seconds is 0 while the claim is under way: then nothing runs yet."""
+    """time_limit_seconds is 0 while the claim is in progress: then nothing runs yet."""
 
     job_id: int
     attempt: int
@@ -48,19 +48,19 @@ class HeldJob:
 
 
 class Held:
-    """Odd generation: a write is under way; the reader looks again."""
+    """While the generation is odd a write is in progress, and the reader looks again."""
 
     def __init__(self) -> None:
         self._page = mmap.mmap(-1, mmap.PAGESIZE)
 
     def claiming(self, job_id: int, attempt: int) -> None:
-        """A new child waits until the main process has buried what the one before it died with.
+        """A new job process waits until the main process has ended the job that the one before it died with.
 
-        Else it would write over the only trace of that death: Celery may fork it first.
+        Otherwise it would overwrite the only trace of that death: Celery may fork it first.
         """
         pid = os.getpid()
         while (job := self.read()) is not None and job.child_pid != pid:
-            time.sleep(BURIAL_POLL_SECONDS)
+            time.sleep(POLL_SECONDS)
         self._write(job_id, attempt, 0, 0, 0.0)
 
     def running(self, job_id: int, attempt: int, *, time_limit_seconds: int, memory_mib: int, load: float) -> None:
@@ -71,7 +71,7 @@ class Held:
         struct.pack_into("<d", self._page, _PROGRESS_OFFSET, min(1.0, max(0.0, share)))
 
     def spend(self) -> None:
-        """In the child: this process runs no other job; the main process replaces it when it is idle."""
+        """In the job process: it runs no other job, and the main process replaces it when it is idle."""
         _SPENT.pack_into(self._page, _SPENT_OFFSET, os.getpid())
 
     def is_spent(self, pid: int) -> bool:
@@ -85,7 +85,7 @@ class Held:
             values = _LAYOUT.unpack_from(self._page)
             if values[0] % 2 == 0 and values[0] == _GENERATION.unpack_from(self._page)[0]:
                 return _held(values)
-        # The writer died within its few instructions: what it held is what stands there.
+        # The writer died in the middle of its few instructions: what is there is what it held.
         return _held(values)
 
     def _write(self, job_id: int, attempt: int, limit: int, memory: int, load: float) -> None:

@@ -38,7 +38,7 @@ log = event_logger(__name__)
 #: A job's result as JSON, in bytes.
 RESULT_MAXIMUM_BYTES: Final = 64 * 1024
 
-#: How an exception of a job reads in its row; the first that matches.
+#: The reason in the job's row for an exception of its body; the first that matches.
 REASONS: Final[tuple[tuple[type[BaseException], Reason], ...]] = (
     (InjectedError, Reason.INJECTED_ERROR),
     (DeviceMemoryExhausted, Reason.OUT_OF_MEMORY),
@@ -150,7 +150,7 @@ def _return_hint(job_id: int, attempt: int, reason: str) -> Reject:
 
 
 def _checked(result: dict[str, Any]) -> dict[str, Any]:
-    """A result that the database can keep, or ResultInvalid."""
+    """A result that the database can store, or ResultInvalid."""
     if not isinstance(result, dict):
         raise ResultInvalid(f"a job returns a dict, not {type(result).__name__}")
     try:

@@ -42,7 +42,7 @@ class GpuUse:
 
     #: Processes of earlier jobs that do not end.
     left_over: Sequence[int] = ()
-    #: No job has run for so long that memory in use is not a job's.
+    #: The last job ended long enough ago that memory in use is not a job's.
     is_idle: bool
     #: The job process must be replaced before the next job.
     is_replacing: bool = False
@@ -158,7 +158,7 @@ class Valve:
         return Job.objects.running().filter(gpu=self.gpu).exclude(boot=self.boot).exists()
 
     def _set(self, note: str) -> None:
-        """Behind the lock: so Celery is told in the order of the decisions."""
+        """Behind the lock: so Celery gets them in the order of the decisions."""
         if note != self._note:
             log.info("gpu_not_eligible" if note else "gpu_eligible", gpu=self.gpu, note=note)
         self._note = note

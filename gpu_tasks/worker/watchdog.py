@@ -51,7 +51,7 @@ class Watchdog:
         return self._asked_at is not None
 
     def tick(self, now: float) -> bool:
-        """`now`: monotonic seconds. Returns whether the worker hears its queues, as far as can be told."""
+        """`now`: monotonic seconds. Returns False while the worker seems to be deaf."""
         if self._asked_at is not None:
             if now - self._asked_at > STOP_SECONDS:
                 log.error("deaf_worker_ended", gpu=self.gpu, seconds=STOP_SECONDS)

@@ -1,7 +1,7 @@
-"""What this worker itself saw, in a file of its own: the verdict compares it with the event log.
+"""What this worker itself saw, in a file on disk: the verdict compares it with the event log.
 
-One line for each step, appended in one write: it survives a kill -9 of the process at any time. A claim is
-written before it is tried, so there is never a start without its witness.
+One line for each step, appended in one write, so it survives a kill -9 of the process at any time. A claim is
+noted before it is attempted, so no start lacks its witness.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ class Saw(StrEnum):
     ENDED = "ended"
     #: The ending came too late and was refused.
     REFUSED = "refused"
-    #: The ending waits on disk, since the database is away.
+    #: The ending is kept on disk, since the database is unavailable.
     KEPT = "kept"
-    #: A fault is about to strike.
+    #: A fault is about to hit the job.
     STRIKE = "strike"
 
 
@@ -30,7 +30,7 @@ class Witness:
     def __init__(self, folder: Path, gpu: int, boot: str) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._gpu, self._boot = gpu, boot
-        # Inherited by every child of this worker; O_APPEND keeps their lines whole.
+        # Inherited by every job process of this worker; O_APPEND keeps their lines whole.
         self._file = os.open(folder / f"gpu-{gpu}.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
     def saw(self, what: Saw, job_id: int, attempt: int, **more: str) -> None:

@@ -1,6 +1,6 @@
-"""The scheduler process: a Celery worker for the ticks, and the relay and reaper loops in threads of their own.
+"""The scheduler process: a Celery worker for the ticks, and the relay and reaper loops, each in its own thread.
 
-The loops do not depend on the worker's connection to the broker: they go on while that is being repaired.
+The loops do not depend on Celery's connection to the broker: they go on while that is being restored.
 """
 
 from __future__ import annotations
@@ -84,6 +84,6 @@ class Loops(bootsteps.StartStopStep):
 
 def main() -> None:
     """Runs the scheduler role in this process until SIGTERM."""
-    workload()  # a configuration that cannot be used ends the start, not every tick
+    workload()  # an invalid configuration ends the start here, instead of each tick
     app.steps["worker"].add(Loops)
     worker_main(hostname="scheduler", queues=[CONTROL_QUEUE], pool="solo")

@@ -1,4 +1,4 @@
-"""The beat-driven ticks. Each carries `expires` and is idempotent for its time slot."""
+"""The ticks that beat sends. Each has `expires` and is idempotent for its time slot."""
 
 from __future__ import annotations
 
