@@ -51,12 +51,12 @@ def submit_jobs(
     """
     requests = read_submission(body)
     if idempotency_key is None:
-        return submit(requests, None)
+        return submit(requests, None, in_list="jobs" in body)
     held = hold(actor_of(request), idempotency_key, body)
     if held.done:
         return Status(202, Submitted(ids=held.ids))
     try:
-        return submit(requests[len(held.ids) :], held)
+        return submit(requests[len(held.ids) :], held, in_list="jobs" in body)
     finally:
         if not held.done:
             held.let_go()

@@ -1,13 +1,12 @@
-"""Submissions: read and checked field by field, then written chunk by chunk."""
+"""Submissions: read and checked field by field, then submitted; what goes wrong becomes a problem."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from itertools import batched
 from typing import Any
 
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import InterfaceError, OperationalError
 from django.http import HttpResponse
 from ninja.responses import Status
 from pydantic import ValidationError
@@ -18,15 +17,13 @@ from cluster_dashboard.api.http.json_body import check_storable
 from cluster_dashboard.api.http.problems import ERRORS_MAXIMUM, FieldError, Problem, database_away
 from cluster_dashboard.api.http.validation import field_errors, invalid
 from cluster_dashboard.api.schemas import SubmitJob, SubmitJobs, SubmitMany, Submitted
-from scheduler.broker import hints
 from scheduler.broker.hints import SubmittedJob
 from scheduler.catalogue import catalogue
 from scheduler.job_type import ParamsInvalid
 from scheduler.jobs import submit as intake
 from scheduler.jobs.admission import job_request, job_requests, largest_gpu_mib
-from scheduler.jobs.room import broker_share, check_room
-from scheduler.jobs.submit import ROWS_PER_TRANSACTION, JobRequest
-from scheduler.models import Control, Job
+from scheduler.jobs.room import broker_share
+from scheduler.jobs.submit import JobRequest, NameTaken
 from scheduler.rules.states import Source
 
 # --- reading --------------------------------------------------------------------------------------
@@ -63,17 +60,7 @@ def _different(jobs: Sequence[SubmitJob]) -> list[JobRequest]:
             break
     if errors:
         raise invalid(errors)
-    _refuse_names_given_twice(jobs)
     return requests
-
-
-def _refuse_names_given_twice(jobs: Sequence[SubmitJob]) -> None:
-    names: set[str] = set()
-    for i, job in enumerate(jobs):
-        if job.name in names:
-            raise _name_taken(f"{job.name!r} is given to two jobs; names are unique", field=f"jobs.{i}.name")
-        if job.name is not None:
-            names.add(job.name)
 
 
 def _params_errors(job: SubmitJob, field: str) -> list[FieldError]:
@@ -91,48 +78,30 @@ def _params_errors(job: SubmitJob, field: str) -> list[FieldError]:
 # --- writing --------------------------------------------------------------------------------------
 
 
-def submit(requests: Sequence[JobRequest], held: Hold | None) -> Status[Submitted] | HttpResponse:
-    """All of them, a transaction for each chunk. `held`: notes in the same transactions what is in."""
-    check_room(len(requests), broker_share())
-    _refuse_taken_names(requests)
-    seed = Control.objects.values_list("seed", flat=True).get()
+def submit(
+    requests: Sequence[JobRequest], held: Hold | None, *, in_list: bool = False
+) -> Status[Submitted] | HttpResponse:
+    """Submits the jobs; a problem names those that are in.
+
+    held: records in the same transactions what is in; `requests` are those that are not in yet.
+    in_list: whether the client sent them as `jobs`, so that a problem names the position of the job.
+    """
     before = [] if held is None else list(held.ids)
     accepted: list[SubmittedJob] = []
     try:
-        for chunk in batched(requests, ROWS_PER_TRANSACTION):
-            accepted += _submit_chunk(chunk, seed, held, last=len(accepted) + len(chunk) == len(requests))
+        intake.submit(requests, client=client(), broker_share=broker_share(), note=held, accepted=accepted)
     except (OperationalError, InterfaceError) as error:
-        return database_away(error, extra={"accepted_ids": before + _ids(accepted)})
-    except ParamsInvalid as error:
-        # Somebody took one of the names in between.
-        raise _name_taken(error.message, extra={"accepted_ids": before + _ids(accepted)}) from None
-    finally:
-        hints.send_soon(accepted, client())
-    return Status(202, Submitted(ids=before + _ids(accepted)))
+        return database_away(error, extra=_accepted_ids(before, accepted))
+    except NameTaken as error:
+        field = f"jobs.{len(before) + error.index}.name" if in_list else "name"
+        raise Problem(
+            409,
+            f"{field}: {error.message}",
+            errors=[FieldError(field=field, message=error.message)],
+            extra=_accepted_ids(before, accepted),
+        ) from None
+    return Status(202, Submitted(ids=before + [job.id for job in accepted]))
 
 
-def _submit_chunk(chunk: Sequence[JobRequest], seed: int, held: Hold | None, *, last: bool) -> list[SubmittedJob]:
-    with transaction.atomic():
-        jobs = intake.submit(chunk, name_seed=seed)
-        if held is not None:
-            held.note(_ids(jobs), last=last)
-    if held is not None:
-        held.noted(_ids(jobs), last=last)
-    return jobs
-
-
-def _ids(jobs: Sequence[SubmittedJob]) -> list[int]:
-    return [job.id for job in jobs]
-
-
-def _refuse_taken_names(requests: Sequence[JobRequest]) -> None:
-    """Before the first transaction: a refused call should leave nothing behind."""
-    names = {request.name for request in requests if request.name}
-    for some in batched(names, ROWS_PER_TRANSACTION):
-        taken = Job.objects.filter(name__in=some).values_list("name", flat=True).first()
-        if taken is not None:
-            raise _name_taken(f"{taken!r} is taken; names are unique")
-
-
-def _name_taken(message: str, *, field: str = "name", extra: dict[str, Any] | None = None) -> Problem:
-    return Problem(409, f"{field}: {message}", errors=[FieldError(field=field, message=message)], extra=extra)
+def _accepted_ids(before: list[int], accepted: Sequence[SubmittedJob]) -> dict[str, Any]:
+    return {"accepted_ids": before + [job.id for job in accepted]}

@@ -30,6 +30,7 @@ from cluster_dashboard.chaos.stage import NAME_PREFIX, CannotPlay, Clock, Missed
 from gpu_tasks.faults.injection import NothingToHit
 from gpu_tasks.processes.cluster_pids import OutOfReach
 from scheduler.job_type import ParamsInvalid
+from scheduler.jobs.room import NoRoom
 from scheduler.logs import event_logger
 from scheduler.models import Job, Tally
 from scheduler.redis_client import connect
@@ -84,7 +85,7 @@ class Rehearsal:
                 scenario.play(stage)
             except (CannotPlay, OutOfReach) as reason:
                 skipped, reasons = True, [str(reason)]
-            except (Missed, NothingToHit, ParamsInvalid) as miss:
+            except (Missed, NothingToHit, ParamsInvalid, NoRoom) as miss:
                 reasons = [str(miss)]
             except (DatabaseError, RedisError, OSError) as error:
                 reasons = [f"{type(error).__name__}: {error}"]

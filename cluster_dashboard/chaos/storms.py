@@ -19,6 +19,7 @@ from cluster_dashboard.chaos.stage import ACTOR, CannotPlay, Missed, Stage
 from scheduler.jobs import lifecycle
 from scheduler.jobs.controls import change_control
 from scheduler.jobs.lifecycle import CancelOutcome
+from scheduler.jobs.room import NoRoom
 from scheduler.models import Control, Job
 from scheduler.rules.faults import FaultKind
 from scheduler.rules.states import EventKind, JobState, Priority, Source
@@ -37,7 +38,10 @@ TWO_BEATS_RATE: Final = 240.0
 def burst(stage: Stage) -> None:
     stage.injected()
     started = time.monotonic()
-    jobs = stage.sleeps(0, count=BURST_JOBS, priority=Priority.NORMAL)
+    try:
+        jobs = stage.sleeps(0, count=BURST_JOBS, priority=Priority.NORMAL)
+    except NoRoom as refused:
+        raise CannotPlay(str(refused)) from None
     stage.facts["submit_seconds"] = round(time.monotonic() - started, 1)
     stage.expect(jobs, attempt=1)
     # Somebody urgent does not wait for all of them.

@@ -13,6 +13,7 @@ from django.db import DatabaseError, connection
 from cluster_dashboard.chaos import web
 from cluster_dashboard.chaos.stage import PATIENCE_SECONDS, Stage
 from cluster_dashboard.chaos.web import Answer
+from scheduler.jobs.room import NoRoom
 from scheduler.models import Job
 
 EVERY_SECONDS: Final = 1.0
@@ -95,7 +96,7 @@ def _submit_ourselves_until(stage: Stage, deadline: float) -> float:
         started = time.monotonic()
         try:
             stage.expect(stage.sleeps(0))
-        except DatabaseError as error:
+        except (DatabaseError, NoRoom) as error:
             connection.close()
             stage.facts["refused_for_now"] = str(error)
         slowest = max(slowest, time.monotonic() - started)

@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from django.contrib import admin, messages
 from django.contrib.admin.options import ActionLocation
-from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
@@ -18,16 +17,15 @@ from redis import Redis
 
 from scheduler.admin.exporting import ExportAdmin
 from scheduler.admin.lists import NOTHING, ROWS_MAXIMUM, GpuFilter, ReadOnlyAdmin, moment, pretty, yes
-from scheduler.broker.hints import SubmittedJob
 from scheduler.catalogue import catalogue
 from scheduler.job_type import ParamsInvalid
 from scheduler.jobs import lifecycle
 from scheduler.jobs import submit as intake
 from scheduler.jobs.admission import job_request, largest_gpu_mib
 from scheduler.jobs.lifecycle import CancelOutcome
-from scheduler.jobs.room import NoRoom, broker_share, check_room
+from scheduler.jobs.room import NoRoom, broker_share
 from scheduler.jobs.submit import JobRequest
-from scheduler.models import ClusterEvent, Control, Job, JobEvent
+from scheduler.models import ClusterEvent, Job, JobEvent
 from scheduler.redis_client import connect
 from scheduler.rules.states import JobState, Priority, Reason, Source
 
@@ -189,12 +187,10 @@ class JobAdmin(ExportAdmin, ReadOnlyAdmin):
             except ParamsInvalid as error:
                 self.message_user(request, f"{job.name} cannot run again: {error}", messages.ERROR)
         try:
-            check_room(len(requests), broker_share())
+            submitted = intake.submit(requests, client=_client(), broker_share=broker_share())
         except NoRoom as error:
             self.message_user(request, f"Nothing was submitted. {error}", messages.ERROR)
             return
-        submitted = intake.submit(requests, name_seed=Control.objects.values_list("seed", flat=True).get())
-        transaction.on_commit(lambda: _send_hints(submitted))
         if submitted:
             _audit(request, f"{_jobs(len(submitted))} submitted again", after={"jobs": [job.id for job in submitted]})
             ids = ", ".join(str(job.id) for job in submitted[:10])
@@ -252,13 +248,6 @@ def _copy(job: Job, largest_mib: int | None) -> JobRequest:
         accepts_faults=job.accepts_faults,
         largest_gpu_mib=largest_mib,
     )
-
-
-def _send_hints(submitted: list[SubmittedJob]) -> None:
-    # Imported here: every process of Django's loads the admin, but only this needs Celery.
-    from scheduler.broker import hints  # noqa: PLC0415
-
-    hints.send_soon(submitted, _client())
 
 
 @cache

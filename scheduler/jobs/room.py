@@ -122,6 +122,14 @@ def read_broker_share(client: Redis) -> float | None:
     return int(memory["used_memory"]) / maximum if maximum else None
 
 
+def broker_share_now(client: Redis) -> float | None:
+    """For a process that asks once; it waits as long as the client's timeout. None: not known."""
+    try:
+        return read_broker_share(client)
+    except (RedisError, OSError):
+        return None
+
+
 def broker_share() -> float | None:
     """As it was a moment ago, at once; None at the first call, and while the broker does not answer."""
     return _broker_watch(settings.REDIS_URL).share()

@@ -9,6 +9,7 @@ from typing import Final
 from django.conf import settings
 from django.db import transaction
 from django.db.models.functions import Now
+from redis import Redis
 
 from scheduler.arrivals.shape import Position
 from scheduler.broker.hints import SubmittedJob
@@ -16,7 +17,7 @@ from scheduler.catalogue import catalogue
 from scheduler.jobs.admission import job_request, largest_gpu_mib
 from scheduler.jobs.clock import database_now
 from scheduler.jobs.room import NoRoom, Refusal, broker_share, check_room
-from scheduler.jobs.submit import ROWS_PER_TRANSACTION, JobRequest, submit_chunk
+from scheduler.jobs.submit import ROWS_PER_TRANSACTION, JobRequest, submit
 from scheduler.logs import event_logger
 from scheduler.models import ClusterEvent, Control
 from scheduler.rules.states import Source
@@ -25,6 +26,9 @@ from scheduler.workloads.read import read_workload
 from scheduler.workloads.workload import Workload, check_types
 
 log = event_logger(__name__)
+
+#: Room is checked for one job: what a tick submits is little beside what is kept free.
+ROOM_FOR: Final = 1
 
 #: Where the position stands in the row of controls.
 POSITION_FIELDS: Final = {
@@ -44,8 +48,10 @@ def workload() -> Workload:
     return found
 
 
-def tick(now: datetime | None = None) -> list[SubmittedJob]:
-    """Submits what has arrived up to `now` (the database's time).
+def tick(now: datetime | None = None, *, client: Redis | None = None) -> list[SubmittedJob]:
+    """Submits what has arrived up to `now` (the database's time) and returns the jobs.
+
+    client: receives their hints; None leaves them to the relay.
 
     Idempotent for its time slot: the position moves on in the transaction that inserts the jobs, so a second
     beat, or a tick delivered twice, finds nothing left to do.
@@ -53,19 +59,23 @@ def tick(now: datetime | None = None) -> list[SubmittedJob]:
     submitted: list[SubmittedJob] = []
     now = now or database_now()
     refusal = _refusal()
-    _say_once(refusal)
     while True:
-        with transaction.atomic():
-            made, arrived = _tick_once(now, workload(), refused=refusal is not None)
+        _say_once(refusal)
+        try:
+            with transaction.atomic():
+                made, arrived = _tick_once(now, workload(), client, refused=refusal is not None)
+        except NoRoom as error:
+            # What this tick has submitted so far was the last that fitted.
+            refusal = error.refusal
+            continue
         submitted += made
         if arrived < ROWS_PER_TRANSACTION:
             return submitted
 
 
 def _refusal() -> Refusal | None:
-    """Asked for one job: what a tick makes is little beside what is kept free."""
     try:
-        check_room(1, broker_share())
+        check_room(ROOM_FOR, broker_share())
     except NoRoom as error:
         return error.refusal
     return None
@@ -90,9 +100,9 @@ def _say_once(refusal: Refusal | None) -> None:
     ClusterEvent.objects.create(kind="generator", message=words[:300])
 
 
-def _tick_once(now: datetime, load: Workload, *, refused: bool) -> tuple[list[SubmittedJob], int]:
-    """One transaction of at most ROWS_PER_TRANSACTION arrivals, and the position after them. Gives the jobs made,
-    and how many arrived.
+def _tick_once(now: datetime, load: Workload, client: Redis | None, *, refused: bool) -> tuple[list[SubmittedJob], int]:
+    """One transaction of at most ROWS_PER_TRANSACTION arrivals, and the position after them. Returns the jobs
+    submitted and the number of arrivals.
 
     refused: as during a pause nothing arrives, and nothing is made up for later.
     """
@@ -112,7 +122,7 @@ def _tick_once(now: datetime, load: Workload, *, refused: bool) -> tuple[list[Su
             kind="generator", message=f"The trace has been played to its end: {load.name}"[:300]
         )
     requests = _that_fit([_request(load.job(control.seed, arrival)) for arrival in due.arrivals])
-    made = submit_chunk(requests, name_seed=control.seed) if requests else []
+    made = submit(requests, client=client, broker_share=broker_share(), room_for=ROOM_FOR)
     return made, len(due.arrivals)
 
 

@@ -10,7 +10,6 @@ from celery import shared_task
 from django.db import InterfaceError, OperationalError, close_old_connections
 from redis import Redis
 
-from scheduler.broker import hints
 from scheduler.logs import Outage, event_logger
 from scheduler.loops import generator
 from scheduler.loops.retention import History
@@ -22,7 +21,7 @@ log = event_logger(__name__)
 @shared_task(name="scheduler.ticks.generate")
 def generate() -> None:
     with _patience("generator"):
-        hints.send_soon(generator.tick(), _redis())
+        generator.tick(client=_redis())
 
 
 @shared_task(name="scheduler.ticks.keep_history")

@@ -139,15 +139,12 @@ def _client() -> Any:
 
 
 def _submit(count: int) -> list[int]:
-    from scheduler.broker import hints
     from scheduler.jobs import submit as intake
     from scheduler.jobs.admission import job_requests
     from scheduler.rules.states import Source
 
     requests = job_requests(type="sleep", params={"seconds": 0}, source=Source.API, count=count)
-    jobs = intake.submit(requests)
-    hints.send_soon(jobs, _client())
-    return [job.id for job in jobs]
+    return [job.id for job in intake.submit(requests, client=_client(), broker_share=None)]
 
 
 # --- the yardsticks

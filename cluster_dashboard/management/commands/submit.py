@@ -9,22 +9,19 @@ from typing import Any, Final
 
 from pydantic.fields import FieldInfo
 from redis import Redis
-from redis.exceptions import RedisError
 
 from cluster_dashboard.console.arguments import parse_params, whole_number, word_of
 from cluster_dashboard.console.command import EXIT_FAILED, EXIT_INTERRUPTED, ConsoleCommand
 from cluster_dashboard.console.screen import console
 from cluster_dashboard.console.text import counted, ranges
 from cluster_dashboard.console.waiting import ProgressBar, States, follow
-from scheduler.broker import hints
 from scheduler.broker.hints import SubmittedJob
 from scheduler.catalogue import catalogue
-from scheduler.job_type import ParamsInvalid
 from scheduler.jobs import submit as intake
 from scheduler.jobs.admission import COUNT_MAXIMUM, FAILURES_MAXIMUM, TIME_LIMIT_MAXIMUM_SECONDS, job_requests
-from scheduler.jobs.room import check_room, read_broker_share
+from scheduler.jobs.room import broker_share_now
 from scheduler.jobs.submit import ROWS_PER_TRANSACTION, JobRequest
-from scheduler.models import Control, Job
+from scheduler.models import Job
 from scheduler.redis_client import connect
 from scheduler.rules.states import JobState, Priority, Source
 
@@ -105,8 +102,6 @@ exit status: 0 submitted, and with --wait all succeeded; 1 a job failed or was c
             max_failures=options["max_failures"],
         )
         client = connect(timeout_seconds=BROKER_TIMEOUT_SECONDS)
-        check_room(len(requests), broker_share_now(client))
-        refuse_taken_names(requests)
         ids = self._submit(requests, client, as_json=options["json"])
         if not options["json"]:
             self.say(f"submitted {counted(len(ids), f'{options["type"]} job')}: {ranges(ids)}")
@@ -116,13 +111,10 @@ exit status: 0 submitted, and with --wait all succeeded; 1 a job failed or was c
 
     def _submit(self, requests: list[JobRequest], client: Redis, *, as_json: bool) -> list[int]:
         """The ids. If it ends on the way, those of the jobs that are in are said all the same."""
-        seed = Control.objects.values_list("seed", flat=True).get()
         accepted: list[SubmittedJob] = []
         try:
-            for chunk in batched(requests, ROWS_PER_TRANSACTION):
-                accepted += intake.submit(chunk, name_seed=seed)
+            intake.submit(requests, client=client, broker_share=broker_share_now(client), accepted=accepted)
         finally:
-            hints.send_soon(accepted, client)
             ids = [job.id for job in accepted]
             if 0 < len(ids) < len(requests):
                 self.note(f"only {len(ids)} of {len(requests)} jobs are in: {ranges(ids)}")
@@ -175,23 +167,6 @@ def described_types() -> str:
 def _described(name: str, field: FieldInfo) -> str:
     """NAME=DEFAULT as one would type it; only NAME where it must be given."""
     return name if field.is_required() else f"{name}={field.get_default(call_default_factory=True)}"
-
-
-def broker_share_now(client: Redis) -> float | None:
-    """None: not known, and nobody is refused for it."""
-    try:
-        return read_broker_share(client)
-    except (RedisError, OSError):
-        return None
-
-
-def refuse_taken_names(requests: list[JobRequest]) -> None:
-    """Before the first transaction: a refused call leaves nothing behind."""
-    names = [request.name for request in requests if request.name]
-    for some in batched(names, ROWS_PER_TRANSACTION):
-        taken = Job.objects.filter(name__in=some).values_list("name", flat=True).first()
-        if taken is not None:
-            raise ParamsInvalid("name", f"{taken!r} is taken; names are unique")
 
 
 def outcomes(ids: list[int]) -> list[dict[str, Any]]:

@@ -189,15 +189,15 @@ def test_taken_name_is_a_conflict_and_leaves_nothing_behind(api: Api) -> None:
 
 
 def test_database_away_in_the_middle_names_the_jobs_that_are_in(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    submit_really, calls = intake.submit, []
+    insert_really, calls = intake.insert, []
 
-    def submit_once(requests: Any, **options: Any) -> Any:
+    def insert_once(requests: Any, **options: Any) -> Any:
         calls.append(len(requests))
         if len(calls) > 1:
             raise OperationalError("database is locked")
-        return submit_really(requests, **options)
+        return insert_really(requests, **options)
 
-    monkeypatch.setattr(intake, "submit", submit_once)
+    monkeypatch.setattr(intake, "insert", insert_once)
 
     answer = api.post("/jobs", {"type": "sleep", "count": 300})
 

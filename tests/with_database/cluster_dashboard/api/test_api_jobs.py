@@ -17,7 +17,7 @@ from django.db import OperationalError, connection, connections
 from django.utils.http import urlencode
 from redis import Redis
 
-from cluster_dashboard.api import follow, one_job, submission
+from cluster_dashboard.api import follow, one_job
 from cluster_dashboard.api.http import idempotency, rate_limit
 from cluster_dashboard.api.http.rate_limit import Limiter
 from cluster_dashboard.asgi import application
@@ -87,6 +87,38 @@ def test_name_given_twice_in_a_list_is_a_conflict(api: Api) -> None:
     assert (status, list(errors), Job.objects.exists()) == (409, ["jobs.1.name"], False)
 
 
+def test_taken_name_in_a_list_is_a_conflict_that_names_the_job(api: Api) -> None:
+    queued(name="mine")
+
+    answer = api.post("/jobs", {"jobs": [{"type": "sleep"}, {"type": "sleep", "name": "mine"}]})
+
+    status, errors = problem(answer)
+    assert (status, errors) == (409, {"jobs.1.name": "'mine' is taken; names are unique"})
+    assert json.loads(answer.content)["accepted_ids"] == []
+    assert Job.objects.count() == 1
+
+
+def test_name_taken_during_a_submission_is_a_conflict_that_says_what_is_in(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chunk_really, calls = intake._submit_chunk, []
+
+    def chunk(*args: Any, **options: Any) -> Any:
+        calls.append(args)
+        if len(calls) == 2:
+            queued(name="many-300")
+        return chunk_really(*args, **options)
+
+    monkeypatch.setattr(intake, "_submit_chunk", chunk)
+    answer = api.post("/jobs", {"type": "sleep", "count": 600, "name": "many"})
+
+    status, errors = problem(answer)
+    assert (status, errors) == (409, {"name": "'many-300' is taken; names are unique"})
+    ids = list(Job.objects.exclude(name="many-300").order_by("id").values_list("id", flat=True))
+    assert json.loads(answer.content)["accepted_ids"] == ids
+    assert len(ids) == 250
+
+
 def test_wrong_fields_of_several_jobs_are_named_at_once(api: Api) -> None:
     jobs = [{"type": "sleep", "params": {"seconds": -1}}, {"type": "nope"}, {"type": "sleep", "name": "a b"}]
 
@@ -140,15 +172,15 @@ def test_refused_submission_does_not_use_up_its_key(api: Api) -> None:
 
 
 def test_submission_that_was_cut_off_goes_on_where_it_stopped(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    submit_really, calls = intake.submit, []
+    insert_really, calls = intake.insert, []
 
     def fail_once(requests: Any, **options: Any) -> Any:
         calls.append(len(requests))
         if len(calls) == 2:
             raise OperationalError("server closed the connection unexpectedly")
-        return submit_really(requests, **options)
+        return insert_really(requests, **options)
 
-    monkeypatch.setattr(intake, "submit", fail_once)
+    monkeypatch.setattr(intake, "insert", fail_once)
     body = {"type": "sleep", "count": 600, "name": "long"}
     cut_off = post_with_key(api, body)
 
@@ -160,7 +192,7 @@ def test_submission_that_was_cut_off_goes_on_where_it_stopped(api: Api, monkeypa
 
 
 def test_second_request_at_the_same_time_is_told_to_come_back(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    chunk_really = submission._submit_chunk
+    chunk_really = intake._submit_chunk
     inside, go_on = threading.Event(), threading.Event()
 
     def slow_chunk(*args: Any, **options: Any) -> Any:
@@ -169,7 +201,7 @@ def test_second_request_at_the_same_time_is_told_to_come_back(api: Api, monkeypa
         assert go_on.wait(20)
         return chunk_really(*args, **options)
 
-    monkeypatch.setattr(submission, "_submit_chunk", slow_chunk)
+    monkeypatch.setattr(intake, "_submit_chunk", slow_chunk)
     answers: list[Any] = []
 
     def first() -> None:

@@ -186,15 +186,15 @@ def test_database_that_is_not_there_is_said_and_not_made(tmp_path: Any, monkeypa
 
 
 def test_jobs_that_are_in_are_named_when_the_database_goes_in_the_middle(monkeypatch: pytest.MonkeyPatch) -> None:
-    submit_really, calls = intake.submit, []
+    insert_really, calls = intake.insert, []
 
-    def submit_once(requests: Any, **options: Any) -> Any:
+    def insert_once(requests: Any, **options: Any) -> Any:
         calls.append(requests)
         if len(calls) > 1:
             raise OperationalError("database is locked")
-        return submit_really(requests, **options)
+        return insert_really(requests, **options)
 
-    monkeypatch.setattr(intake, "submit", submit_once)
+    monkeypatch.setattr(intake, "insert", insert_once)
 
     ran = run("submit", "sleep", "--count", 300, "--json")
 

@@ -28,11 +28,11 @@ from gpu_tasks.worker.commit import Commit, Ending
 from gpu_tasks.worker.spool import Spool
 from gpu_tasks.worker.witness import Saw, Witness
 from scheduler.jobs import lifecycle
-from scheduler.jobs import submit as intake
 from scheduler.jobs.submit import JobRequest
 from scheduler.models import Job, JobEvent, Lease
 from scheduler.rules.states import JobState, Priority, Reason, Source
 from scheduler.verdict.judge import Outcome, judge
+from tests.build import insert
 from tests.with_database.cli import Steps, run
 
 REQUEST = JobRequest(
@@ -48,7 +48,7 @@ def witness(state_dir: Path) -> Witness:
 @pytest.fixture
 def history(control: Any, gpus: Any, witness: Witness) -> list[int]:
     """An ended job, one that was taken back, a running and a waiting one."""
-    ids = [job.id for job in intake.submit([REQUEST] * 4)]
+    ids = [job.id for job in insert([REQUEST] * 4)]
     for job_id in ids[:2]:
         _start(job_id, witness)
         if job_id == ids[0]:
@@ -88,7 +88,7 @@ def test_every_row_comes_back_as_it_was(history: list[int], file: Path) -> None:
 
     rows = backup(file)
     get_user_model().objects.all().delete()
-    intake.submit([REQUEST] * 3)
+    insert([REQUEST] * 3)
     lifecycle.cancel(history[3], actor="ada")
 
     assert restore(file, replace=True) == rows
@@ -106,7 +106,7 @@ def test_restored_cluster_goes_on_and_the_verdict_passes(
     witness.saw(Saw.ENDED, history[2], 1)
 
     restore(file, replace=True)
-    new = intake.submit([REQUEST])[0]
+    new = insert([REQUEST])[0]
 
     assert new.id == history[-1] + 1
     ran = Job.objects.get(id=history[2])
@@ -333,7 +333,7 @@ def test_backup_goes_out_and_comes_in_by_standard_streams(
 ) -> None:
     before = everything()
     written = run("backup", "-")
-    intake.submit([REQUEST])
+    insert([REQUEST])
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=BytesIO(written.raw)))
 
     read = run("restore", "--replace", "-")

@@ -59,15 +59,6 @@ def test_submitters_at_once_get_different_ids():
     assert len({job_id for ids in found for job_id in ids}) == 120
 
 
-def test_a_name_that_is_taken_is_refused_with_its_field():
-    queued(name="mine")
-
-    with pytest.raises(ParamsInvalid, match="name: 'mine' is taken"):
-        queued(name="mine")
-
-    assert Job.objects.count() == 1
-
-
 def test_a_user_who_guesses_our_next_name_does_not_stop_us():
     first = queued()
     coming = intake.job_name(first.id + 2, "sleep", Priority.NORMAL, 0)

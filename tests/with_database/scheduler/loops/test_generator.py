@@ -246,13 +246,13 @@ def test_a_tick_that_fails_loses_nothing(control, monkeypatch):
     start = database_now()
     generator.tick(start)
     position = Control.objects.values("arrivals", "next_arrival_at").get()
-    submit = generator.submit_chunk
+    submit = generator.submit
 
     def fail(*args, **options):
         submit(*args, **options)
         raise OperationalError("the database went away")
 
-    monkeypatch.setattr(generator, "submit_chunk", fail)
+    monkeypatch.setattr(generator, "submit", fail)
     with pytest.raises(OperationalError):
         generator.tick(start + timedelta(seconds=1))
     monkeypatch.undo()

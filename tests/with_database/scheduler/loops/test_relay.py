@@ -12,11 +12,10 @@ from django.test.utils import CaptureQueriesContext
 from scheduler.broker import hints
 from scheduler.broker.hints import WINDOW, queue_key
 from scheduler.jobs import lifecycle
-from scheduler.jobs import submit as intake
 from scheduler.loops.relay import LOST_AFTER_SECONDS, Relay, effective_priority
 from scheduler.models import Gpu, Job
 from scheduler.rules.states import JobState, Priority
-from tests.build import let_wait, queued, reread, running, submit
+from tests.build import insert, let_wait, queued, reread, running, submit
 from tests.services import wait_until
 
 pytestmark = pytest.mark.usefixtures("gpus")
@@ -204,7 +203,7 @@ def test_without_starts_nobody_ages(relay, redis):
 
 
 def test_the_sender_after_commit_keeps_to_the_window(redis):
-    jobs = intake.submit([hint_request() for _ in range(WINDOW + 50)])
+    jobs = insert([hint_request() for _ in range(WINDOW + 50)])
 
     hints._sender()._send([hints.Hint(job_id=j.id, attempt=1, type=j.type, queue=j.priority) for j in jobs], redis)
 
@@ -283,7 +282,7 @@ def test_a_job_that_needs_a_large_gpu_waits_in_its_tier(relay, redis):
 
 @pytest.mark.usefixtures("unlike_gpus")
 def test_the_sender_after_commit_knows_the_tiers(redis):
-    jobs = intake.submit([hint_request(memory_mib=60_000), hint_request()])
+    jobs = insert([hint_request(memory_mib=60_000), hint_request()])
 
     hints.send_soon(jobs, redis)
 
