@@ -21,6 +21,8 @@ from typing import Any
 from tests.project import ROOT
 
 REQUESTS = 15
+GPUS = 8
+DAYS = 29
 
 JOBS = "/admin/scheduler/job/"
 RATES = "/admin/scheduler/rollup/"
@@ -78,8 +80,10 @@ def measure(jobs: int, database_url: str) -> dict[str, Any]:
         django.setup()
         from django.core.management import call_command
 
+        from tests.benchmarks.seeding import seed
+
         call_command("migrate", verbosity=0)
-        seconds = _timed(lambda: call_command("seed_history", jobs=jobs))
+        seconds = _timed(lambda: seed(jobs, days=DAYS, gpus=GPUS, seed=1))
         return {"jobs": jobs, "seeding_seconds": round(seconds), "pages_ms": _pages(jobs)}
 
 
@@ -90,7 +94,7 @@ def _pages(jobs: int) -> dict[str, Any]:
     from scheduler.models import Gpu, Job
 
     _as_after_a_while()
-    Gpu.objects.bulk_create([Gpu(index=index, backend="simulated") for index in range(8)])
+    Gpu.objects.bulk_create([Gpu(index=index, backend="simulated") for index in range(GPUS)])
     client = Client()
     client.force_login(get_user_model().objects.create_superuser("bench", password=None))
     middle = Job.objects.get(id=jobs // 2)

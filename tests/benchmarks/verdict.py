@@ -21,6 +21,7 @@ from tests.benchmarks.provenance import ROOT, provenance
 
 LIMIT_SECONDS = 30
 GPUS = 8
+DAYS = 29
 
 
 def main() -> None:
@@ -46,8 +47,10 @@ def measure(jobs: int, database_url: str) -> dict[str, Any]:
         django.setup()
         from django.core.management import call_command
 
+        from tests.benchmarks.seeding import seed
+
         call_command("migrate", verbosity=0)
-        call_command("seed_history", jobs=jobs, gpus=GPUS)
+        seed(jobs, days=DAYS, gpus=GPUS, seed=1)
         lines = write_witnesses(Path(state, "witness"))
         return {"witness_lines": lines, **verify()}
 

@@ -1,6 +1,7 @@
-"""A made-up history for measuring: finished jobs that could have run, written in bulk.
+"""A made-up history for benchmarks: finished jobs that could have run, written in bulk into a database of their own.
 
-Each GPU runs one job after the other, so that even the verdict's rules hold; only no worker saw them.
+Each GPU runs one job after the other, so that no rule of the verdict is broken. No worker has witnessed the jobs:
+`manage.py verify` cannot tell anything (exit 2) about a cluster that holds them, so this is not part of the product.
 """
 
 from __future__ import annotations
@@ -32,12 +33,12 @@ TYPE_WEIGHTS: Final = (0.70, 0.18, 0.095, 0.025)
 PRIORITY_WEIGHTS: Final = (0.05, 0.15, 0.60, 0.20)
 SOURCE_WEIGHTS: Final = {Source.GENERATOR: 0.97, Source.API: 0.025, Source.ADMIN: 0.001, Source.CLI: 0.004}
 CANCELLED_SHARE: Final = 0.01
-#: Failures that no random fault explains, and how they read.
+#: Failures that no random fault explains, and their reasons.
 OWN_FAILURE_SHARE: Final = 0.006
 OWN_REASONS: Final = (Reason.JOB_ERROR, Reason.TIMED_OUT, Reason.RESULT_INVALID)
 OWN_WEIGHTS: Final = (0.8, 0.19, 0.01)
 
-#: After these a job runs again.
+#: After these a job is requeued.
 LOSSES: Final = frozenset(effect.reason for effect in FAULTS.values() if effect.retried)
 
 JOB_COLUMNS: Final = tuple(str(field.column) for field in Job._meta.concrete_fields)
@@ -57,7 +58,7 @@ class Made:
 
 
 def seed(jobs: int, *, days: float, gpus: int, seed: int) -> int:
-    """Writes `jobs` finished jobs that ended within the last `days`; gives their number."""
+    """Writes `jobs` finished jobs that ended within the last `days`; returns their number."""
     rng = Random(f"history:{seed}")
     now = database_now()
     slot = timedelta(days=days) / (jobs // gpus + 1)
@@ -77,7 +78,7 @@ def seed(jobs: int, *, days: float, gpus: int, seed: int) -> int:
 def _make(
     made: Made, rng: Random, job_id: int, gpu: int, gpus: int, at: datetime, slot: timedelta, fold_before: datetime
 ) -> None:
-    """One job within its GPU's time slot: it waits, runs once or twice, and ends."""
+    """One job within its GPU's time slot: it waits, runs one or two attempts, and ends."""
     job_type = rng.choices(TYPES, TYPE_WEIGHTS)[0]
     priority = rng.choices(tuple(Priority), PRIORITY_WEIGHTS)[0]
     source = rng.choices(tuple(SOURCE_WEIGHTS), tuple(SOURCE_WEIGHTS.values()))[0]
@@ -107,7 +108,7 @@ def _make(
         reason = _failure(rng, rate, job_type)
     finished = started + (ran if reason is None else ran * rng.random())
     if reason is not None:
-        # A second loss in one job would need a third slot: it reads as the job's own failure here.
+        # A second loss in one job would need a third slot: here it becomes the job's own failure.
         reason = Reason.JOB_ERROR if reason in LOSSES else reason
         state = JobState.FAILED
     elif rng.random() < CANCELLED_SHARE:
@@ -140,7 +141,7 @@ def _collect(
         "load": 0.9, "time_limit_seconds": 300, "max_failures": 3, "accepts_faults": source is Source.GENERATOR,
         "state": state, "attempt": attempt, "failures": failures, "event_count": len(story),
         "cancel_requested": state is JobState.CANCELLED, "gpu": gpu, "boot": boot, "reason": reason or "",
-        "error": "" if state is JobState.SUCCEEDED else "made up by seed_history",
+        "error": "" if state is JobState.SUCCEEDED else "made up by tests.benchmarks.seeding",
         "result": json.dumps({"seeded": True}) if state is JobState.SUCCEEDED else None,
         "submitted_at": at, "queued_at": at, "not_before": at, "elsewhere_until": None, "started_at": started,
         "finished_at": finished, "fault_probability": rate,
@@ -180,7 +181,7 @@ def _insert(table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]])
         else:
             places = ", ".join(["%s"] * len(columns))
             cursor.executemany(
-                f"INSERT INTO {table} ({names}) VALUES ({places})",  # noqa: S608 (names of our own columns)
+                f"INSERT INTO {table} ({names}) VALUES ({places})",
                 list(_with_text_times(rows)),
             )
 
