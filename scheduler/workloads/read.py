@@ -30,7 +30,7 @@ PROFILES: Final = Path(__file__).parent / "profiles"
 
 #: Of rows that say nothing of it.
 DEFAULT_LONGEST_SECONDS: Final = 600.0
-DEFAULT_PRIORITIES: Final = {"critical": 0.05, "high": 0.20, "normal": 0.50, "low": 0.25}
+DEFAULT_PRIORITIES: Final = {Priority.CRITICAL: 0.05, Priority.HIGH: 0.20, Priority.NORMAL: 0.50, Priority.LOW: 0.25}
 
 
 def profile_names() -> list[str]:
@@ -172,7 +172,7 @@ class _Jobs:
 
     file: _File
     rows: list[tables.RowTable]
-    priorities: Mapping[Any, float]
+    priorities: Mapping[Priority, float]
     duration_scale: float
     longest_seconds: float
 
@@ -185,9 +185,8 @@ class _Jobs:
             )
             for i, row in enumerate(self.rows)
         ]
-        priorities = {Priority(name): weight for name, weight in self.priorities.items()}
         try:
-            return JobMix(rows=rows, priorities=priorities)
+            return JobMix(rows=rows, priorities=self.priorities)
         except MixInvalid as error:
             raise self.file.wrong("jobs", str(error)) from None
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from scheduler.arrivals.clocks import DAYS_OF_WEEK, HOURS_OF_DAY
 from scheduler.arrivals.trace_file import FORMATS
+from scheduler.rules.states import Priority
 
 #: GPU jobs of Helios' cluster Venus, April to September 2020, from the 10-minute counts in Lucid's
 #: `simulation/data/Venus/cluster_throughput.csv` (Hu et al., ASPLOS'23): hours 0 to 23, Monday to Sunday.
@@ -88,10 +90,22 @@ ARRIVALS: Final[dict[str, type[Table]]] = {
 }
 
 
+def _no_word_twice(value: Any) -> Any:
+    """`LOW` and `low` are one priority, and only one of their weights could count."""
+    words = [str(key).lower() for key in value] if isinstance(value, dict) else []
+    if twice := [word for word in words if words.count(word) > 1]:
+        raise PydanticCustomError("given_twice", "{word} is given twice", {"word": twice[0]})
+    return value
+
+
+#: In any case, as everywhere; strict tables would accept only the enum itself.
+PriorityKey = Annotated[Priority, Field(strict=False)]
+
+
 class JobsTable(Table):
     mix: str | None = None
     rows: list[dict[str, Any]] | None = None
-    priorities: dict[Literal["critical", "high", "normal", "low"], Factor] | None = None
+    priorities: Annotated[dict[PriorityKey, Factor], BeforeValidator(_no_word_twice)] | None = None
     duration_scale: Annotated[float, Field(gt=0, le=1_000)] | None = None
     longest_seconds: Annotated[float, Field(ge=1, le=LONGEST_SECONDS_MAXIMUM)] | None = None
 

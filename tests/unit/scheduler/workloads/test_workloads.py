@@ -172,6 +172,14 @@ def test_a_mix_takes_what_the_file_says_itself(read: Callable[..., Workload]) ->
     assert workload.mix.priorities == {Priority.LOW: 1}
 
 
+@pytest.mark.parametrize("written", ["low", "LOW", "Low"])
+def test_priorities_are_read_in_any_case(read: Callable[..., Workload], written: str) -> None:
+    workload = read(f"[jobs.priorities]\n{written} = 1\n")
+
+    assert workload.mix.priorities == {Priority.LOW: 1}
+    assert {job.priority.value for job in jobs_of(workload)} == {"low"}
+
+
 def test_shapes_take_their_keys(read: Callable[..., Workload]) -> None:
     steady = read('[arrivals]\nshape = "steady"\n')
     weekly = read('[arrivals]\nshape = "weekly"\nbatch_mean = 3\nutc_offset_hours = 8\ntime_compression = 24\n')
@@ -302,6 +310,7 @@ def test_the_load_of_a_shared_gpu_ranks_above_the_mix(read: Callable[..., Worklo
         ('[jobs]\nmix = "demo"\n' + SLEEP_ROW, "jobs.mix: give a mix or rows, not both"),
         ("[jobs]\nlongest_seconds = 9000\n", f"less than or equal to {LONGEST_SECONDS_MAXIMUM}"),
         ("[jobs.priorities]\nurgent = 1\n", "jobs.priorities.urgent: Input should be 'critical', 'high', 'normal'"),
+        ("[jobs.priorities]\nLOW = 1\nlow = 2\n", "jobs.priorities: low is given twice"),
         ("[jobs.priorities]\nlow = 0\n", "jobs: weights of priorities must be 0 or more, and one above 0"),
         (SLEEP_ROW + "weight = -1\n", "jobs.rows[0].weight: Input should be greater than or equal to 0"),
         ("[[jobs.rows]]\nweight = 1\n", "jobs.rows[0].type: Field required"),
