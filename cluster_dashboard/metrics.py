@@ -30,7 +30,7 @@ from cluster_dashboard.live.read import RedisView, oldest_waiting, read_redis
 from cluster_dashboard.live.snapshot import GpuNow, gpu_now
 from cluster_dashboard.live.totals import Totals, TotalsReader
 from scheduler.jobs.clock import database_now
-from scheduler.jobs.room import Lack, Room, look, refusal_of
+from scheduler.jobs.room import Lack, Room, look, shortage_in
 from scheduler.logs import event_logger
 from scheduler.models import Control, Gpu, Job, Lease
 from scheduler.redis_client import connect
@@ -216,10 +216,10 @@ def _cluster(database: DatabaseNumbers, live: RedisView | None) -> Iterator[Metr
     yield leases
     yield _one("disk_free_bytes", "Free where jobs are written to", room.free_bytes)
     share = None if live is None else live.broker_share
-    refusal = refusal_of(Room(free_bytes=room.free_bytes, queued=room.queued, broker_share=share))
+    shortage = shortage_in(Room(free_bytes=room.free_bytes, queued=room.queued, broker_share=share))
     no_room = _gauge("no_room", "1 while new jobs are refused for this reason", ["reason"])
     for lack in Lack:
-        no_room.add_metric([lack], refusal is not None and refusal.lack is lack)
+        no_room.add_metric([lack], shortage is not None and shortage.lack is lack)
     yield no_room
 
 

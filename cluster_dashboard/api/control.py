@@ -2,17 +2,55 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from django.http import HttpRequest
-from ninja import Router
+from ninja import Router, Schema
+from pydantic import ConfigDict, Field, StrictBool
 
 from cluster_dashboard.api.http.permissions import CONTROL, READ, actor_of
 from cluster_dashboard.api.http.rate_limit import count_control
-from cluster_dashboard.api.schemas import ControlChange, ControlState, PresetInfo
+from cluster_dashboard.api.schemas import NUMBER, Input
 from scheduler.jobs.controls import change_control
 from scheduler.models import Control
-from scheduler.rules.presets import PRESETS
+from scheduler.rules.faults import FaultProfile
+from scheduler.rules.presets import PRESETS, RATE_MAXIMUM, RATE_MINIMUM, Preset
 
 router = Router(tags=["control"])
+
+
+class PresetInfo(Schema):
+    name: Preset
+    label: str
+    rate_per_minute: float
+
+
+class ControlState(Schema):
+    rate_per_minute: float
+    preset: str = Field(description="The preset with this rate, or empty")
+    paused: bool
+    fault_profile: FaultProfile
+    presets: list[PresetInfo]
+
+
+class ControlChange(Input):
+    """What is given is changed; a preset sets the rate, so give only one of the two."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "not": {
+                "properties": {"rate_per_minute": {"type": "number"}, "preset": {"type": "string"}},
+                "required": ["rate_per_minute", "preset"],
+            }
+        }
+    )
+
+    rate_per_minute: Annotated[float, Field(ge=RATE_MINIMUM, le=RATE_MAXIMUM, allow_inf_nan=False), NUMBER] | None = (
+        None
+    )
+    preset: Preset | None = None
+    paused: StrictBool | None = None
+    fault_profile: FaultProfile | None = None
 
 
 @router.get("/control", auth=READ, response=ControlState, summary="How many jobs arrive, and whether they do")

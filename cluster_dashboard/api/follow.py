@@ -26,9 +26,9 @@ from scheduler.rules.states import TERMINAL_STATES, JobState
 
 log = event_logger(__name__)
 
-PERIOD_SECONDS: Final = 0.5
+FOLLOW_SECONDS: Final = 0.5
 #: A comment goes out where nothing else does, so that no proxy takes the stream for dead.
-BEAT_SECONDS: Final = 15.0
+KEEP_ALIVE_SECONDS: Final = 15.0
 #: A stream ends after this; browsers come back by themselves.
 LENGTH_MAXIMUM_SECONDS: Final = 3600.0
 IDS_IN_ONE_QUERY: Final = 500
@@ -65,7 +65,7 @@ def _event(name: str, data: str, *, number: int | None = None) -> bytes:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class FollowedJob:
     event_count: int
     state: str
     progress: float | None
@@ -76,7 +76,7 @@ class Watch:
 
     def __init__(self) -> None:
         self._followers: Counter[int] = Counter()
-        self._seen: dict[int, Seen] = {}
+        self._seen: dict[int, FollowedJob] = {}
         self._changed = asyncio.Condition()
         self._wanted = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -84,15 +84,15 @@ class Watch:
         # One thread, so that the database connection is always the same one.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="follow")
 
-    async def changes(self, job_id: int) -> AsyncGenerator[Seen | None]:
+    async def changes(self, job_id: int) -> AsyncGenerator[FollowedJob | None]:
         """What is known of the job, at once and whenever it changes; None where nothing did for a while."""
         ends_at = asyncio.get_running_loop().time() + LENGTH_MAXIMUM_SECONDS
-        last: Seen | None = None
+        last: FollowedJob | None = None
         self._enter(job_id)
         try:
             while (left := ends_at - asyncio.get_running_loop().time()) > 0:
                 try:
-                    found = await asyncio.wait_for(self._next(job_id, last), min(left, BEAT_SECONDS))
+                    found = await asyncio.wait_for(self._next(job_id, last), min(left, KEEP_ALIVE_SECONDS))
                 except TimeoutError:
                     yield None
                     continue
@@ -113,7 +113,7 @@ class Watch:
             self._ending = True
             self._changed.notify_all()
 
-    async def _next(self, job_id: int, last: Seen | None) -> Seen | None:
+    async def _next(self, job_id: int, last: FollowedJob | None) -> FollowedJob | None:
         async with self._changed:
             await self._changed.wait_for(lambda: self._ending or self._seen.get(job_id, last) != last)
             return None if self._ending else self._seen[job_id]
@@ -138,7 +138,7 @@ class Watch:
             await self._look()
             try:
                 # Whoever comes new is looked after at once.
-                await asyncio.wait_for(self._wanted.wait(), PERIOD_SECONDS)
+                await asyncio.wait_for(self._wanted.wait(), FOLLOW_SECONDS)
             except TimeoutError:
                 continue
         await self._in_thread(_close_connection)
@@ -176,14 +176,14 @@ def end_streams() -> None:
             asyncio.run_coroutine_threadsafe(watch.end(), loop)
 
 
-def _read(job_ids: list[int]) -> dict[int, Seen]:
+def _read(job_ids: list[int]) -> dict[int, FollowedJob]:
     close_old_connections()
     rows: list[tuple[int, int, str, int, int | None]] = []
     for some in batched(job_ids, IDS_IN_ONE_QUERY):
         rows += Job.objects.filter(id__in=some).values_list("id", "event_count", "state", "attempt", "gpu")
     samples = _samples() if any(row[2] == JobState.RUNNING for row in rows) else {}
     return {
-        job_id: Seen(
+        job_id: FollowedJob(
             event_count=event_count,
             state=state,
             progress=None

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from django.http import HttpRequest
-from ninja import Router
+from ninja import Router, Schema
+from pydantic import Field
 
 from cluster_dashboard.api.http.permissions import READ
-from cluster_dashboard.api.schemas import GeneratorState
 from scheduler.loops.generator import workload
 from scheduler.models import Control
 
 router = Router(tags=["control"])
+
+
+class GeneratorState(Schema):
+    workload: str = Field(description="The profile or file that says what arrives")
+    shape: str = Field(description="How arrivals are spread over time, such as poisson or replay")
+    types: list[str] = Field(description="Job types that it makes")
+    seed: int = Field(description="The same seed makes the same jobs")
+    rate_per_minute: float
+    paused: bool
+    arrivals: int = Field(description="Jobs drawn so far")
+    next_arrival_at: datetime | None = Field(description="Null until it is drawn, and during a pause")
 
 
 @router.get("/generator", auth=READ, response=GeneratorState, summary="What the generator makes")

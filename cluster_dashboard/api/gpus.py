@@ -5,26 +5,75 @@ from __future__ import annotations
 from typing import Annotated, Any, Final
 
 from django.http import HttpRequest
-from ninja import Path, Router
+from ninja import Path, Router, Schema
+from pydantic import Field, StrictBool
 from redis.exceptions import RedisError
 
 from cluster_dashboard.api.broker import client
 from cluster_dashboard.api.http.permissions import CHANGE_GPU, READ, actor_of
 from cluster_dashboard.api.http.problems import Problem
 from cluster_dashboard.api.http.rate_limit import count_control
-from cluster_dashboard.api.schemas import SMALLINT_MAXIMUM, GpuChange, GpuInfo, GpuJob, Gpus
+from cluster_dashboard.api.schemas import NUMBER, SMALLINT_MAXIMUM, Input
 from cluster_dashboard.live.read import RedisView, read_redis
 from cluster_dashboard.live.snapshot import gpu_now
 from scheduler.jobs.controls import change_gpu
 from scheduler.logs import event_logger
 from scheduler.models import Allocation, Gpu
+from scheduler.rules.gpu import GpuState
 
 log = event_logger(__name__)
 
 router = Router(tags=["GPUs"])
 
 #: What only Redis knows; all of it null while Redis does not answer.
-NOW: Final = ("state", "note", "heartbeat_age_s", "utilization_percent", "memory_used_mib", "temperature_c", "power_w")
+LIVE_FIELDS: Final = (
+    "state",
+    "note",
+    "heartbeat_age_s",
+    "utilization_percent",
+    "memory_used_mib",
+    "temperature_c",
+    "power_w",
+)
+
+
+class GpuJob(Schema):
+    id: int
+    name: str
+    attempt: int
+
+
+class GpuInfo(Schema):
+    """What cannot be told now is null."""
+
+    index: int
+    name: str
+    uuid: str
+    cuda_uuid: str = Field(description="What CUDA told the process of its jobs; equal to uuid: the pinning is proven")
+    host: str
+    backend: str
+    memory_total_mib: int | None
+    power_limit_w: float | None
+    failure_rate: float = Field(description="Probability that a generated job meets a fault here")
+    drained: bool
+    quarantined: str = Field(description="Why it takes no job; may be empty")
+    job: GpuJob | None
+    state: GpuState | None
+    note: str | None
+    heartbeat_age_s: float | None
+    utilization_percent: float | None
+    memory_used_mib: int | None
+    temperature_c: float | None
+    power_w: float | None
+
+
+class Gpus(Schema):
+    gpus: list[GpuInfo]
+
+
+class GpuChange(Input):
+    failure_rate: Annotated[float, Field(ge=0, le=1), NUMBER] | None = None
+    drained: StrictBool | None = None
 
 
 @router.get("/gpus", auth=READ, response=Gpus, summary="The GPUs and what they do now")
@@ -81,6 +130,6 @@ def _info(gpu: Gpu, job: GpuJob | None, live: RedisView | None) -> GpuInfo:
 
 def _now(gpu: Gpu, job: GpuJob | None, live: RedisView | None) -> dict[str, Any]:
     if live is None:
-        return dict.fromkeys(NOW)
+        return dict.fromkeys(LIVE_FIELDS)
     now = gpu_now(gpu, live, busy=job is not None)
-    return {name: getattr(now, name) for name in NOW}
+    return {name: getattr(now, name) for name in LIVE_FIELDS}

@@ -11,10 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from scheduler.jobs.admission import COUNT_MAXIMUM, FAILURES_MAXIMUM, TIME_LIMIT_MAXIMUM_SECONDS
 from scheduler.jobs.lifecycle import CancelOutcome
-from scheduler.rules.faults import FaultProfile
-from scheduler.rules.gpu import GpuState
 from scheduler.rules.naming import NAME_MAXIMUM_LENGTH
-from scheduler.rules.presets import RATE_MAXIMUM, RATE_MINIMUM, Preset
 from scheduler.rules.states import EventKind, JobState, Priority, Reason, Source
 
 BIGINT_MAXIMUM: Final = 2**63 - 1
@@ -34,7 +31,7 @@ NUMBER: Final = BeforeValidator(_a_number)
 
 
 #: The pattern is for readers of the schema: admission checks it, with a message for people.
-NAME: Final = Field(
+NAME_FIELD: Final = Field(
     min_length=1, max_length=NAME_MAXIMUM_LENGTH, json_schema_extra={"pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$"}
 )
 
@@ -52,7 +49,7 @@ class SubmitJob(Input):
     type: Annotated[str, Field(min_length=1, max_length=60, description="One of GET /api/job-types")]
     priority: Priority = Priority.NORMAL
     params: dict[str, Any] = Field(default_factory=dict, description="Parameters of the type; each has a default")
-    name: Annotated[str, NAME] | None = Field(default=None, description="Unique; made up where none is given")
+    name: Annotated[str, NAME_FIELD] | None = Field(default=None, description="Unique; made up where none is given")
     time_limit_seconds: Annotated[int, Field(ge=1, le=TIME_LIMIT_MAXIMUM_SECONDS), NUMBER] = 300
     max_failures: Annotated[int, Field(ge=1, le=FAILURES_MAXIMUM), NUMBER] = 3
     accepts_faults: StrictBool = Field(default=False, description="Whether random faults may hit it")
@@ -96,7 +93,7 @@ class JobFilter(Input):
     gpu: int | None = Field(default=None, ge=0, le=SMALLINT_MAXIMUM, description="Where it runs, or ran last")
     reason: Reason | None = Field(default=None, description="Why it left the state it was in last")
     source: Source | None = Field(default=None, description="Who submitted it")
-    name: Annotated[str, NAME] | None = Field(default=None, description="Its whole name")
+    name: Annotated[str, NAME_FIELD] | None = Field(default=None, description="Its whole name")
     since: Moment | None = Field(default=None, description="Submitted then or later")
     until: Moment | None = Field(default=None, description="Submitted before that")
     limit: int = Field(default=50, ge=1, le=LIMIT_MAXIMUM)
@@ -168,93 +165,3 @@ class JobTypeInfo(Schema):
 
 class JobTypes(Schema):
     job_types: list[JobTypeInfo]
-
-
-# --- control --------------------------------------------------------------------------------------
-
-
-class PresetInfo(Schema):
-    name: Preset
-    label: str
-    rate_per_minute: float
-
-
-class ControlState(Schema):
-    rate_per_minute: float
-    preset: str = Field(description="The preset with this rate, or empty")
-    paused: bool
-    fault_profile: FaultProfile
-    presets: list[PresetInfo]
-
-
-class ControlChange(Input):
-    """What is given is changed; a preset sets the rate, so give only one of the two."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "not": {
-                "properties": {"rate_per_minute": {"type": "number"}, "preset": {"type": "string"}},
-                "required": ["rate_per_minute", "preset"],
-            }
-        }
-    )
-
-    rate_per_minute: Annotated[float, Field(ge=RATE_MINIMUM, le=RATE_MAXIMUM, allow_inf_nan=False), NUMBER] | None = (
-        None
-    )
-    preset: Preset | None = None
-    paused: StrictBool | None = None
-    fault_profile: FaultProfile | None = None
-
-
-class GeneratorState(Schema):
-    workload: str = Field(description="The profile or file that says what arrives")
-    shape: str = Field(description="How arrivals are spread over time, such as poisson or replay")
-    types: list[str] = Field(description="Job types that it makes")
-    seed: int = Field(description="The same seed makes the same jobs")
-    rate_per_minute: float
-    paused: bool
-    arrivals: int = Field(description="Jobs drawn so far")
-    next_arrival_at: datetime | None = Field(description="Null until it is drawn, and during a pause")
-
-
-# --- GPUs -----------------------------------------------------------------------------------------
-
-
-class GpuJob(Schema):
-    id: int
-    name: str
-    attempt: int
-
-
-class GpuInfo(Schema):
-    """What cannot be told now is null."""
-
-    index: int
-    name: str
-    uuid: str
-    cuda_uuid: str = Field(description="What CUDA told the process of its jobs; equal to uuid: the pinning is proven")
-    host: str
-    backend: str
-    memory_total_mib: int | None
-    power_limit_w: float | None
-    failure_rate: float = Field(description="Probability that a generated job meets a fault here")
-    drained: bool
-    quarantined: str = Field(description="Why it takes no job; may be empty")
-    job: GpuJob | None
-    state: GpuState | None
-    note: str | None
-    heartbeat_age_s: float | None
-    utilization_percent: float | None
-    memory_used_mib: int | None
-    temperature_c: float | None
-    power_w: float | None
-
-
-class Gpus(Schema):
-    gpus: list[GpuInfo]
-
-
-class GpuChange(Input):
-    failure_rate: Annotated[float, Field(ge=0, le=1), NUMBER] | None = None
-    drained: StrictBool | None = None

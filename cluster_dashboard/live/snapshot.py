@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from cluster_dashboard.live.read import DatabaseView, RedisView
 from cluster_dashboard.live.window import SeriesPoint, Span, Window, mean
-from scheduler.jobs.room import Room, refusal_of
+from scheduler.jobs.room import Room, shortage_in
 from scheduler.loops.heartbeats import SILENCE_SECONDS
 from scheduler.loops.samples import NO_SAMPLE, LiveSample
 from scheduler.models import ClusterEvent, Gpu, Job
@@ -74,8 +74,8 @@ def _point(database: DatabaseView, kpi: dict[str, Any], window: Window) -> Serie
 
 def _no_room(room: Room) -> dict[str, str] | None:
     """Why new jobs are refused now; None: they are welcome."""
-    refusal = refusal_of(room)
-    return None if refusal is None else {"reason": refusal.lack.value, "words": refusal.words}
+    shortage = shortage_in(room)
+    return None if shortage is None else {"reason": shortage.lack.value, "words": shortage.words}
 
 
 def _gpu(gpu: Gpu, database: DatabaseView, redis: RedisView, spans: list[Span]) -> dict[str, Any]:

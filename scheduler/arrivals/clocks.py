@@ -16,7 +16,7 @@ HOURS_OF_DAY: Final = 24
 DAYS_OF_WEEK: Final = 7
 
 
-class Clock(Protocol):
+class ArrivalClock(Protocol):
     def after(self, at: datetime, seconds: float) -> datetime:
         """The instant at which `seconds` at the mean rate have passed since `at`."""
         ...

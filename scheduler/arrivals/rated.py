@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from scheduler.arrivals.clocks import Clock, Uniform
+from scheduler.arrivals.clocks import ArrivalClock, Uniform
 from scheduler.arrivals.gaps import Exponential, Gaps
 from scheduler.arrivals.shape import CATCH_UP, Arrival, Due, Position
 
@@ -15,7 +15,7 @@ class Rated:
     """Arrivals with a mean rate; which one is drawn next depends on the position alone, not on how ticks fall."""
 
     gaps: Gaps = field(default_factory=Exponential)
-    clock: Clock = field(default_factory=Uniform)
+    clock: ArrivalClock = field(default_factory=Uniform)
 
     def due(
         self, now: datetime, position: Position, *, seed: int, rate_per_minute: float, at_most: int | None = None

@@ -40,7 +40,7 @@ class TraceFormat:
 
 
 #: Add a row for a trace with other columns; a file can be described in its configuration too.
-FORMATS: Final[dict[str, TraceFormat]] = {
+TRACE_FORMATS: Final[dict[str, TraceFormat]] = {
     "plain": TraceFormat(submitted="submitted", duration="duration", gpus="gpus"),
     # Microsoft's Philly (Jeon et al., ATC'19) as the Pollux simulator keeps it: a subset of 82,247 jobs, lighter
     # than the whole (93 % ask for one GPU, against 82 %; mean run 13,136 s, against 18,006 s).
@@ -60,7 +60,7 @@ FORMATS: Final[dict[str, TraceFormat]] = {
 
 def trace_format(name: str, columns: Mapping[Any, str]) -> TraceFormat:
     """A known format with some columns named otherwise."""
-    return replace(FORMATS[name], **columns)
+    return replace(TRACE_FORMATS[name], **columns)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ BROKER_SHARE_MAXIMUM: Final = 0.9
 
 #: The broker's memory is read at most this often, and believed for at most so long.
 REFRESH_SECONDS: Final = 1.0
-BELIEVED_SECONDS: Final = 10.0
+SHARE_BELIEVED_SECONDS: Final = 10.0
 
 _MIB: Final = 1024 * 1024
 
@@ -43,25 +43,25 @@ class Lack(StrEnum):
 
 
 #: When it makes sense to ask again.
-RETRY_AFTER_SECONDS: Final = {Lack.DISK: 60, Lack.QUEUE: 10, Lack.BROKER: 10}
+RETRY_AFTER: Final = {Lack.DISK: 60, Lack.QUEUE: 10, Lack.BROKER: 10}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
+class Shortage:
     lack: Lack
     words: str
 
     @property
     def retry_after_seconds(self) -> int:
-        return RETRY_AFTER_SECONDS[self.lack]
+        return RETRY_AFTER[self.lack]
 
 
 class NoRoom(Exception):
-    """Nothing was done. Whoever asks says `refusal` in its own form."""
+    """Nothing was done. Whoever asks says `shortage` in its own form."""
 
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(refusal.words)
-        self.refusal = refusal
+    def __init__(self, shortage: Shortage) -> None:
+        super().__init__(shortage.words)
+        self.shortage = shortage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,12 +77,12 @@ def look(broker_share: float | None = None) -> Room:
     return Room(free_bytes=_free_bytes(), queued=Tally.objects.total(JobState.QUEUED), broker_share=broker_share)
 
 
-def refusal_of(room: Room, count: int = 1) -> Refusal | None:
+def shortage_in(room: Room, count: int = 1) -> Shortage | None:
     """Why `count` more jobs would be too many; None: they are welcome."""
     floor = settings.DISK_FREE_MIN_BYTES
     if floor and room.free_bytes - count * BYTES_FOR_EACH_JOB < floor:
         free = f"{room.free_bytes / _MIB:,.0f} MiB free"
-        return Refusal(
+        return Shortage(
             lack=Lack.DISK,
             words=f"The disk is nearly full: {free}, of which {floor / _MIB:,.0f} are kept (DISK_FREE_MIN_MIB).",
         )
@@ -90,18 +90,18 @@ def refusal_of(room: Room, count: int = 1) -> Refusal | None:
         words = (
             f"{room.queued:,} jobs wait already; {count:,} more would be above {settings.QUEUED_MAX:,} (QUEUED_MAX)."
         )
-        return Refusal(lack=Lack.QUEUE, words=words)
+        return Shortage(lack=Lack.QUEUE, words=words)
     if room.broker_share is not None and room.broker_share > BROKER_SHARE_MAXIMUM:
         used = f"{100 * room.broker_share:.0f} % of its maxmemory are in use"
-        return Refusal(lack=Lack.BROKER, words=f"The broker is nearly full: {used}.")
+        return Shortage(lack=Lack.BROKER, words=f"The broker is nearly full: {used}.")
     return None
 
 
 def check_room(count: int, broker_share: float | None) -> None:
     """Before the first transaction of `count` jobs. Raises NoRoom."""
-    refusal = refusal_of(look(broker_share), count)
-    if refusal is not None:
-        raise NoRoom(refusal)
+    shortage = shortage_in(look(broker_share), count)
+    if shortage is not None:
+        raise NoRoom(shortage)
 
 
 def _free_bytes() -> int:
@@ -148,7 +148,7 @@ class BrokerWatch:
         if now - self._asked_at >= REFRESH_SECONDS and (self._reading is None or self._reading.done()):
             self._asked_at = now
             self._reading = self._thread.submit(self._read)
-        return self._share if now - self._read_at < BELIEVED_SECONDS else None
+        return self._share if now - self._read_at < SHARE_BELIEVED_SECONDS else None
 
     def _read(self) -> None:
         try:

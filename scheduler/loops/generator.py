@@ -16,7 +16,7 @@ from scheduler.broker.hints import SubmittedJob
 from scheduler.catalogue import catalogue
 from scheduler.jobs.admission import job_request, largest_gpu_mib
 from scheduler.jobs.clock import database_now
-from scheduler.jobs.room import NoRoom, Refusal, broker_share, check_room
+from scheduler.jobs.room import NoRoom, Shortage, broker_share, check_room
 from scheduler.jobs.submit import ROWS_PER_TRANSACTION, JobRequest, submit
 from scheduler.logs import event_logger
 from scheduler.models import ClusterEvent, Control
@@ -58,45 +58,45 @@ def tick(now: datetime | None = None, *, client: Redis | None = None) -> list[Su
     """
     submitted: list[SubmittedJob] = []
     now = now or database_now()
-    refusal = _refusal()
+    shortage = _shortage()
     while True:
-        _say_once(refusal)
+        _say_once(shortage)
         try:
             with transaction.atomic():
-                made, arrived = _tick_once(now, workload(), client, refused=refusal is not None)
+                made, arrived = _tick_once(now, workload(), client, refused=shortage is not None)
         except NoRoom as error:
             # What this tick has submitted so far was the last that fitted.
-            refusal = error.refusal
+            shortage = error.shortage
             continue
         submitted += made
         if arrived < ROWS_PER_TRANSACTION:
             return submitted
 
 
-def _refusal() -> Refusal | None:
+def _shortage() -> Shortage | None:
     try:
         check_room(ROOM_FOR, broker_share())
     except NoRoom as error:
-        return error.refusal
+        return error.shortage
     return None
 
 
 class _Said:
     """What was said last, so that it is said once."""
 
-    refusal: Refusal | None = None
+    shortage: Shortage | None = None
 
 
-def _say_once(refusal: Refusal | None) -> None:
-    if (refusal and refusal.lack) == (_Said.refusal and _Said.refusal.lack):
+def _say_once(shortage: Shortage | None) -> None:
+    if (shortage and shortage.lack) == (_Said.shortage and _Said.shortage.lack):
         return
-    _Said.refusal = refusal
-    if refusal is None:
+    _Said.shortage = shortage
+    if shortage is None:
         words = "There is room again: jobs are made again"
         log.info("generator_goes_on")
     else:
-        words = f"No jobs are made. {refusal.words}"
-        log.warning("generator_waits", reason=refusal.lack, words=refusal.words)
+        words = f"No jobs are made. {shortage.words}"
+        log.warning("generator_waits", reason=shortage.lack, words=shortage.words)
     ClusterEvent.objects.create(kind="generator", message=words[:300])
 
 

@@ -26,7 +26,7 @@ from scheduler.workloads.spreads import Cdf, Choice, LogNormal, MixInvalid, Scal
 from scheduler.workloads.workload import REPLAY_TYPE, Workload, WorkloadInvalid
 
 #: The workloads that come with the project.
-PROFILES: Final = Path(__file__).parent / "profiles"
+PROFILE_FOLDER: Final = Path(__file__).parent / "profiles"
 
 #: Of rows that say nothing of it.
 DEFAULT_LONGEST_SECONDS: Final = 600.0
@@ -34,7 +34,7 @@ DEFAULT_PRIORITIES: Final = {Priority.CRITICAL: 0.05, Priority.HIGH: 0.20, Prior
 
 
 def profile_names() -> list[str]:
-    return sorted(path.stem for path in PROFILES.glob("*.toml"))
+    return sorted(path.stem for path in PROFILE_FOLDER.glob("*.toml"))
 
 
 def read_workload(wanted: str, base: Path) -> Workload:
@@ -56,7 +56,7 @@ def read_workload(wanted: str, base: Path) -> Workload:
 
 def _path(wanted: str, base: Path) -> Path:
     if wanted in profile_names():
-        return PROFILES / f"{wanted}.toml"
+        return PROFILE_FOLDER / f"{wanted}.toml"
     path = (base / wanted).resolve()
     if path.suffix not in {".toml", ".json"}:
         names = ", ".join(profile_names())
@@ -239,7 +239,7 @@ def _of_profile(file: _File, table: tables.JobsTable, mix: str) -> _Jobs:
     """The rows of a profile; what the file says itself ranks above what the profile says."""
     if mix not in profile_names():
         raise file.wrong("jobs.mix", f"{mix!r} is not one of {', '.join(profile_names())}")
-    profile = _File(PROFILES / f"{mix}.toml")
+    profile = _File(PROFILE_FOLDER / f"{mix}.toml")
     theirs = _jobs(profile, profile.document().get("jobs", {}), default_mix="demo")
     return _Jobs(
         file=file,

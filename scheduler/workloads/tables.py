@@ -8,7 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from scheduler.arrivals.clocks import DAYS_OF_WEEK, HOURS_OF_DAY
-from scheduler.arrivals.trace_file import FORMATS
+from scheduler.arrivals.trace_file import TRACE_FORMATS
 from scheduler.rules.states import Priority
 
 #: GPU jobs of Helios' cluster Venus, April to September 2020, from the 10-minute counts in Lucid's
@@ -72,7 +72,7 @@ class WeeklyTable(DailyTable):
 class ReplayTable(Table):
     shape: Literal["replay"]
     file: Annotated[str, Field(min_length=1)]
-    format: Literal[tuple(FORMATS)] = "plain"  # type: ignore[valid-type]
+    format: Literal[tuple(TRACE_FORMATS)] = "plain"  # type: ignore[valid-type]
     columns: dict[Literal["submitted", "duration", "started", "ended", "gpus", "gpu_milli"], str] = Field(
         default_factory=dict
     )

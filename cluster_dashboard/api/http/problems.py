@@ -118,10 +118,10 @@ def _params_invalid(_: HttpRequest, error: ParamsInvalid) -> HttpResponse:
 
 
 def _no_room(_: HttpRequest, error: NoRoom) -> HttpResponse:
-    refusal = error.refusal
-    REFUSED[refusal.lack] += 1
-    extra = {"reason": refusal.lack.value}
-    return problem_response(503, refusal.words, extra=extra, retry_after=refusal.retry_after_seconds)
+    shortage = error.shortage
+    REFUSED[shortage.lack] += 1
+    extra = {"reason": shortage.lack.value}
+    return problem_response(503, shortage.words, extra=extra, retry_after=shortage.retry_after_seconds)
 
 
 def _unauthenticated(_: HttpRequest, __: AuthenticationError) -> HttpResponse:

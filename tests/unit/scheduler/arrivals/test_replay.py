@@ -10,7 +10,7 @@ import pytest
 
 from scheduler.arrivals.replay import Replay, Trace
 from scheduler.arrivals.shape import Arrival, Position
-from scheduler.arrivals.trace_file import FORMATS, TraceInvalid, read_trace, trace_format
+from scheduler.arrivals.trace_file import TRACE_FORMATS, TraceInvalid, read_trace, trace_format
 from tests.project import ROOT
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -182,7 +182,7 @@ def test_a_real_trace_is_read(file: str, form: str, jobs: int, median_seconds: f
     if not (REAL_TRACES / file).exists():
         pytest.skip(f"the trace {file} is not on this machine")
 
-    trace = read_trace(REAL_TRACES / file, FORMATS[form])
+    trace = read_trace(REAL_TRACES / file, TRACE_FORMATS[form])
 
     assert len(trace) == pytest.approx(jobs, rel=0.05)
     assert sorted(trace.seconds)[len(trace) // 2] == pytest.approx(median_seconds, rel=0.25)

@@ -24,7 +24,7 @@ from scheduler.jobs.admission import TIME_LIMIT_MAXIMUM_SECONDS
 from scheduler.rules.configuration import EnvironmentInvalid
 from scheduler.rules.states import Priority
 from scheduler.workloads.durations import DURATIONS
-from scheduler.workloads.read import PROFILES, profile_names, read_workload
+from scheduler.workloads.read import PROFILE_FOLDER, profile_names, read_workload
 from scheduler.workloads.spreads import Cdf, MixInvalid, Scaled
 from scheduler.workloads.tables import LONGEST_SECONDS_MAXIMUM
 from scheduler.workloads.workload import Workload, check_types
@@ -86,7 +86,7 @@ def test_every_job_of_a_profile_is_one_that_its_type_takes(types: Catalogue, nam
 
 @pytest.mark.parametrize("name", sorted(QUANTILES))
 def test_a_profile_of_a_cluster_says_where_it_comes_from_and_loads_eight_gpus(name: str) -> None:
-    text = (PROFILES / f"{name}.toml").read_text()
+    text = (PROFILE_FOLDER / f"{name}.toml").read_text()
     seconds = [job.params["seconds"] for job in jobs_of(read_workload(name, Path()), 20_000)]
 
     assert "source = " in text

@@ -18,7 +18,7 @@ from cluster_dashboard.live.reader import Reader
 from scheduler.jobs import room
 from scheduler.jobs.clock import database_now
 from scheduler.jobs.controls import change_control
-from scheduler.jobs.room import BYTES_FOR_EACH_JOB, Lack, Room, refusal_of
+from scheduler.jobs.room import BYTES_FOR_EACH_JOB, Lack, Room, shortage_in
 from scheduler.loops import generator
 from scheduler.models import ClusterEvent, Job, JobEvent
 from tests.build import submit
@@ -39,11 +39,11 @@ def _fresh_clients() -> Iterator[None]:
     caches = (broker.client, room._broker_watch)
     for cached in caches:
         cached.cache_clear()
-    generator._Said.refusal = None
+    generator._Said.shortage = None
     yield
     for cached in caches:
         cached.cache_clear()
-    generator._Said.refusal = None
+    generator._Said.shortage = None
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_the_first_thing_that_lacks_refuses(settings: Any, changes: Any, count: 
     settings.DISK_FREE_MIN_BYTES, settings.QUEUED_MAX = 2**30, 1000
     values: dict[str, Any] = {"free_bytes": 2**40, "queued": 0, "broker_share": 0.1, **changes}
 
-    found = refusal_of(Room(**values), count)
+    found = shortage_in(Room(**values), count)
 
     assert (found and found.lack) == lack
 
@@ -98,7 +98,7 @@ def test_the_first_thing_that_lacks_refuses(settings: Any, changes: Any, count: 
 def test_a_floor_of_zero_asks_nothing_of_the_disk(settings: Any) -> None:
     settings.DISK_FREE_MIN_BYTES = 0
 
-    assert refusal_of(Room(free_bytes=0, queued=0)) is None
+    assert shortage_in(Room(free_bytes=0, queued=0)) is None
 
 
 def test_what_is_looked_at_is_this_disk_and_these_jobs(settings: Any) -> None:

@@ -94,7 +94,7 @@ def test_a_broker_that_is_nearly_full_refuses() -> None:
     with pytest.raises(NoRoom) as refused:
         submit(requests(None), broker_share=0.95)
 
-    assert refused.value.refusal.lack is Lack.BROKER
+    assert refused.value.shortage.lack is Lack.BROKER
 
 
 # --- names ----------------------------------------------------------------------------------------
