@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.db import models
 from django.db.models import F, Max, Min, Q, QuerySet, Sum
 from django.db.models.functions import Now
 
 from scheduler.rules.faults import FaultProfile
+from scheduler.rules.placement import Place, in_service
 from scheduler.rules.presets import Preset
 from scheduler.rules.queues import JobQueue, Tiers, tiers_of
 from scheduler.rules.states import TERMINAL_STATES, EventKind, JobState, Priority, Reason, Source
+from scheduler.rules.waiting import AGEING_SECONDS
 
 
 def _choices[W: (JobState, Priority, Source, EventKind, Reason, Preset, FaultProfile)](
@@ -34,8 +36,18 @@ class JobQuerySet(QuerySet["Job"]):
     def running(self) -> JobQuerySet:
         return self.filter(state=JobState.RUNNING)
 
-    def due(self) -> JobQuerySet:
-        return self.queued().filter(not_before__lte=Now())
+    def due(self, now: datetime | None = None) -> JobQuerySet:
+        """Those that wait and may start. now: None takes the database's clock."""
+        return self.queued().filter(not_before__lte=now or Now())
+
+    def in_line(self) -> JobQuerySet:
+        """In the order of submission: of one queue, those that start first (rules.waiting.order_in_queue)."""
+        return self.order_by("id")
+
+    def aged(self, now: datetime | None = None) -> JobQuerySet:
+        """Those that have waited long enough to rise, the longest first. now: None takes the database's clock."""
+        since = (now or Now()) - timedelta(seconds=AGEING_SECONDS)
+        return self.filter(queued_at__lte=since).order_by("queued_at", "id")
 
     def of_queue(self, queue: JobQueue) -> JobQuerySet:
         """By priority and, where GPUs differ, by the memory that they need."""
@@ -198,6 +210,17 @@ class GpuQuerySet(QuerySet["Gpu"]):
     def tiers(self) -> Tiers:
         """By the memory of every GPU that was ever registered: one that is away for a while keeps its queues."""
         return tiers_of(self.values_list("memory_total_mib", flat=True))
+
+    def places(self) -> list[Place]:
+        """Every registered GPU; one that is in service takes jobs."""
+        return [
+            Place(
+                gpu=gpu.index,
+                memory_total_mib=gpu.memory_total_mib,
+                takes_jobs=in_service(drained=gpu.drained, quarantined=gpu.quarantined, boot=gpu.boot),
+            )
+            for gpu in self
+        ]
 
 
 class Gpu(models.Model):

@@ -11,8 +11,9 @@ from scheduler.logs import event_logger
 from scheduler.loops.heartbeats import SILENCE_SECONDS, read_beats
 from scheduler.loops.samples import read_sample
 from scheduler.models import Gpu, Job
-from scheduler.rules.gpu import Place, waits_because
+from scheduler.rules.placement import Place
 from scheduler.rules.states import JobState
+from scheduler.rules.waiting import waits_because
 
 log = event_logger(__name__)
 

@@ -11,7 +11,8 @@ from scheduler.jobs.room import Room, shortage_in
 from scheduler.loops.heartbeats import SILENCE_SECONDS
 from scheduler.loops.samples import NO_SAMPLE, LiveSample
 from scheduler.models import ClusterEvent, Gpu, Job
-from scheduler.rules.gpu import TEMPERATURE_LIMIT_C, UNKNOWN_SAMPLE, GpuState, shown_state
+from scheduler.rules.gpu import UNKNOWN_SAMPLE, GpuState, shown_state
+from scheduler.rules.placement import is_hot
 from scheduler.rules.states import PRIORITY_ORDER, EventKind, JobState
 
 #: Of the messages to the page; raised when their form changes, so that an older page asks to be reloaded.
@@ -117,7 +118,7 @@ def gpu_now(gpu: Gpu, redis: RedisView, *, busy: bool) -> GpuNow:
             health=sample.health,
             drained=gpu.drained,
             quarantined=gpu.quarantined,
-            hot=sample.temperature_c is not None and sample.temperature_c > TEMPERATURE_LIMIT_C,
+            hot=is_hot(sample.temperature_c),
             busy=busy,
             alive=alive,
         ),

@@ -25,8 +25,8 @@ from scheduler.catalogue import catalogue
 from scheduler.jobs.admission import COUNT_MAXIMUM, FAILURES_MAXIMUM, TIME_LIMIT_MAXIMUM_SECONDS, TIME_LIMIT_SECONDS
 from scheduler.models import Gpu, Job
 from scheduler.rules.faults import FAULTS
-from scheduler.rules.gpu import TEMPERATURE_LIMIT_C
 from scheduler.rules.naming import NAME_MAXIMUM_LENGTH
+from scheduler.rules.placement import TEMPERATURE_LIMIT_C
 from scheduler.rules.presets import PRESETS, RATE_MINIMUM, Preset
 from scheduler.rules.states import PRIORITY_ORDER, JobState, Priority, Reason, Source
 

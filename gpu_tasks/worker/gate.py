@@ -13,7 +13,8 @@ from gpu_tasks.processes import cuda, fork_guard, job_processes
 from gpu_tasks.worker.held import Held
 from scheduler.logs import event_logger
 from scheduler.models import ClusterEvent, Gpu
-from scheduler.rules.gpu import GpuBackend, occupied_because
+from scheduler.rules.gpu import GpuBackend
+from scheduler.rules.placement import occupied_because
 
 log = event_logger(__name__)
 

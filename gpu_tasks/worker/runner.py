@@ -28,9 +28,10 @@ from scheduler.job_type import (
     parse_params,
 )
 from scheduler.jobs import lifecycle
-from scheduler.jobs.lifecycle import Claimed, Refusal
+from scheduler.jobs.lifecycle import Claimed
 from scheduler.logs import event_logger
 from scheduler.rules.faults import FaultKind
+from scheduler.rules.placement import ClaimRefusal
 from scheduler.rules.states import JobState, Reason
 
 log = event_logger(__name__)
@@ -103,10 +104,10 @@ class Runner:
             self.witness.saw(Saw.STARTED, job_id, attempt)
             return claimed
         self.held.release()
-        if claimed is Refusal.STALE:
+        if claimed is ClaimRefusal.STALE:
             log.debug("hint_dropped", job=job_id, attempt=attempt, reason=claimed)
             raise Ignore
-        if claimed is Refusal.TOO_BIG:
+        if claimed is ClaimRefusal.TOO_BIG:
             # It was in the wrong queue; the relay sends it to the right one.
             log.info("hint_dropped", job=job_id, attempt=attempt, reason=claimed)
             raise Ignore

@@ -16,10 +16,10 @@ from gpu_tasks.processes import job_processes
 from gpu_tasks.worker.celery_pool import CeleryPool
 from gpu_tasks.worker.commit import Commit
 from gpu_tasks.worker.held import Held
-from scheduler.jobs.lifecycle import Refusal
 from scheduler.logs import event_logger
 from scheduler.models import Allocation, Gpu, Job
-from scheduler.rules.gpu import GpuSample, ineligible_because, occupied_because
+from scheduler.rules.gpu import GpuSample
+from scheduler.rules.placement import ClaimRefusal, ineligible_because, occupied_because
 from scheduler.rules.queues import PLAIN_QUEUES
 
 log = event_logger(__name__)
@@ -31,8 +31,8 @@ DATABASE_UNAVAILABLE: Final = "the database is unavailable"
 REPLACING: Final = "its job process is being replaced"
 #: The note after a hint that was returned for this reason; for any other reason, the reason itself.
 RETURNED: Final[dict[str, str]] = {
-    Refusal.GPU_BUSY: "another job still holds it",
-    Refusal.ELSEWHERE: "a job that failed here is left to another GPU for a moment",
+    ClaimRefusal.GPU_BUSY: "another job still holds it",
+    ClaimRefusal.ELSEWHERE: "a job that failed here is left to another GPU for a moment",
 }
 
 
@@ -98,7 +98,7 @@ class Valve:
         in the hub's thread, so without the database."""
         with self._lock:
             self._returned += 1
-            self._left_to_others = (job_id, attempt) if reason == Refusal.ELSEWHERE else None
+            self._left_to_others = (job_id, attempt) if reason == ClaimRefusal.ELSEWHERE else None
             self._checked_at = time.monotonic()
             self._set(RETURNED.get(reason, reason))
 

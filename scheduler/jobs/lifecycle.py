@@ -19,22 +19,9 @@ from django.db.models.functions import Now
 from scheduler.jobs import rollup, statements, tally
 from scheduler.jobs.clock import database_now
 from scheduler.models import Allocation, Gpu, Job, JobEvent
-from scheduler.rules.gpu import fits
-from scheduler.rules.states import (
-    CHARGED_REASONS,
-    EventKind,
-    JobState,
-    Priority,
-    Reason,
-    Source,
-    event_for,
-)
-
-#: Seconds before a job runs again after its first, second, ... charged failure; the last one repeats.
-BACKOFF_SECONDS: Final = (1, 2, 4, 8, 15)
-
-#: For so long after its back-off a failed job is left to another GPU than the one it failed on.
-ELSEWHERE_SECONDS: Final = 2
+from scheduler.rules.after_failure import AfterFailure, after_failure
+from scheduler.rules.placement import ClaimedJob, ClaimRefusal, claim_refusal, is_current
+from scheduler.rules.states import EventKind, JobState, Priority, Reason, Source, event_for
 
 ERROR_LENGTH: Final = 4000
 
@@ -55,17 +42,6 @@ class Claimed:
     time_limit_seconds: int
 
 
-class Refusal(StrEnum):
-    """Why a claim was not granted."""
-
-    STALE = "stale"
-    GPU_BUSY = "gpu_busy"
-    #: Better on another GPU: it failed here just now.
-    ELSEWHERE = "elsewhere"
-    #: Only possible on another GPU: it needs more memory.
-    TOO_BIG = "too_big"
-
-
 class CancelOutcome(StrEnum):
     CANCELLED = "cancelled"
     REQUESTED = "requested"
@@ -75,7 +51,7 @@ class CancelOutcome(StrEnum):
 # --- claim and end: the hot path ------------------------------------------------------------------
 
 
-def claim(job_id: int, attempt: int, *, gpu: int, boot: str) -> Claimed | Refusal:
+def claim(job_id: int, attempt: int, *, gpu: int, boot: str) -> Claimed | ClaimRefusal:
     """queued -> running for exactly one worker; anybody else is refused."""
     try:
         with transaction.atomic(), connection.cursor() as cursor:
@@ -89,7 +65,7 @@ def claim(job_id: int, attempt: int, *, gpu: int, boot: str) -> Claimed | Refusa
                 tally.count(gpu, [*moved, (priority, EventKind.STARTED, 1)])
     except IntegrityError:
         # Two claims for one GPU at once: the primary key of Allocation let one pass.
-        return Refusal.GPU_BUSY
+        return ClaimRefusal.GPU_BUSY
     if row is None:
         return _why_refused(job_id, attempt, gpu)
     return Claimed(
@@ -106,15 +82,27 @@ def claim(job_id: int, attempt: int, *, gpu: int, boot: str) -> Claimed | Refusa
     )
 
 
-def _why_refused(job_id: int, attempt: int, gpu: int) -> Refusal:
-    claimable = Job.objects.due().filter(id=job_id, attempt=attempt, cancel_requested=False)
-    needed_mib = claimable.values_list("gpu_memory_mib", flat=True).first()
-    if needed_mib is None:
-        return Refusal.STALE
-    if Allocation.objects.filter(gpu=gpu).exists():
-        return Refusal.GPU_BUSY
-    total_mib = Gpu.objects.filter(index=gpu).values_list("memory_total_mib", flat=True).first()
-    return Refusal.ELSEWHERE if fits(total_mib, needed_mib) else Refusal.TOO_BIG
+def _why_refused(job_id: int, attempt: int, gpu: int) -> ClaimRefusal:
+    columns = ("state", "attempt", "cancel_requested", "not_before", "gpu_memory_mib", "gpu", "elsewhere_until")
+    row = Job.objects.filter(id=job_id).values_list(*columns, Now()).first()
+    if row is None:
+        return ClaimRefusal.STALE
+    state, current, cancel_requested, not_before, needed_mib, last_gpu, elsewhere_until, now = row
+    job = ClaimedJob(
+        state=JobState(state),
+        attempt=current,
+        cancel_requested=cancel_requested,
+        not_before=not_before,
+        needed_mib=needed_mib,
+        gpu=last_gpu,
+        elsewhere_until=elsewhere_until,
+    )
+    if not is_current(job, attempt, now):
+        return ClaimRefusal.STALE
+    is_busy, places = Allocation.objects.filter(gpu=gpu).exists(), Gpu.objects.places()
+    refusal = claim_refusal(job, attempt, gpu=gpu, is_busy=is_busy, places=places, now=now)
+    # None: what stood in the way is gone since the claim. The hint is for any GPU, as for a job left to another one.
+    return refusal or ClaimRefusal.ELSEWHERE
 
 
 def end(
@@ -161,31 +149,36 @@ def requeue(job_id: int, attempt: int, reason: Reason, *, detail: str = "") -> J
         job = Job.objects.select_for_update().filter(id=job_id, state=JobState.RUNNING, attempt=attempt).first()
         if job is None:
             return None
-        charged = reason in CHARGED_REASONS
-        failures = job.failures + charged
-        state = _state_after(job, failures)
-        kind = event_for(job_id, JobState.RUNNING, state)
-        final_reason = Reason.EXHAUSTED if state is JobState.FAILED else reason
-        if state is JobState.QUEUED:
-            wait = timedelta(seconds=BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS)) - 1] if charged else 0)
-            elsewhere = Now() + wait + timedelta(seconds=ELSEWHERE_SECONDS) if charged else None
-            changes: dict[str, Any] = {
-                "attempt": F("attempt") + 1,
-                "queued_at": Now(),
-                "not_before": Now() + wait,
-                "elsewhere_until": elsewhere,
-            }
-        else:
-            changes = {"finished_at": Now(), "error": detail or f"{reason.value.replace('_', ' ')}"}
+        after = after_failure(
+            reason, failures=job.failures, max_failures=job.max_failures, cancel_requested=job.cancel_requested
+        )
+        kind = event_for(job_id, JobState.RUNNING, after.state)
+        words = detail or reason.value.replace("_", " ")
         Job.objects.filter(id=job_id).update(
-            state=state, failures=failures, reason=final_reason, event_count=F("event_count") + 1, **changes
+            state=after.state,
+            failures=after.failures,
+            reason=after.reason,
+            event_count=F("event_count") + 1,
+            **_changes(after, words),
         )
         Allocation.objects.filter(job_id=job_id, attempt=attempt).delete()
-        _append(job, kind, reason=final_reason, charged=charged, detail=detail or reason.value.replace("_", " "))
-        tally.count(tally.SHARED_SHARD, tally.moved(Priority(job.priority), JobState.RUNNING, state))
-        if charged or state is not JobState.QUEUED:
+        _append(job, kind, reason=after.reason, charged=after.charged, detail=words)
+        tally.count(tally.SHARED_SHARD, tally.moved(Priority(job.priority), JobState.RUNNING, after.state))
+        if after.charged or after.state is not JobState.QUEUED:
             _roll_up_taken(job, kind, reason)
-    return state
+    return after.state
+
+
+def _changes(after: AfterFailure, words: str) -> dict[str, Any]:
+    if after.state is not JobState.QUEUED:
+        return {"finished_at": Now(), "error": words}
+    elsewhere = after.elsewhere_seconds
+    return {
+        "attempt": F("attempt") + 1,
+        "queued_at": Now(),
+        "not_before": Now() + timedelta(seconds=after.wait_seconds),
+        "elsewhere_until": None if elsewhere is None else Now() + timedelta(seconds=elsewhere),
+    }
 
 
 def _roll_up_taken(job: Job, kind: EventKind, reason: Reason) -> None:
@@ -197,12 +190,6 @@ def _roll_up_taken(job: Job, kind: EventKind, reason: Reason) -> None:
             at_risk=job.accepts_faults and kind is not EventKind.CANCELLED,
             expected=job.fault_probability,
         )
-
-
-def _state_after(job: Job, failures: int) -> JobState:
-    if job.cancel_requested:
-        return JobState.CANCELLED
-    return JobState.FAILED if failures >= job.max_failures else JobState.QUEUED
 
 
 def cancel(job_id: int, *, actor: str) -> CancelOutcome:

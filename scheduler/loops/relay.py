@@ -15,7 +15,14 @@ from scheduler.broker import hints
 from scheduler.broker.hints import Hint
 from scheduler.models import Gpu, Job, JobQuerySet, Tally
 from scheduler.rules.queues import JobQueue, Tiers, queue_name
-from scheduler.rules.states import PRIORITY_ORDER, EventKind, Priority
+from scheduler.rules.states import EventKind
+from scheduler.rules.waiting import (
+    AGEING_PRIORITIES,
+    ageing_budget,
+    ageing_order,
+    effective_priority,
+    order_in_queue,
+)
 
 #: A hint that was sent so long ago, whose job still waits and which is in no queue, is lost.
 LOST_AFTER_SECONDS: Final = 5.0
@@ -26,22 +33,6 @@ GRACE_SECONDS: Final = 0.5
 #: Up to so many waiting jobs of one tier are found by their size and sorted. Of more, the first are met soon enough
 #: among the jobs of all sizes: of 100,000 that wait, both ways then pass as many rows for a window.
 FEW: Final = 5000
-
-#: A waiting job rises one priority each time it has waited so long; never to CRITICAL.
-AGEING_SECONDS: Final = 60.0
-
-#: Share of all starts that jobs may take ahead of their own priority.
-AGEING_SHARE: Final = 0.1
-
-#: Unused share is kept up to this many starts.
-AGEING_BUDGET_MAXIMUM: Final = 20.0
-
-
-def effective_priority(priority: Priority, waited_seconds: float) -> Priority:
-    """One level up for each AGEING_SECONDS waited, never to CRITICAL (unless it is)."""
-    if priority is Priority.CRITICAL:
-        return priority
-    return PRIORITY_ORDER[max(1, priority.rank - int(waited_seconds / AGEING_SECONDS))]
 
 
 @dataclass(slots=True)
@@ -80,10 +71,11 @@ class Relay:
         room = max(0, window - len(lying))
         # A first attempt is left to the sender after commit for a moment; a later one has only us.
         first = Q(queued_at__lte=Now() - timedelta(seconds=GRACE_SECONDS)) if room else Q(pk__in=())
-        wanted = due.filter(Q(attempt__gt=1) | first).order_by("id")
+        wanted = due.filter(Q(attempt__gt=1) | first).in_line()
         rows = wanted.values_list("id", "attempt", "type")[: window + len(lying)]
         found = [Hint(job_id=row[0], attempt=row[1], type=row[2], queue=queue.name) for row in rows]
         missing = [hint for hint in found if hint.key not in lying and not self._is_recent(hint, now)]
+        missing.sort(key=lambda hint: order_in_queue(job_id=hint.job_id, attempt=hint.attempt))
         again = [hint for hint in missing if hint.attempt > 1][:window]
         return again + [hint for hint in missing if hint.attempt == 1][:room]
 
@@ -96,7 +88,7 @@ class Relay:
             return []
         found = [
             hint
-            for priority in PRIORITY_ORDER[2:]
+            for priority in AGEING_PRIORITIES
             for hint in _aged_of({queue: due[queue] for queue in tiers.queues(priority)}, budget)
             if hint.key not in lying[hint.queue] and not self._is_recent(hint, now)
         ][:budget]
@@ -106,8 +98,7 @@ class Relay:
     def _earn_ageing_budget(self) -> None:
         starts = Tally.objects.total(EventKind.STARTED)
         if self._starts_seen is not None:
-            earned = max(0, starts - self._starts_seen) * AGEING_SHARE
-            self._ageing_budget = min(AGEING_BUDGET_MAXIMUM, self._ageing_budget + earned)
+            self._ageing_budget = ageing_budget(self._ageing_budget, starts - self._starts_seen)
         self._starts_seen = starts
 
     def _is_recent(self, hint: Hint, now: float) -> bool:
@@ -126,12 +117,12 @@ def _due(queue: JobQueue, tiers: Tiers) -> JobQuerySet:
 def _aged_of(due: dict[JobQueue, JobQuerySet], at_most: int) -> list[Hint]:
     """Of each tier its longest waiting ones, the longest first: those of a tier whose GPUs are all busy do not
     keep the others from rising."""
-    found: list[tuple[datetime, Hint]] = []
+    found: list[tuple[tuple[datetime, int], Hint]] = []
     for queue, jobs in due.items():
-        long_due = jobs.filter(queued_at__lte=Now() - timedelta(seconds=AGEING_SECONDS))
-        rows = long_due.order_by("queued_at", "id").values_list("id", "attempt", "type", "queued_at", Now())
+        rows = jobs.aged().values_list("id", "attempt", "type", "queued_at", Now())
         for job_id, attempt, job_type, queued_at, now in rows[:at_most]:
             higher = effective_priority(queue.priority, (now - queued_at).total_seconds())
             name = queue_name(higher, queue.tier_gib)
-            found.append((queued_at, Hint(job_id=job_id, attempt=attempt, type=job_type, queue=name)))
+            hint = Hint(job_id=job_id, attempt=attempt, type=job_type, queue=name)
+            found.append((ageing_order(job_id=job_id, queued_at=queued_at), hint))
     return [hint for _, hint in sorted(found, key=itemgetter(0))]

@@ -1,8 +1,7 @@
-"""A GPU as the rules see it: one sample, its state, and whether it may take a job."""
+"""A GPU as the rules see it: its identity, one sample, and the state that people are shown."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
@@ -93,47 +92,6 @@ class GpuBackend(Protocol):
         ...
 
 
-#: Above this core temperature a GPU takes no new job (maximum operating temperature of an H100 or A100).
-TEMPERATURE_LIMIT_C: Final = 85.0
-
-
-def ineligible_because(sample: GpuSample, *, drained: bool, quarantined: str) -> str | None:
-    """Why this GPU may not take the next job, in words for people; None if it may."""
-    if drained:
-        return "drained by an operator"
-    if quarantined:
-        return f"quarantined: {quarantined}"
-    if sample.health is not GpuHealth.HEALTHY:
-        return f"health is {sample.health}"
-    if sample.temperature_c is not None and sample.temperature_c > TEMPERATURE_LIMIT_C:
-        return f"{sample.temperature_c:.0f} °C is above the limit of {TEMPERATURE_LIMIT_C:.0f} °C"
-    return None
-
-
-#: What may be in use on a GPU that is free: the context of a process of ours that has ended its job.
-IDLE_MEMORY_MIB: Final = 1024
-
-
-def occupied_because(sample: GpuSample, own_pids: Collection[int], *, idle: bool) -> str | None:
-    """What somebody else, or a job that has ended, still does on this GPU; None if nothing.
-
-    idle: no job of ours has run since a moment before the sample, so whatever memory is in use is a left-over.
-    """
-    processes = sample.processes or ()
-    if foreign := [process.pid for process in processes if process.pid not in own_pids]:
-        return f"process {', '.join(map(str, sorted(foreign)))} uses it, and is none of this worker's"
-    ours = [process.memory_mib for process in processes]
-    if not idle or sample.memory_used_mib is None or None in ours:
-        return None
-    left = sample.memory_used_mib - sum(filter(None, ours))
-    return f"{left} MiB of its memory are in use, and no job runs" if left > IDLE_MEMORY_MIB else None
-
-
-def fits(gpu_memory_total_mib: int | None, needed_mib: int) -> bool:
-    """Whether a job's declared memory fits. A GPU of unknown size takes only jobs that need none."""
-    return needed_mib <= (gpu_memory_total_mib or 0)
-
-
 def shown_state(*, health: GpuHealth, drained: bool, quarantined: str, hot: bool, busy: bool, alive: bool) -> GpuState:
     """The one word for the page; the worst news wins."""
     if not alive:
@@ -147,24 +105,3 @@ def shown_state(*, health: GpuHealth, drained: bool, quarantined: str, hot: bool
     if hot:
         return GpuState.HOT
     return GpuState.BUSY if busy else GpuState.IDLE
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """A GPU as a waiting job sees it."""
-
-    gpu: int
-    memory_total_mib: int | None
-    takes_jobs: bool
-
-
-def waits_because(needed_mib: int, places: Sequence[Place]) -> str:
-    """Why no GPU can take a job of this size now, in words for people; empty if one can, or none is known."""
-    fitting = [place for place in places if fits(place.memory_total_mib, needed_mib)]
-    if not places or any(place.takes_jobs for place in fitting):
-        return ""
-    if not fitting:
-        largest_mib = max(place.memory_total_mib or 0 for place in places)
-        return f"it needs {needed_mib} MiB of GPU memory; the largest GPU has {largest_mib}"
-    names = ", ".join(str(place.gpu) for place in fitting)
-    return f"no GPU with {needed_mib} MiB of memory takes jobs now (of that size: {names})"

@@ -8,7 +8,8 @@ from redis import Redis
 
 from scheduler.broker.hints import queue_key
 from scheduler.jobs import lifecycle
-from scheduler.jobs.lifecycle import Claimed, Refusal
+from scheduler.jobs.lifecycle import Claimed
+from scheduler.rules.placement import ClaimRefusal
 from scheduler.rules.queues import PLAIN_QUEUES
 from scheduler.rules.states import JobState
 
@@ -25,7 +26,7 @@ def take(redis: Redis) -> tuple[int, int] | None:
     return None
 
 
-def run(hint: tuple[int, int], *, gpu: int = 0) -> Claimed | Refusal:
+def run(hint: tuple[int, int], *, gpu: int = 0) -> Claimed | ClaimRefusal:
     """The job of a hint from claim to end, if it is granted."""
     claimed = lifecycle.claim(*hint, gpu=gpu, boot=f"boot-{gpu}")
     if isinstance(claimed, Claimed):

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpu_tasks.gpus.simulated import MEMORY_BASE_MIB, MEMORY_TOTAL_MIB, POWER_IDLE_W, POWER_LIMIT_W, SimulatedGpu
-from scheduler.rules.gpu import TEMPERATURE_LIMIT_C, GpuHealth, GpuLoad, GpuSample
+from scheduler.rules.gpu import GpuHealth, GpuLoad, GpuSample
+from scheduler.rules.placement import TEMPERATURE_LIMIT_C
 
 FULL_LOAD = GpuLoad(compute_share=1.0, memory_mib=30_000)
 

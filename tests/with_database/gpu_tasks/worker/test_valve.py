@@ -20,8 +20,8 @@ from gpu_tasks.worker.spool import Spool
 from gpu_tasks.worker.valve import DATABASE_UNAVAILABLE, ELIGIBILITY_SECONDS, REPLACING, GpuUse, Valve
 from gpu_tasks.worker.witness import Witness
 from scheduler.jobs import lifecycle
-from scheduler.jobs.lifecycle import Refusal
 from scheduler.models import Gpu, Job
+from scheduler.rules.placement import ClaimRefusal
 from scheduler.rules.queues import PLAIN_QUEUES
 from scheduler.rules.states import JobState, Reason
 from tests.build import running
@@ -95,14 +95,14 @@ def failed_here():
     lifecycle.requeue(job.id, 1, Reason.CHILD_DIED)
     moved = timedelta(seconds=1.5)
     Job.objects.update(not_before=F("not_before") - moved, elsewhere_until=F("elsewhere_until") - moved)
-    assert lifecycle.claim(job.id, 2, gpu=0, boot="boot-0") is Refusal.ELSEWHERE
+    assert lifecycle.claim(job.id, 2, gpu=0, boot="boot-0") is ClaimRefusal.ELSEWHERE
     return job
 
 
 def test_a_returned_hint_shuts_the_valve_at_once_with_the_reason_as_its_note(watch, valve, pool, now):
     watch.tick(now())
 
-    valve.hint_returned(7, 1, Refusal.GPU_BUSY)
+    valve.hint_returned(7, 1, ClaimRefusal.GPU_BUSY)
 
     assert pool.reading == [PLAIN_QUEUES, ()]
     assert valve.note == "another job still holds it"
@@ -110,7 +110,7 @@ def test_a_returned_hint_shuts_the_valve_at_once_with_the_reason_as_its_note(wat
 
 def test_it_opens_again_at_the_next_check(watch, valve, pool, now):
     watch.tick(now())
-    valve.hint_returned(7, 1, Refusal.GPU_BUSY)
+    valve.hint_returned(7, 1, ClaimRefusal.GPU_BUSY)
 
     watch.tick(now())
     assert pool.reading[-1] == ()
@@ -123,7 +123,7 @@ def test_it_opens_again_at_the_next_check(watch, valve, pool, now):
 def test_a_job_that_failed_here_is_left_to_others_until_its_time_has_passed(watch, valve, pool, now):
     job = failed_here()
     watch.tick(now())
-    valve.hint_returned(job.id, 2, Refusal.ELSEWHERE)
+    valve.hint_returned(job.id, 2, ClaimRefusal.ELSEWHERE)
 
     watch.tick(now(later=ELIGIBILITY_SECONDS))
     assert pool.reading[-1] == ()
@@ -136,7 +136,7 @@ def test_a_job_that_failed_here_is_left_to_others_until_its_time_has_passed(watc
 def test_a_job_that_failed_here_and_was_taken_elsewhere_no_longer_shuts_the_valve(watch, valve, pool, now):
     job = failed_here()
     watch.tick(now())
-    valve.hint_returned(job.id, 2, Refusal.ELSEWHERE)
+    valve.hint_returned(job.id, 2, ClaimRefusal.ELSEWHERE)
 
     lifecycle.claim(job.id, 2, gpu=1, boot="boot-1")
     watch.tick(now())
@@ -187,7 +187,7 @@ def test_a_tick_that_asks_the_database_nothing_does_not_say_that_it_has_recovere
 
 def test_a_check_that_began_before_a_hint_was_returned_does_not_open_the_valve(valve, pool, now):
     def sample():
-        valve.hint_returned(7, 1, Refusal.GPU_BUSY)
+        valve.hint_returned(7, 1, ClaimRefusal.GPU_BUSY)
         return a_sample()
 
     valve.sample = sample

@@ -14,8 +14,9 @@ from scheduler.job_type import ParamsInvalid
 from scheduler.jobs import lifecycle
 from scheduler.jobs import submit as intake
 from scheduler.jobs.admission import job_requests
-from scheduler.jobs.lifecycle import CancelOutcome, Claimed, Refusal
+from scheduler.jobs.lifecycle import CancelOutcome, Claimed
 from scheduler.models import Allocation, Gpu, Job, JobEvent, Tally
+from scheduler.rules.placement import ClaimRefusal
 from scheduler.rules.states import TERMINAL_STATES, TRANSITIONS, IllegalMove, JobState, Priority, Reason, Source
 from tests.build import ended, in_state, make_due, queued, reread, running, story, submit
 
@@ -81,7 +82,7 @@ def test_one_of_many_claims_wins():
     found = in_threads(lambda gpu: lifecycle.claim(job.id, 1, gpu=gpu, boot=f"boot-{gpu}"), [0, 1, 2])
 
     assert sum(isinstance(claim, Claimed) for claim in found) == 1
-    assert found.count(Refusal.STALE) == 2
+    assert found.count(ClaimRefusal.STALE) == 2
     assert story(job) == [(1, "submitted", 1), (2, "started", 1)]
 
 
@@ -91,7 +92,7 @@ def test_a_gpu_takes_one_job_of_many_claims_at_once():
     found = in_threads(lambda job: lifecycle.claim(job.id, 1, gpu=0, boot="boot-0"), jobs)
 
     assert sum(isinstance(claim, Claimed) for claim in found) == 1
-    assert {claim for claim in found if isinstance(claim, Refusal)} == {Refusal.GPU_BUSY}
+    assert {claim for claim in found if isinstance(claim, ClaimRefusal)} == {ClaimRefusal.GPU_BUSY}
     assert Allocation.objects.count() == Job.objects.running().count() == 1
 
 
@@ -111,18 +112,18 @@ def test_a_claim_tells_what_to_run():
 def test_a_hint_with_another_attempt_is_stale(attempt):
     job = queued()
 
-    assert lifecycle.claim(job.id, attempt, gpu=0, boot="boot-0") is Refusal.STALE
+    assert lifecycle.claim(job.id, attempt, gpu=0, boot="boot-0") is ClaimRefusal.STALE
 
 
 def test_a_hint_for_a_job_that_never_was_is_stale():
-    assert lifecycle.claim(999_999, 1, gpu=0, boot="boot-0") is Refusal.STALE
+    assert lifecycle.claim(999_999, 1, gpu=0, boot="boot-0") is ClaimRefusal.STALE
 
 
 def test_a_job_is_not_claimed_before_its_time():
     job = queued()
     Job.objects.filter(id=job.id).update(not_before=job.submitted_at + timedelta(hours=1))
 
-    assert lifecycle.claim(job.id, 1, gpu=0, boot="boot-0") is Refusal.STALE
+    assert lifecycle.claim(job.id, 1, gpu=0, boot="boot-0") is ClaimRefusal.STALE
 
 
 def test_a_job_may_be_claimed_in_the_very_moment_it_was_submitted():
@@ -137,7 +138,7 @@ def test_a_job_that_needs_more_memory_goes_elsewhere():
     Gpu.objects.filter(index=0).update(memory_total_mib=16_000)
     job = queued(params={"seconds": 0, "memory_mib": 20_000})
 
-    assert lifecycle.claim(job.id, 1, gpu=0, boot="boot-0") is Refusal.TOO_BIG
+    assert lifecycle.claim(job.id, 1, gpu=0, boot="boot-0") is ClaimRefusal.TOO_BIG
     assert isinstance(lifecycle.claim(job.id, 1, gpu=1, boot="boot-1"), Claimed)
 
 
@@ -146,7 +147,7 @@ def test_a_job_that_failed_on_a_gpu_is_left_to_another_one_for_a_while():
     lifecycle.requeue(job.id, 1, Reason.CHILD_DIED)
     Job.objects.filter(id=job.id).update(not_before=job.submitted_at)
 
-    assert lifecycle.claim(job.id, 2, gpu=0, boot="boot-0") is Refusal.ELSEWHERE
+    assert lifecycle.claim(job.id, 2, gpu=0, boot="boot-0") is ClaimRefusal.ELSEWHERE
     assert isinstance(lifecycle.claim(job.id, 2, gpu=1, boot="boot-1"), Claimed)
 
 
@@ -284,7 +285,7 @@ def test_a_waiting_job_is_cancelled_at_once():
     assert lifecycle.cancel(job.id, actor="ada") is CancelOutcome.CANCELLED
 
     assert reread(job).state == "cancelled"
-    assert lifecycle.claim(job.id, 1, gpu=0, boot="boot-0") is Refusal.STALE
+    assert lifecycle.claim(job.id, 1, gpu=0, boot="boot-0") is ClaimRefusal.STALE
     assert job.events.get(kind="cancelled").detail == "by ada"
 
 

@@ -7,8 +7,9 @@ import pytest
 from scheduler.broker import hints
 from scheduler.broker.hints import Hint, queue_key
 from scheduler.jobs import lifecycle
-from scheduler.jobs.lifecycle import Claimed, Refusal
+from scheduler.jobs.lifecycle import Claimed
 from scheduler.models import JobEvent
+from scheduler.rules.placement import ClaimRefusal
 from scheduler.rules.states import EventKind
 from tests.build import queued, running, story, submit
 from tests.mutants.source import source_without
@@ -24,7 +25,7 @@ JOBS, DELIVERIES = 5, 3
 def test_a_running_job_is_not_started_on_another_gpu():
     job = running(gpu=0)
 
-    assert lifecycle.claim(job.id, 1, gpu=1, boot="boot-1") is Refusal.STALE
+    assert lifecycle.claim(job.id, 1, gpu=1, boot="boot-1") is ClaimRefusal.STALE
     assert story(job) == [(1, "submitted", 1), (2, "started", 1)]
 
 

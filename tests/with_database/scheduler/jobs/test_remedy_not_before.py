@@ -10,8 +10,10 @@ import pytest
 from scheduler.broker import hints
 from scheduler.broker.hints import Hint, queue_key
 from scheduler.jobs import lifecycle
-from scheduler.jobs.lifecycle import BACKOFF_SECONDS, Claimed, Refusal
+from scheduler.jobs.lifecycle import Claimed
 from scheduler.loops.relay import Relay
+from scheduler.rules.after_failure import BACKOFF_SECONDS
+from scheduler.rules.placement import ClaimRefusal
 from scheduler.rules.states import Reason
 from tests.build import let_wait, queued, running
 from tests.project import ROOT
@@ -29,7 +31,7 @@ def failed_just_now():
 
 def test_a_job_is_neither_hinted_nor_started_before_its_back_off_has_passed(redis, failed_just_now):
     assert Relay(redis).tick(0.0) == 0
-    assert lifecycle.claim(failed_just_now.id, 2, gpu=1, boot="boot-1") is Refusal.STALE
+    assert lifecycle.claim(failed_just_now.id, 2, gpu=1, boot="boot-1") is ClaimRefusal.STALE
 
     let_wait(BACKOFF_SECONDS[0] + 0.1)
 

@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from scheduler.broker import hints
 from scheduler.broker.hints import WINDOW, queue_key
 from scheduler.jobs import lifecycle
-from scheduler.loops.relay import LOST_AFTER_SECONDS, Relay, effective_priority
+from scheduler.loops.relay import LOST_AFTER_SECONDS, Relay
 from scheduler.models import Gpu, Job
 from scheduler.rules.states import JobState, Priority
 from tests.build import insert, let_wait, queued, reread, running, submit
@@ -157,22 +157,6 @@ def test_a_job_that_ended_is_not_hinted(relay):
     lifecycle.end(job.id, 1, JobState.SUCCEEDED)
 
     assert relay.tick(0.0) == 0
-
-
-@pytest.mark.parametrize(
-    ("priority", "waited", "expected"),
-    [
-        ("low", 59, "low"),
-        ("low", 60, "normal"),
-        ("low", 120, "high"),
-        ("low", 9999, "high"),
-        ("normal", 61, "high"),
-        ("high", 9999, "high"),
-        ("critical", 9999, "critical"),
-    ],
-)
-def test_waiting_raises_the_priority_but_never_to_critical(priority, waited, expected):
-    assert effective_priority(Priority(priority), waited) == expected
 
 
 def start_and_end(count: int) -> None:

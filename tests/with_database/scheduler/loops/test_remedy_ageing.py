@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from scheduler.loops.relay import AGEING_SECONDS, Relay
+from scheduler.loops.relay import Relay
 from scheduler.models import Job
+from scheduler.rules.waiting import AGEING_SECONDS
 from tests.build import let_wait, queued, reread, submit
 from tests.with_database.taking import run, take
 
