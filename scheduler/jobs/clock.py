@@ -11,7 +11,7 @@ from scheduler.jobs import statements
 
 def database_now() -> datetime:
     with connection.cursor() as cursor:
-        (now,) = statements.one_row(cursor, "SELECT {now}", ()) or (None,)
+        (now,) = statements.one_row(cursor, "SELECT {now}", {}) or (None,)
     found = datetime.fromisoformat(f"{now}+00:00") if isinstance(now, str) else now
     if not isinstance(found, datetime):
         raise DatabaseError("the database does not tell the time")

@@ -55,10 +55,11 @@ def claim(job_id: int, attempt: int, *, gpu: int, boot: str) -> Claimed | ClaimR
     """queued -> running for exactly one worker; anybody else is refused."""
     try:
         with transaction.atomic(), connection.cursor() as cursor:
-            row = statements.one_row(cursor, statements.CLAIM, (gpu, boot, gpu, job_id, attempt, gpu, gpu, gpu, gpu))
+            params = {"job": job_id, "attempt": attempt, "gpu": gpu, "boot": boot}
+            row = statements.one_row(cursor, statements.CLAIM, params)
             if row is not None:
                 *job, started_at, n = row
-                cursor.execute(statements.ALLOCATE, (gpu, job_id, attempt))
+                cursor.execute(statements.ALLOCATE, {"gpu": gpu, "job": job_id, "attempt": attempt})
                 _event(cursor, job_id, n, EventKind.STARTED, started_at, attempt, gpu=gpu, boot=boot)
                 priority = Priority(job[1])
                 moved = tally.moved(priority, JobState.QUEUED, JobState.RUNNING)
@@ -118,13 +119,14 @@ def end(
     kind = event_for(job_id, JobState.RUNNING, state)
     reason_word, error = reason or "", error[:ERROR_LENGTH]
     result_text = None if result is None else json.dumps(result, allow_nan=False)
+    params = {"state": state, "reason": reason_word, "error": error, "result": result_text}
     with transaction.atomic(), connection.cursor() as cursor:
-        row = statements.one_row(cursor, statements.END, (state, reason_word, error, result_text, job_id, attempt))
+        row = statements.one_row(cursor, statements.END, {"job": job_id, "attempt": attempt, **params})
         if row is None:
             tally.count(tally.SHARED_SHARD, [(Priority.NORMAL, "commit_refused", 1)])
             return False
         priority, gpu, boot, at, n, job_type, accepts_faults, probability = row
-        cursor.execute(statements.RELEASE, (job_id, attempt))
+        cursor.execute(statements.RELEASE, {"job": job_id, "attempt": attempt})
         _event(cursor, job_id, n, kind, at, attempt, gpu=gpu, boot=boot, reason=reason_word, detail=error)
         tally.count(gpu, tally.moved(Priority(priority), JobState.RUNNING, state))
         rollup.add(
@@ -244,7 +246,8 @@ def _event(
     reason: str = "",
     detail: str = "",
 ) -> None:
-    cursor.execute(statements.EVENT, (job_id, n, kind, at, attempt, gpu, boot, reason, False, detail))
+    params = {"job": job_id, "n": n, "kind": kind, "at": at, "attempt": attempt, "gpu": gpu, "boot": boot}
+    cursor.execute(statements.EVENT, {**params, "reason": reason, "detail": detail})
 
 
 def _append(job: Job, kind: EventKind, *, reason: Reason, charged: bool = False, detail: str = "") -> None:

@@ -14,6 +14,9 @@ from scheduler.models import Rollup
 #: The row of a job that was cancelled before it ran.
 NO_GPU: Final = -1
 
+#: Of statements.ROLL_UP.
+COLUMNS: Final = ("hour", "gpu", "type", "priority", "outcome", "reason", "n", "at_risk", "expected")
+
 #: Hours stay apart for so long; older ones are folded into the first hour of their day, a twentieth of the rows.
 HOURS_APART: Final = timedelta(days=8)
 
@@ -31,18 +34,23 @@ def add(
     expected: float = 0.0,
 ) -> None:
     """One ended attempt. at: as the database gave it (text on SQLite)."""
-    hour = hour_of(at)
     shard = NO_GPU if gpu is None else gpu
-    key = (hour, shard, job_type, priority, outcome, reason)
-    cursor.execute(statements.ROLL_UP, (*key, 1, int(at_risk), expected if at_risk else 0.0))
+    key = (hour_of(at), shard, job_type, priority, outcome, reason)
+    cursor.execute(statements.ROLL_UP, _params(*key, 1, int(at_risk), expected if at_risk else 0.0))
 
 
 def add_many(rows: Iterable[tuple[Any, ...]]) -> None:
     """Rows of hour (a datetime), gpu, type, priority, outcome, reason, n, at_risk, expected."""
     # In order of their keys, so that two transactions never take the same rows in opposite order.
-    ready = [(connection.ops.adapt_datetimefield_value(hour), *rest) for hour, *rest in sorted(rows)]
-    with connection.cursor() as cursor:
-        cursor.executemany(statements.ROLL_UP, ready)
+    ready = [_params(connection.ops.adapt_datetimefield_value(hour), *rest) for hour, *rest in sorted(rows)]
+    # Django's SQLite backend learns the parameters' names from the first row.
+    if ready:
+        with connection.cursor() as cursor:
+            cursor.executemany(statements.ROLL_UP, ready)
+
+
+def _params(*values: Any) -> dict[str, Any]:
+    return dict(zip(COLUMNS, values, strict=True))
 
 
 def hour_of(at: Any) -> Any:

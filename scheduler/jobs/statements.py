@@ -5,7 +5,7 @@ Raw as a whole because the ORM halves their throughput. Each statement shows the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 #: The database's clock, in the text form that Django itself stores on SQLite.
@@ -15,63 +15,64 @@ NOW: Final = {
     "postgresql": "CLOCK_TIMESTAMP()",
 }
 
-#: gpu, boot, gpu | job, attempt, gpu, gpu, gpu, gpu
+#: job, attempt, gpu, boot. Its condition is rules.placement.claim_refusal, which a test compares with this.
 CLAIM: Final = """
 UPDATE scheduler_job
-   SET state = 'running', gpu = %s, boot = %s, started_at = {now}, event_count = event_count + 1,
+   SET state = 'running', gpu = %(gpu)s, boot = %(boot)s, started_at = {now}, event_count = event_count + 1,
        fault_probability = CASE
            WHEN accepts_faults AND (SELECT fault_profile FROM scheduler_control WHERE id = 1) <> 'none'
-           THEN COALESCE((SELECT failure_rate FROM scheduler_gpu WHERE "index" = %s), 0) ELSE 0 END
- WHERE id = %s AND state = 'queued' AND attempt = %s AND NOT cancel_requested AND not_before <= {now}
-   AND NOT EXISTS (SELECT 1 FROM scheduler_allocation WHERE gpu = %s)
-   AND gpu_memory_mib <= COALESCE((SELECT memory_total_mib FROM scheduler_gpu WHERE "index" = %s), 0)
-   AND NOT (gpu IS NOT NULL AND gpu = %s AND elsewhere_until IS NOT NULL AND elsewhere_until > {now}
+           THEN COALESCE((SELECT failure_rate FROM scheduler_gpu WHERE "index" = %(gpu)s), 0) ELSE 0 END
+ WHERE id = %(job)s AND state = 'queued' AND attempt = %(attempt)s AND NOT cancel_requested AND not_before <= {now}
+   AND NOT EXISTS (SELECT 1 FROM scheduler_allocation WHERE gpu = %(gpu)s)
+   AND gpu_memory_mib <= COALESCE((SELECT memory_total_mib FROM scheduler_gpu WHERE "index" = %(gpu)s), 0)
+   AND NOT (gpu IS NOT NULL AND gpu = %(gpu)s AND elsewhere_until IS NOT NULL AND elsewhere_until > {now}
             AND EXISTS (SELECT 1 FROM scheduler_gpu
-                         WHERE "index" <> %s AND NOT drained AND quarantined = '' AND boot <> ''
+                         WHERE "index" <> %(gpu)s AND NOT drained AND quarantined = '' AND boot <> ''
                            AND memory_total_mib >= gpu_memory_mib))
 RETURNING type, priority, params, source, accepts_faults, gpu_memory_mib, load, time_limit_seconds,
           started_at, event_count
 """
 
 #: gpu, job, attempt
-ALLOCATE: Final = "INSERT INTO scheduler_allocation (gpu, job_id, attempt) VALUES (%s, %s, %s)"
+ALLOCATE: Final = "INSERT INTO scheduler_allocation (gpu, job_id, attempt) VALUES (%(gpu)s, %(job)s, %(attempt)s)"
 
-#: state, reason, error, result | job, attempt
+#: job, attempt, state, reason, error, result
 END: Final = """
 UPDATE scheduler_job
-   SET state = %s, reason = %s, error = %s, result = %s, finished_at = {now}, event_count = event_count + 1
- WHERE id = %s AND state = 'running' AND attempt = %s
+   SET state = %(state)s, reason = %(reason)s, error = %(error)s, result = %(result)s, finished_at = {now},
+       event_count = event_count + 1
+ WHERE id = %(job)s AND state = 'running' AND attempt = %(attempt)s
 RETURNING priority, gpu, boot, finished_at, event_count, type, accepts_faults, fault_probability
 """
 
 #: job, attempt
-RELEASE: Final = "DELETE FROM scheduler_allocation WHERE job_id = %s AND attempt = %s"
+RELEASE: Final = "DELETE FROM scheduler_allocation WHERE job_id = %(job)s AND attempt = %(attempt)s"
 
-#: job, n, kind, at, attempt, gpu, boot, reason, charged, detail
+#: job, n, kind, at, attempt, gpu, boot, reason, detail. Not charged: only a requeue charges.
 EVENT: Final = """
 INSERT INTO scheduler_jobevent (job_id, n, kind, at, attempt, gpu, boot, reason, charged, detail)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+VALUES (%(job)s, %(n)s, %(kind)s, %(at)s, %(attempt)s, %(gpu)s, %(boot)s, %(reason)s, FALSE, %(detail)s)
 """
 
 #: hour, gpu, type, priority, outcome, reason, n, at_risk, expected
 ROLL_UP: Final = """
 INSERT INTO scheduler_rollup (hour, gpu, type, priority, outcome, reason, n, at_risk, expected)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
+VALUES (%(hour)s, %(gpu)s, %(type)s, %(priority)s, %(outcome)s, %(reason)s, %(n)s, %(at_risk)s, %(expected)s)
 ON CONFLICT (hour, gpu, type, priority, outcome, reason) DO UPDATE
    SET n = scheduler_rollup.n + excluded.n, at_risk = scheduler_rollup.at_risk + excluded.at_risk,
        expected = scheduler_rollup.expected + excluded.expected
 """
 
-#: number of ids wanted; gives the last of them
+#: count; returns the last of the ids
 TAKE_IDS: Final = """
-INSERT INTO scheduler_sequence (name, value) VALUES ('job', %s)
+INSERT INTO scheduler_sequence (name, value) VALUES ('job', %(count)s)
 ON CONFLICT (name) DO UPDATE SET value = scheduler_sequence.value + excluded.value
 RETURNING value
 """
 
 
 def tally(rows: int) -> str:
-    """Adds n to `rows` counts; parameters for each: shard, priority, word, n."""
+    """Adds n to `rows` counts. In order, since their number varies: shard, priority, word, n for each."""
     values = ", ".join(["(%s, %s, %s, %s)"] * rows)
     return (
         f"INSERT INTO scheduler_tally (shard, priority, word, n) VALUES {values} "  # noqa: S608 (placeholders only)
@@ -83,7 +84,7 @@ def for_vendor(statement: str, vendor: str) -> str:
     return statement.replace("{now}", NOW[vendor])
 
 
-def one_row(cursor: Any, statement: str, params: Sequence[Any]) -> tuple[Any, ...] | None:
+def one_row(cursor: Any, statement: str, params: Mapping[str, Any]) -> tuple[Any, ...] | None:
     """Runs one of the statements above on either database; gives the first row of its answer."""
     cursor.execute(for_vendor(statement, cursor.db.vendor), params)
     row: tuple[Any, ...] | None = cursor.fetchone()

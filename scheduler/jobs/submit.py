@@ -202,5 +202,5 @@ def _new_job(job_id: int, request: JobRequest, now: datetime, name_seed: int) ->
 def _take_ids(count: int) -> int:
     """The first of `count` consecutive ids."""
     with connection.cursor() as cursor:
-        (last,) = statements.one_row(cursor, statements.TAKE_IDS, (count,)) or (0,)
+        (last,) = statements.one_row(cursor, statements.TAKE_IDS, {"count": count}) or (0,)
     return int(last) - count + 1

@@ -157,7 +157,7 @@ def _collect(
 
 def _take_ids(count: int) -> int:
     with connection.cursor() as cursor:
-        cursor.execute(statements.TAKE_IDS, (count,))
+        cursor.execute(statements.TAKE_IDS, {"count": count})
         (last,) = cursor.fetchone()
     return int(last) - count + 1
 
