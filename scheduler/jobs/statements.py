@@ -28,7 +28,7 @@ UPDATE scheduler_job
    AND NOT (gpu IS NOT NULL AND gpu = %(gpu)s AND elsewhere_until IS NOT NULL AND elsewhere_until > {now}
             AND EXISTS (SELECT 1 FROM scheduler_gpu
                          WHERE "index" <> %(gpu)s AND NOT drained AND quarantined = '' AND boot <> ''
-                           AND memory_total_mib >= gpu_memory_mib))
+                           AND COALESCE(memory_total_mib, 0) >= gpu_memory_mib))
 RETURNING type, priority, params, source, accepts_faults, gpu_memory_mib, load, time_limit_seconds,
           started_at, event_count
 """
