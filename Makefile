@@ -1,6 +1,6 @@
 # Everything a newcomer types. Each target sets up what it needs.
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench model gpu requirements
+.PHONY: help run test lint bench model docs screenshots gpu requirements
 SHELL := /bin/sh
 
 # The first Python that really runs and can read requirements/bootstrap.py: a shim on PATH may do neither.
@@ -40,6 +40,14 @@ model: ## Search for an order of events that breaks a promise (SECONDS=600; SEED
 	@($(call BOOTSTRAP,base test))
 	@exec .venv/bin/python -m tests.model.hunt --shrink --seconds $(or $(SECONDS),600) \
 		$(if $(SEED),--seed $(SEED) --rounds 1)
+
+docs: ## The generated parts of README.md and docs/
+	@($(call BOOTSTRAP,base test))
+	@exec .venv/bin/python -m docs.tools.generate
+
+screenshots: ## The moving picture of the README, from a cluster that runs for it (needs Chromium; six minutes)
+	@($(call BOOTSTRAP,base test))
+	@exec .venv/bin/python -m docs.tools.screenshots
 
 gpu: ## What a GPU host needs on top (CuPy): before `GPU_BACKEND=nvml make run`
 	@($(call BOOTSTRAP,base gpu))
