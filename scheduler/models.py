@@ -9,6 +9,7 @@ from django.db.models import F, Max, Min, Q, QuerySet, Sum
 from django.db.models.functions import Now
 
 from scheduler.rules.faults import FaultProfile
+from scheduler.rules.limits import FAILURE_LIMIT, TIME_LIMIT_SECONDS
 from scheduler.rules.placement import Place, in_service
 from scheduler.rules.presets import Preset
 from scheduler.rules.queues import JobQueue, Tiers, tiers_of
@@ -102,8 +103,8 @@ class Job(models.Model):
     params = models.JSONField(default=dict)
     gpu_memory_mib = models.IntegerField(default=0)
     load = models.FloatField(default=1.0, help_text="Share of a GPU's compute it uses, for simulated GPUs")
-    time_limit_seconds = models.IntegerField(default=300)
-    max_failures = models.SmallIntegerField(default=3)
+    time_limit_seconds = models.IntegerField(default=TIME_LIMIT_SECONDS)
+    max_failures = models.SmallIntegerField(default=FAILURE_LIMIT)
     accepts_faults = models.BooleanField(default=False, help_text="Random faults may hit it")
 
     state = models.CharField(max_length=10, choices=_choices(JobState))

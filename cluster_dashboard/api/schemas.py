@@ -9,8 +9,9 @@ from ninja import Schema
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
 from pydantic_core import PydanticCustomError
 
-from scheduler.jobs.admission import COUNT_MAXIMUM, FAILURES_MAXIMUM, TIME_LIMIT_MAXIMUM_SECONDS
+from scheduler.jobs.admission import COUNT_MAXIMUM
 from scheduler.jobs.lifecycle import CancelOutcome
+from scheduler.rules.limits import FAILURE_LIMIT, FAILURE_LIMIT_MAXIMUM, TIME_LIMIT_MAXIMUM_SECONDS, TIME_LIMIT_SECONDS
 from scheduler.rules.naming import NAME_MAXIMUM_LENGTH
 from scheduler.rules.states import EventKind, JobState, Priority, Reason, Source
 
@@ -50,8 +51,8 @@ class SubmitJob(Input):
     priority: Priority = Priority.NORMAL
     params: dict[str, Any] = Field(default_factory=dict, description="Parameters of the type; each has a default")
     name: Annotated[str, NAME_FIELD] | None = Field(default=None, description="Unique; made up where none is given")
-    time_limit_seconds: Annotated[int, Field(ge=1, le=TIME_LIMIT_MAXIMUM_SECONDS), NUMBER] = 300
-    max_failures: Annotated[int, Field(ge=1, le=FAILURES_MAXIMUM), NUMBER] = 3
+    time_limit_seconds: Annotated[int, Field(ge=1, le=TIME_LIMIT_MAXIMUM_SECONDS), NUMBER] = TIME_LIMIT_SECONDS
+    max_failures: Annotated[int, Field(ge=1, le=FAILURE_LIMIT_MAXIMUM), NUMBER] = FAILURE_LIMIT
     accepts_faults: StrictBool = Field(default=False, description="Whether random faults may hit it")
 
 

@@ -10,26 +10,26 @@ from cluster_dashboard.chaos.scenario import Scenario
 from cluster_dashboard.chaos.scorecard import Promise
 from cluster_dashboard.chaos.stage import Stage
 from gpu_tasks.job_types.fault_injection import FaultMode
+from scheduler.rules.limits import FAILURE_LIMIT
 from scheduler.rules.states import EventKind, JobState, Reason
 
-MAX_FAILURES: Final = 3
 #: After so long a job that ignores every signal is killed.
-TIME_LIMIT_SECONDS: Final = 2
+STUBBORN_LIMIT_SECONDS: Final = 2
 
 
 def _poison_that_kills(stage: Stage, mode: FaultMode) -> None:
     """Exactly max_failures starts, then failed."""
     _good_jobs(stage)
     (job,) = _poison(stage, mode)
-    stage.expect([job], JobState.FAILED, reason=Reason.EXHAUSTED, attempt=MAX_FAILURES)
+    stage.expect([job], JobState.FAILED, reason=Reason.EXHAUSTED, attempt=FAILURE_LIMIT)
     taken_back = stage.event(job, EventKind.REQUEUED)
     stage.detected(taken_back.at)
-    end = stage.event(job, EventKind.FAILED, attempt=MAX_FAILURES, seconds=PATIENCE_SECONDS)
+    end = stage.event(job, EventKind.FAILED, attempt=FAILURE_LIMIT, seconds=PATIENCE_SECONDS)
     stage.recovered(end.at)
     starts = [event for event in stage.events([job]) if event.kind == EventKind.STARTED]
     stage.facts["starts"] = len(starts)
-    if len(starts) != MAX_FAILURES:
-        stage.problems.append(f"promised: exactly {MAX_FAILURES} starts of a poison job; it had {len(starts)}")
+    if len(starts) != FAILURE_LIMIT:
+        stage.problems.append(f"promised: exactly {FAILURE_LIMIT} starts of a poison job; it had {len(starts)}")
 
 
 def _poison_that_fails(stage: Stage, mode: FaultMode) -> None:
@@ -48,7 +48,7 @@ def _good_jobs(stage: Stage) -> None:
 
 def _poison(stage: Stage, mode: FaultMode) -> list[int]:
     stage.injected()
-    return stage.submit("fault_injection", mode=mode, after_seconds=0.2, max_failures=MAX_FAILURES)
+    return stage.submit("fault_injection", mode=mode, after_seconds=0.2, max_failures=FAILURE_LIMIT)
 
 
 def ignore_signals(stage: Stage) -> None:
@@ -58,12 +58,12 @@ def ignore_signals(stage: Stage) -> None:
         count=len(stage.gpus),
         mode=FaultMode.HANG,
         after_seconds=0,
-        time_limit_seconds=TIME_LIMIT_SECONDS,
+        time_limit_seconds=STUBBORN_LIMIT_SECONDS,
     )
     stage.expect(jobs, JobState.FAILED, reason=Reason.TIMED_OUT, attempt=1)
     starts = stage.starts(jobs, len(jobs))
     # From its limit on it is to be stopped.
-    stage.moments.injected_at = max(start.at for start in starts) + TIME_LIMIT_SECONDS
+    stage.moments.injected_at = max(start.at for start in starts) + STUBBORN_LIMIT_SECONDS
     ends = [stage.event(job, EventKind.FAILED, seconds=PATIENCE_SECONDS) for job in jobs]
     stage.detected(max(end.at for end in ends))
     stage.see_jobs_flow()

@@ -22,6 +22,7 @@ from scheduler.jobs import submit as intake
 from scheduler.jobs.admission import job_requests
 from scheduler.models import Job, JobEvent
 from scheduler.rules.faults import FaultKind
+from scheduler.rules.limits import FAILURE_LIMIT, TIME_LIMIT_SECONDS
 from scheduler.rules.states import TERMINAL_STATES, EventKind, Priority, Source
 
 #: Every job of ours is called so; anything else belongs to somebody.
@@ -94,8 +95,8 @@ class Stage:
         count: int = 1,
         priority: Priority = Priority.HIGH,
         hint: bool = True,
-        time_limit_seconds: int = 300,
-        max_failures: int = 3,
+        time_limit_seconds: int = TIME_LIMIT_SECONDS,
+        max_failures: int = FAILURE_LIMIT,
         **params: Any,
     ) -> list[int]:
         """Jobs of our own, through admission like everybody's. hint: False leaves them to the relay."""

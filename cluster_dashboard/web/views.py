@@ -22,9 +22,10 @@ from cluster_dashboard.api.schemas import BIGINT_MAXIMUM
 from cluster_dashboard.web.words import page_words
 from scheduler.broker.dead_letters import DEAD_LETTERS_KEPT
 from scheduler.catalogue import catalogue
-from scheduler.jobs.admission import COUNT_MAXIMUM, FAILURES_MAXIMUM, TIME_LIMIT_MAXIMUM_SECONDS, TIME_LIMIT_SECONDS
+from scheduler.jobs.admission import COUNT_MAXIMUM
 from scheduler.models import Gpu, Job
 from scheduler.rules.faults import FAULTS
+from scheduler.rules.limits import FAILURE_LIMIT, FAILURE_LIMIT_MAXIMUM, TIME_LIMIT_MAXIMUM_SECONDS, TIME_LIMIT_SECONDS
 from scheduler.rules.naming import NAME_MAXIMUM_LENGTH
 from scheduler.rules.placement import TEMPERATURE_LIMIT_C
 from scheduler.rules.presets import PRESETS, RATE_MINIMUM, Preset
@@ -105,7 +106,8 @@ def new_job(request: HttpRequest) -> HttpResponse:
         "name_maximum": NAME_MAXIMUM_LENGTH,
         "time_limit": TIME_LIMIT_SECONDS,
         "time_limit_maximum": TIME_LIMIT_MAXIMUM_SECONDS,
-        "failures_maximum": FAILURES_MAXIMUM,
+        "failure_limit": FAILURE_LIMIT,
+        "failures_maximum": FAILURE_LIMIT_MAXIMUM,
     }
     return render(request, "new_job.html", context)
 

@@ -11,14 +11,17 @@ from scheduler.catalogue import catalogue
 from scheduler.job_type import ParamsInvalid, parse_params
 from scheduler.jobs.submit import JobRequest
 from scheduler.models import Gpu
+from scheduler.rules.limits import (
+    FAILURE_LIMIT,
+    FAILURE_LIMIT_MAXIMUM,
+    TIME_LIMIT_MAXIMUM_SECONDS,
+    TIME_LIMIT_SECONDS,
+)
 from scheduler.rules.naming import check_name
 from scheduler.rules.states import Priority, Source
 
 #: Jobs in one call.
 COUNT_MAXIMUM: Final = 10_000
-TIME_LIMIT_SECONDS: Final = 300
-TIME_LIMIT_MAXIMUM_SECONDS: Final = 3000
-FAILURES_MAXIMUM: Final = 100
 
 
 def job_request(
@@ -29,7 +32,7 @@ def job_request(
     source: Source,
     name: str | None = None,
     time_limit_seconds: int | None = TIME_LIMIT_SECONDS,
-    max_failures: int = 3,
+    max_failures: int = FAILURE_LIMIT,
     accepts_faults: bool = False,
     largest_gpu_mib: int | None = None,
 ) -> JobRequest:
@@ -52,7 +55,7 @@ def job_request(
         load=job_type.load(values),
         name=None if name is None else check_name(name),
         time_limit_seconds=_time_limit_seconds(time_limit_seconds, job_type.duration_seconds(values)),
-        max_failures=_whole("max_failures", max_failures, FAILURES_MAXIMUM),
+        max_failures=_whole("max_failures", max_failures, FAILURE_LIMIT_MAXIMUM),
         accepts_faults=accepts_faults or job_type.accepts_random_faults,
     )
 

@@ -20,6 +20,7 @@ from scheduler.jobs import statements, tally
 from scheduler.jobs.clock import database_now
 from scheduler.jobs.room import check_room
 from scheduler.models import Control, Job, JobEvent
+from scheduler.rules.limits import FAILURE_LIMIT, TIME_LIMIT_SECONDS
 from scheduler.rules.naming import job_name
 from scheduler.rules.states import EventKind, JobState, Priority, Source
 
@@ -38,8 +39,8 @@ class JobRequest:
     gpu_memory_mib: int
     load: float
     name: str | None = None
-    time_limit_seconds: int = 300
-    max_failures: int = 3
+    time_limit_seconds: int = TIME_LIMIT_SECONDS
+    max_failures: int = FAILURE_LIMIT
     accepts_faults: bool = False
 
 

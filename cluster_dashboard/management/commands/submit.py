@@ -18,11 +18,12 @@ from cluster_dashboard.console.waiting import ProgressBar, States, follow
 from scheduler.broker.hints import SubmittedJob
 from scheduler.catalogue import catalogue
 from scheduler.jobs import submit as intake
-from scheduler.jobs.admission import COUNT_MAXIMUM, FAILURES_MAXIMUM, TIME_LIMIT_MAXIMUM_SECONDS, job_requests
+from scheduler.jobs.admission import COUNT_MAXIMUM, job_requests
 from scheduler.jobs.room import broker_share_now
 from scheduler.jobs.submit import ROWS_PER_TRANSACTION, JobRequest
 from scheduler.models import Job
 from scheduler.redis_client import connect
+from scheduler.rules.limits import FAILURE_LIMIT, FAILURE_LIMIT_MAXIMUM, TIME_LIMIT_MAXIMUM_SECONDS, TIME_LIMIT_SECONDS
 from scheduler.rules.states import JobState, Priority, Source
 
 #: What is asked of the broker is a bonus, and keeps nobody waiting.
@@ -69,9 +70,9 @@ exit status: 0 submitted, and with --wait all succeeded; 1 a job failed or was c
         )
         self._add_number(parser, "--count", "N", COUNT_MAXIMUM, 1, "so many equal jobs")
         limit = "seconds after which it is killed while it runs"
-        self._add_number(parser, "--time-limit", "S", TIME_LIMIT_MAXIMUM_SECONDS, 300, limit)
+        self._add_number(parser, "--time-limit", "S", TIME_LIMIT_MAXIMUM_SECONDS, TIME_LIMIT_SECONDS, limit)
         failures = "fails for good when its process or GPU has failed so often"
-        self._add_number(parser, "--max-failures", "N", FAILURES_MAXIMUM, 3, failures)
+        self._add_number(parser, "--max-failures", "N", FAILURE_LIMIT_MAXIMUM, FAILURE_LIMIT, failures)
         parser.add_argument(
             "--param", metavar="K=V", action="append", default=[], help="a parameter of the type; may be repeated"
         )

@@ -20,8 +20,8 @@ from scheduler.arrivals.replay import Replay
 from scheduler.arrivals.shape import Arrival, Position
 from scheduler.catalogue import load_catalogue
 from scheduler.job_type import Catalogue, parse_params
-from scheduler.jobs.admission import TIME_LIMIT_MAXIMUM_SECONDS
 from scheduler.rules.configuration import EnvironmentInvalid
+from scheduler.rules.limits import TIME_LIMIT_MAXIMUM_SECONDS
 from scheduler.rules.states import Priority
 from scheduler.workloads.durations import DURATIONS
 from scheduler.workloads.read import PROFILE_FOLDER, profile_names, read_workload
