@@ -21,12 +21,13 @@ test: ## All tests; those for Docker where an engine runs (ARGS="tests/unit -x" 
 	@($(call BOOTSTRAP,base test))
 	@exec .venv/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
 
-lint: ## Style, types, the direction of imports, the files for Docker
+lint: ## Style, types, the direction of imports, JavaScript and CSS, the files for Docker
 	@($(call BOOTSTRAP,base test))
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+	.venv/bin/python requirements/biome.py
 	.venv/bin/hadolint docker/Dockerfile
 	@# The schema's checker knows no tags of Compose's own.
 	@for file in docker-compose*.yml; do sed 's/!reset //' $$file | \

@@ -16,7 +16,8 @@ let timer = 0;
 
 async function load() {
   clearTimeout(timer);
-  const mine = (asked += 1);
+  asked += 1;
+  const mine = asked;
   const filters = wanted();
   const query = new URLSearchParams(filters);
   query.set("limit", limit);

@@ -1,7 +1,7 @@
 // The form that submits jobs: fields from the types' own parameters, errors from the API beside their fields.
 import { ask } from "../shared/api_client.js";
 import { element, setText } from "../shared/dom.js";
-import { paramFields, showError, valueOf } from "./param_fields.js";
+import { paramFields, showError, valueIn } from "./param_fields.js";
 import "../shared/theme.js";
 
 const byId = (id) => document.getElementById(id);
@@ -59,7 +59,7 @@ function readForm() {
   const errors = [];
   for (const [field, control] of controls()) {
     if (field in body) continue;
-    const [value, wrong] = valueOf(control);
+    const [value, wrong] = valueIn(control);
     if (wrong) errors.push({ field, message: wrong });
     const name = field.startsWith("params.") ? field.slice("params.".length) : null;
     if (value !== undefined) (name === null ? body : body.params)[name ?? field] = value;

@@ -14,7 +14,7 @@ export function paramFields(schema, values) {
 }
 
 /** What is sent for a control: [value, null], [undefined, null] to leave it out, or [undefined, what is wrong]. */
-export function valueOf(control) {
+export function valueIn(control) {
   const { kind, options } = control.dataset;
   const text = control.value;
   if (control.type === "checkbox") return [control.checked, null];

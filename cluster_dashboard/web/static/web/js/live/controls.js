@@ -97,4 +97,4 @@ slider.addEventListener("change", () => change({ rate_per_minute: rateAt(slider.
 slider.addEventListener("pointerdown", () => (held = true));
 for (const name of ["pointerup", "pointercancel"]) addEventListener(name, () => (held = false));
 pause.addEventListener("click", togglePause);
-presets.forEach((input, position) => input.addEventListener("change", () => choosePreset(position)));
+for (const [position, input] of presets.entries()) input.addEventListener("change", () => choosePreset(position));

@@ -30,7 +30,8 @@ export function setValue(node, value, unit = "") {
 
 /** Makes `parent` hold one row for each item, in order; rows of items that stay are kept. */
 export function keepRows(parent, items, { key, create, update }) {
-  const rows = (parent.rowsByKey ??= new Map());
+  parent.rowsByKey ??= new Map();
+  const rows = parent.rowsByKey;
   const wanted = new Set(items.map((item) => String(key(item))));
   for (const [name, row] of rows) {
     if (wanted.has(name)) continue;
