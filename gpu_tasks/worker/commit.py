@@ -80,11 +80,13 @@ class Commit:
             log.info("kept_result_committed", job=ending.job_id, attempt=ending.attempt, accepted=accepted)
 
     def requeue_left_by_older_boots(self) -> list[int]:
-        """At the worker's boot, before the first hint. Returns the jobs' ids; DatabaseError where nothing is kept."""
-        left = lifecycle.release_gpu(self.gpu, boot=self.boot)
-        for job_id in left:
-            log.warning("job_requeued", job=job_id, gpu=self.gpu, reason=Reason.WORKER_RESTARTED)
-        return left
+        """At the worker's boot, before the first hint. Returns the jobs' ids."""
+        detail = f"GPU {self.gpu} has a new worker"
+        return [
+            job_id
+            for job_id, attempt in lifecycle.left_by_older_boots(self.gpu, boot=self.boot)
+            if self.requeue(job_id, attempt, Reason.WORKER_RESTARTED, detail)
+        ]
 
     # --- parts
 

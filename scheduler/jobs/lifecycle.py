@@ -220,14 +220,9 @@ def cancel(job_id: int, *, actor: str) -> CancelOutcome:
         return CancelOutcome.REQUESTED
 
 
-def release_gpu(gpu: int, *, boot: str) -> list[int]:
-    """At a worker's boot: what an older boot left on this GPU goes back to the queue. Gives the jobs' ids."""
-    left = Job.objects.running().filter(gpu=gpu).exclude(boot=boot).values_list("id", "attempt")
-    return [
-        job_id
-        for job_id, attempt in list(left)
-        if requeue(job_id, attempt, Reason.WORKER_RESTARTED, detail=f"GPU {gpu} has a new worker") is not None
-    ]
+def left_by_older_boots(gpu: int, *, boot: str) -> list[tuple[int, int]]:
+    """(job, attempt) that runs on this GPU by its row, under a worker that is no more: its new worker requeues them."""
+    return list(Job.objects.running().filter(gpu=gpu).exclude(boot=boot).values_list("id", "attempt"))
 
 
 # --- parts ----------------------------------------------------------------------------------------

@@ -121,7 +121,9 @@ class Cluster:
         known = {"backend": "simulated", "memory_total_mib": MEMORY_MIB[gpu], "boot": boot}
         Gpu.objects.update_or_create(index=gpu, defaults=known)
         owed = self.ledger.release(gpu, boot, now)
-        self._answer("release at boot", f"GPU {gpu}", sorted(owed), sorted(lifecycle.release_gpu(gpu, boot=boot)))
+        left = lifecycle.left_by_older_boots(gpu, boot=boot)
+        requeued = [job_id for job_id, attempt in left if lifecycle.requeue(job_id, attempt, Reason.WORKER_RESTARTED)]
+        self._answer("requeue at boot", f"GPU {gpu}", sorted(owed), sorted(requeued))
         self.workers[gpu] = Worker(gpu=gpu, boot=boot)
 
     def follow(self, worker: Worker, key: Key) -> str:

@@ -267,13 +267,12 @@ def test_two_finders_of_one_death_charge_it_once():
     assert reread(job).failures == 1
 
 
-def test_a_new_boot_returns_what_the_older_one_left_on_its_gpu():
-    left, other = running(gpu=0, boot="old"), running(gpu=1, boot="boot-1")
+def test_a_new_boot_finds_what_the_older_one_left_on_its_gpu():
+    left, _ = running(gpu=0, boot="old"), running(gpu=1, boot="boot-1")
 
-    assert lifecycle.release_gpu(0, boot="new") == [left.id]
-
-    assert reread(left).reason == "worker_restarted"
-    assert reread(other).state == "running"
+    assert lifecycle.left_by_older_boots(0, boot="new") == [(left.id, 1)]
+    assert lifecycle.left_by_older_boots(0, boot="old") == []
+    assert lifecycle.left_by_older_boots(1, boot="boot-1") == []
 
 
 # --- cancel
