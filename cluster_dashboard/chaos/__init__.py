@@ -1,1 +1,1 @@
-"""Scenarios that break the running cluster on purpose, and the scorecard of how it took it."""
+"""Scenarios that break the running cluster on purpose, and a scorecard of what happened."""

@@ -1,8 +1,8 @@
-"""A database that is locked, or away.
+"""A database that is locked, or unavailable.
 
-SQLite is a file: it cannot be away for one process alone, and in WAL mode readers go on under any lock. So here it is
-locked: for less than a writer waits (20 s), or for longer, which to every writer is a database that is away. On
-PostgreSQL tables are locked, or every session is ended again and again.
+SQLite is a file: it cannot be unavailable for one process alone, and in WAL mode reads succeed under any lock. So it is
+locked here, for less than the 20 s that a writer waits, or for longer, which makes it unavailable to every writer. On
+PostgreSQL, tables are locked, or every session is ended again and again.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from django.db import DatabaseError, connection, connections
 
 from cluster_dashboard.chaos.deaths import AFTER_HEAL
 from cluster_dashboard.chaos.scenario import Scenario
-from cluster_dashboard.chaos.stage import CannotPlay, Missed, Stage
+from cluster_dashboard.chaos.stage import CannotPlay, NotSeen, Stage
 from cluster_dashboard.chaos.submitting import submit_for
 
 LOCKED_SECONDS: Final = 10.0
-#: As long as the promise says.
-AWAY_SECONDS: Final = 30.0
-#: Between two times that all sessions are ended.
+#: The promise is about an outage of this length.
+UNAVAILABLE_SECONDS: Final = 30.0
+#: The pause between two rounds that end all sessions.
 END_EVERY_SECONDS: Final = 0.2
 
 _TABLES: Final = "scheduler_job, scheduler_jobevent, scheduler_allocation, scheduler_tally, scheduler_lease"
@@ -39,22 +39,22 @@ def lock_database(stage: Stage) -> None:
 
 
 def database_away(stage: Stage) -> None:
-    _load(stage, AWAY_SECONDS)
+    _load(stage, UNAVAILABLE_SECONDS)
     if connection.vendor == "sqlite":
         with _locked(stage):
-            collect = submit_for(stage, AWAY_SECONDS, may_be_refused=True)
+            collect = submit_for(stage, UNAVAILABLE_SECONDS, may_be_refused=True)
     else:
         with _sessions_end(stage):
-            collect = submit_for(stage, AWAY_SECONDS, may_be_refused=True)
+            collect = submit_for(stage, UNAVAILABLE_SECONDS, may_be_refused=True)
     stage.healed()
     stage.see_jobs_flow()
     collect()
 
 
-def _load(stage: Stage, away_seconds: float) -> None:
-    """One job that runs for longer than the database is away, some that end meanwhile, and waiting ones. Nobody dies:
-    nothing may be taken back."""
-    running = stage.sleeps(away_seconds + 4.0)
+def _load(stage: Stage, unavailable_seconds: float) -> None:
+    """One job that runs for longer than the database is unavailable, some that end meanwhile, and waiting ones. No
+    worker dies, so none may be requeued."""
+    running = stage.sleeps(unavailable_seconds + 4.0)
     running += stage.sleeps(4.0, count=len(stage.gpus) - 1) if len(stage.gpus) > 1 else []
     stage.expect(running, attempt=1)
     stage.starts(running, len(running))
@@ -64,7 +64,7 @@ def _load(stage: Stage, away_seconds: float) -> None:
 
 @contextmanager
 def _locked(stage: Stage) -> Iterator[None]:
-    """No writer gets in. The lock ends with our process at the latest."""
+    """Blocks every writer. The lock ends with this process at the latest."""
     if connection.vendor == "sqlite":
         name = connection.settings_dict["NAME"]
         with closing(sqlite3.connect(name, timeout=30, isolation_level=None)) as lock:
@@ -84,22 +84,22 @@ def _locked(stage: Stage) -> Iterator[None]:
         finally:
             lock_connection.close()
     else:
-        raise CannotPlay(f"no lock is known for {connection.vendor}")
+        raise CannotPlay(f"cannot lock a database of type {connection.vendor}")
 
 
 def _second_connection() -> Any:
-    """Beside the one that looks on."""
+    """The first one observes."""
     return connections.create_connection("default")
 
 
 @contextmanager
 def _sessions_end(stage: Stage) -> Iterator[None]:
-    """As our own database user may: its other sessions, again and again."""
-    hunter = _second_connection()
+    """Ends all other sessions of the cluster's database user again and again."""
+    killer = _second_connection()
     over, ended = Event(), [0]
 
-    def hunt() -> None:
-        with hunter.cursor() as cursor:
+    def end_sessions() -> None:
+        with killer.cursor() as cursor:
             while not over.wait(END_EVERY_SECONDS):
                 cursor.execute(
                     "SELECT COUNT(pg_terminate_backend(pid)) FROM pg_stat_activity"
@@ -107,8 +107,8 @@ def _sessions_end(stage: Stage) -> Iterator[None]:
                 )
                 ended[0] += cursor.fetchone()[0]
 
-    thread = Thread(target=hunt, name="sessions", daemon=True)
-    hunter.inc_thread_sharing()
+    thread = Thread(target=end_sessions, name="sessions", daemon=True)
+    killer.inc_thread_sharing()
     stage.injected()
     thread.start()
     try:
@@ -116,24 +116,24 @@ def _sessions_end(stage: Stage) -> Iterator[None]:
     finally:
         over.set()
         thread.join(10)
-        hunter.close()
+        killer.close()
         with suppress(DatabaseError):
             connection.close()
     if not ended[0]:
-        raise Missed("no session could be ended")
+        raise NotSeen("no session could be ended")
     stage.facts["sessions_ended"] = ended[0]
 
 
 SCENARIOS: Final = (
     Scenario(
         name="lock_database",
-        summary=f"no writer gets into the database for {LOCKED_SECONDS:.0f} s",
+        summary=f"the database is locked against writers for {LOCKED_SECONDS:.0f} s",
         play=lock_database,
         promise=AFTER_HEAL,
     ),
     Scenario(
         name="database_away",
-        summary=f"the same for {AWAY_SECONDS:.0f} s, longer than anybody waits; PostgreSQL: all sessions end",
+        summary=f"the same for {UNAVAILABLE_SECONDS:.0f} s, longer than writers wait; on PostgreSQL all sessions end",
         play=database_away,
         promise=AFTER_HEAL,
     ),

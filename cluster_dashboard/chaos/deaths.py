@@ -12,37 +12,40 @@ from django.conf import settings
 
 from cluster_dashboard.chaos import signs, web
 from cluster_dashboard.chaos.scenario import BACK_SOON_SECONDS, WORKER_LOST, Scenario
-from cluster_dashboard.chaos.scorecard import Promise, Seen, Since
+from cluster_dashboard.chaos.scorecard import Promise, SeenEvent, Since
 from cluster_dashboard.chaos.stage import Stage
 from gpu_tasks.processes import cluster_pids
 from scheduler.loops.heartbeats import read_beats
 from scheduler.rules.faults import FaultKind
 from scheduler.rules.states import EventKind
 
-#: How long is looked for what is promised, so that a miss is measured and not only noted.
-PATIENCE_SECONDS: Final = 30.0
-#: A job that still runs when it is hit: all GPUs must have one first, and a worker that has to be asked may take 4 s.
-JOB_SECONDS: Final = 10.0
+#: The time that a scenario waits for what is promised: longer than the promise, so that a delay is measured.
+RECOVERY_PATIENCE_SECONDS: Final = 30.0
+#: The job must still run when the fault comes: every GPU must have a job first, and a worker that is out of reach of
+#: signals carries a fault out up to 4 s later.
+VICTIM_JOB_SECONDS: Final = 10.0
 #: Promised for a worker that was killed.
 WORKER_BACK_SECONDS: Final = 5.0
 
 
 def kill_child(stage: Stage) -> None:
     victim = _running_job(stage)
-    stage.strike(FaultKind.CHILD_KILLED, victim.gpu or 0)
-    stage.see_taken_back(victim, patience_seconds=PATIENCE_SECONDS)
+    stage.inject(FaultKind.CHILD_KILLED, victim.gpu or 0)
+    stage.see_requeued(victim, patience_seconds=RECOVERY_PATIENCE_SECONDS)
 
 
 def kill_worker(stage: Stage) -> None:
     victim = _running_job(stage)
     gpu = victim.gpu or 0
-    # By its boot: in a container its successor has the same pid.
+    # By its boot: in a container, its successor has the same pid.
     boot = read_beats(stage.redis)[gpu].boot
-    stage.strike(FaultKind.WORKER_KILLED, gpu)
+    stage.inject(FaultKind.WORKER_KILLED, gpu)
     killed_at = time.monotonic()
-    stage.wait_for(lambda: read_beats(stage.redis)[gpu].boot != boot, PATIENCE_SECONDS, f"gpu-{gpu} beats")
+    stage.wait_for(
+        lambda: read_beats(stage.redis)[gpu].boot != boot, RECOVERY_PATIENCE_SECONDS, f"gpu-{gpu} has a new worker"
+    )
     _note_worker_back(stage, time.monotonic() - killed_at)
-    stage.see_taken_back(victim, patience_seconds=PATIENCE_SECONDS)
+    stage.see_requeued(victim, patience_seconds=RECOVERY_PATIENCE_SECONDS)
 
 
 def kill_all_workers(stage: Stage) -> None:
@@ -51,27 +54,27 @@ def kill_all_workers(stage: Stage) -> None:
     stage.starts(jobs, len(stage.gpus))
     stage.moment(0.1, 0.8)
     for gpu in stage.gpus:
-        stage.strike(FaultKind.WORKER_KILLED, gpu)
+        stage.inject(FaultKind.WORKER_KILLED, gpu)
     hit_at = stage.clock.now()
     cut = _running_at(stage.events(jobs), hit_at)
     for start in cut:
-        stage.see_taken_back(start, patience_seconds=PATIENCE_SECONDS)
-    # The last one of them is what counts.
+        stage.see_requeued(start, patience_seconds=RECOVERY_PATIENCE_SECONDS)
+    # The last one of them counts.
     events = stage.events([start.job for start in cut])
     stage.detected(max(event.at for event in events if event.kind == EventKind.REQUEUED))
     stage.recovered(max(event.at for event in events if event.kind == EventKind.STARTED))
 
 
-def _running_job(stage: Stage) -> Seen:
-    """One job on each GPU; gives the start of one of them, which has run for a moment."""
-    jobs = stage.sleeps(JOB_SECONDS, count=len(stage.gpus))
+def _running_job(stage: Stage) -> SeenEvent:
+    """Starts one job on each GPU; returns the start of one of them, after a moment."""
+    jobs = stage.sleeps(VICTIM_JOB_SECONDS, count=len(stage.gpus))
     stage.expect(jobs)
     victim = stage.rng.choice(stage.starts(jobs, len(stage.gpus)))
     stage.moment()
     return victim
 
 
-def _running_at(events: list[Seen], at: float) -> list[Seen]:
+def _running_at(events: list[SeenEvent], at: float) -> list[SeenEvent]:
     ended = {(event.job, event.attempt): event.at for event in events if event.kind == EventKind.SUCCEEDED}
     return [
         event
@@ -83,24 +86,24 @@ def _running_at(events: list[Seen], at: float) -> list[Seen]:
 def _note_worker_back(stage: Stage, seconds: float) -> None:
     stage.facts["worker_back_seconds"] = round(seconds, 2)
     if seconds > WORKER_BACK_SECONDS:
-        stage.problems.append(f"promised: the worker back within {WORKER_BACK_SECONDS:g} s; it took {seconds:.1f} s")
+        stage.problems.append(f"promised: a new worker within {WORKER_BACK_SECONDS:g} s; it took {seconds:.1f} s")
 
 
-# --- everybody else -------------------------------------------------------------------------------
+# --- all other processes -------------------------------------------------------------------------------
 
 
 def kill_scheduler(stage: Stage) -> None:
-    # Without a hint only the relay can find the job.
+    # Without a hint, only the relay can find the job.
     _kill_role(stage, "scheduler", lambda: stage.see_jobs_flow(hint=False))
 
 
 def kill_beat(stage: Stage) -> None:
-    def ticks_come() -> None:
+    def ticks_arrive() -> None:
         with signs.listening(stage.redis) as ticks:
-            stage.wait_for(ticks.heard, PATIENCE_SECONDS, "a tick of the new beat is heard")
+            stage.wait_for(ticks.heard, RECOVERY_PATIENCE_SECONDS, "a tick of the new beat arrives")
         stage.recovered()
 
-    _kill_role(stage, "beat", ticks_come)
+    _kill_role(stage, "beat", ticks_arrive)
 
 
 def kill_web(stage: Stage) -> None:
@@ -112,13 +115,13 @@ def kill_flower(stage: Stage) -> None:
 
 
 def _answers(stage: Stage, port: int, path: str) -> None:
-    stage.wait_for(lambda: web.answers(port, path), PATIENCE_SECONDS, f"port {port} answers")
+    stage.wait_for(lambda: web.answers(port, path), RECOVERY_PATIENCE_SECONDS, f"port {port} answers")
     stage.recovered()
 
 
 def _kill_role(stage: Stage, name: str, see_it_back: Callable[[], None]) -> None:
-    """Nobody's worker dies: no attempt may be taken back, no failure charged."""
-    cluster_pids.pid_of(name)  # out of reach: before there is any load
+    """No worker dies, so no job may be requeued and no failure charged."""
+    cluster_pids.pid_of(name)  # raises OutOfReach: before any job is submitted
     running = stage.sleeps(3.0)
     stage.starts(running)
     waiting = stage.sleeps(0.2, count=10)
@@ -126,7 +129,7 @@ def _kill_role(stage: Stage, name: str, see_it_back: Callable[[], None]) -> None
     stage.moment()
     stage.injected()
     old_pid = cluster_pids.send(name, signal.SIGKILL)
-    stage.wait_for(partial(has_successor, name, old_pid), PATIENCE_SECONDS, f"{name} was started again")
+    stage.wait_for(partial(has_successor, name, old_pid), RECOVERY_PATIENCE_SECONDS, f"{name} was started again")
     stage.detected()
     see_it_back()
 
@@ -137,7 +140,7 @@ def has_successor(name: str, old_pid: int) -> bool:
 
 
 def kill_supervisor(stage: Stage) -> None:
-    """Everything dies with it; its guardian starts another."""
+    """Every other process dies with it; its guardian starts another."""
     cluster_pids.pid_of(cluster_pids.SUPERVISOR)
     jobs = stage.sleeps(3.0, count=2 * len(stage.gpus))
     stage.expect(jobs)
@@ -145,7 +148,7 @@ def kill_supervisor(stage: Stage) -> None:
     stage.moment()
     stage.injected()
     cluster_pids.send(cluster_pids.SUPERVISOR, signal.SIGKILL)
-    stage.see_taken_back(cut[0], patience_seconds=PATIENCE_SECONDS)
+    stage.see_requeued(cut[0], patience_seconds=RECOVERY_PATIENCE_SECONDS)
 
 
 _BACK_SOON: Final = Promise(detected_seconds=BACK_SOON_SECONDS, recovered_seconds=BACK_SOON_SECONDS)
@@ -153,7 +156,7 @@ _BACK_SOON: Final = Promise(detected_seconds=BACK_SOON_SECONDS, recovered_second
 SCENARIOS: Final = (
     Scenario(
         name="kill_child",
-        summary="kill -9 of the process in which a job runs",
+        summary="kill -9 of a job process",
         play=kill_child,
         promise=Promise(detected_seconds=2, recovered_seconds=12),
     ),
@@ -170,11 +173,11 @@ SCENARIOS: Final = (
     Scenario(name="kill_flower", summary="kill -9 of Flower", play=kill_flower, promise=_BACK_SOON),
     Scenario(
         name="kill_supervisor",
-        summary="kill -9 of the supervisor, and so of everything",
+        summary="kill -9 of the supervisor: every process dies with it",
         play=kill_supervisor,
         promise=WORKER_LOST,
     ),
 )
 
-#: Where something is away for a while.
+#: For parts that are unavailable for a while.
 AFTER_HEAL: Final = Promise(recovered_seconds=BACK_SOON_SECONDS, since=Since.HEAL)

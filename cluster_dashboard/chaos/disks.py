@@ -1,4 +1,4 @@
-"""A disk without a free byte. Only a small one is filled: nobody's real disk."""
+"""A disk without a free byte. Only a small file system is filled."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from cluster_dashboard.chaos.scenario import Scenario
 from cluster_dashboard.chaos.stage import CannotPlay, Stage
 from cluster_dashboard.chaos.submitting import submit_for
 
-#: A file system above this size is somebody's, not a rehearsal's.
+#: A larger file system is not filled: it may hold other people's data.
 LARGEST_BYTES: Final = 2 * 2**30
-FULL_SECONDS: Final = 8.0
+DISK_FULL_SECONDS: Final = 8.0
 PIECE: Final = b"\0" * 2**20
 
 
@@ -26,7 +26,7 @@ def fill_disk(stage: Stage) -> None:
     total = shutil.disk_usage(folder).total
     if total > LARGEST_BYTES:
         raise CannotPlay(
-            f"STATE_DIR lies on a file system of {total / 2**30:.0f} GiB; only one below "
+            f"STATE_DIR is on a file system of {total / 2**30:.0f} GiB; only one of at most "
             f"{LARGEST_BYTES // 2**30} GiB, such as a small tmpfs, is filled"
         )
     running = stage.sleeps(3.0)
@@ -38,7 +38,7 @@ def fill_disk(stage: Stage) -> None:
     stage.healing.callback(filler.unlink, missing_ok=True)
     stage.injected()
     _fill(filler)
-    collect = submit_for(stage, FULL_SECONDS, may_be_refused=True)
+    collect = submit_for(stage, DISK_FULL_SECONDS, may_be_refused=True)
     filler.unlink(missing_ok=True)
     stage.healed()
     stage.see_jobs_flow()
@@ -46,7 +46,7 @@ def fill_disk(stage: Stage) -> None:
 
 
 def _fill(filler: Path) -> None:
-    """Whole pieces first, then the last bytes; others may take or free some meanwhile."""
+    """Large pieces first, then small ones; other processes may use or free space meanwhile."""
     descriptor = os.open(filler, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         for piece in (PIECE, PIECE[:4096]):
@@ -67,7 +67,7 @@ def _write_until_full(descriptor: int, piece: bytes) -> None:
 SCENARIOS: Final = (
     Scenario(
         name="fill_disk",
-        summary=f"the disk under STATE_DIR is full for {FULL_SECONDS:.0f} s (a small file system only)",
+        summary=f"the disk under STATE_DIR is full for {DISK_FULL_SECONDS:.0f} s (a small file system only)",
         play=fill_disk,
         promise=AFTER_HEAL,
     ),

@@ -1,4 +1,4 @@
-"""Messages and parameters that nobody of ours makes."""
+"""Messages and parameters that this cluster never makes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from scheduler.models import Tally
 from scheduler.rules.queues import PLAIN_QUEUES
 from scheduler.rules.states import EventKind
 
-#: Good jobs go on within this.
+#: Promised: valid jobs run within this time.
 GOOD_JOBS_SECONDS: Final = 5.0
 
 
@@ -56,12 +56,12 @@ def malformed_messages(stage: Stage) -> None:
 
 
 def _drop(stage: Stage, sent: Sequence[tuple[str, bytes]], letters_before: int) -> None:
-    """Nobody has to look through letters that a rehearsal wrote."""
+    """Removes the dead letters that the scenario caused, and no others."""
     try:
         newest = _letters(stage.redis) - letters_before
         stage.facts["dead_letters_dropped"] = dead_letters.drop_sent(stage.redis, sent, newest=newest, actor=ACTOR)
     except (DatabaseError, RedisError) as error:
-        stage.problems.append(f"its dead letters are left: {type(error).__name__}: {error}")
+        stage.problems.append(f"its dead letters remain: {type(error).__name__}: {error}")
 
 
 def _letters(client: Redis) -> int:
@@ -79,7 +79,7 @@ def _hint(**changes: Any) -> bytes:
     return json.dumps(message | changes).encode()
 
 
-#: Not JSON, binary, pickle, huge, and the wrong type at every level.
+#: Not JSON, binary, pickle, huge, and a wrong type at every level.
 MALFORMED: Final[tuple[bytes, ...]] = (
     b"",
     b"\x00\xff\xfe binary \x80",
@@ -113,7 +113,7 @@ MALFORMED: Final[tuple[bytes, ...]] = (
 
 
 def odd_parameters(stage: Stage) -> None:
-    """Each is refused in words, and nothing of it is kept."""
+    """Each is refused with a reason, and nothing of it is kept."""
     before = Tally.objects.total(EventKind.SUBMITTED)
     mine = 0
     stage.injected()
@@ -123,18 +123,18 @@ def odd_parameters(stage: Stage) -> None:
         except ParamsInvalid:
             continue
         mine += 1
-        stage.problems.append(f"a job with {words} was taken")
+        stage.problems.append(f"a job with {words} was accepted")
     stage.detected()
     for words, body in ODD_BODIES.items() if stage.has_web else ():
         try:
             answer = web.post_jobs(body)
         except (OSError, HTTPException) as error:
-            # A server may close the connection instead of reading on.
+            # A server may close the connection instead of reading the whole body.
             stage.facts[words] = type(error).__name__
             continue
         stage.facts[words] = answer.status
         if not 400 <= answer.status < 500:
-            stage.problems.append(f"{words} was answered with {answer.status}")
+            stage.problems.append(f"{words}: the API answered {answer.status}, not 4xx")
     kept = Tally.objects.total(EventKind.SUBMITTED) - before - mine
     stage.facts["submitted_by_others"] = kept
     stage.see_jobs_flow()
@@ -172,7 +172,7 @@ SCENARIOS: Final = (
     ),
     Scenario(
         name="odd_parameters",
-        summary="parameters that cannot be serialised, and huge ones",
+        summary="job parameters that cannot be serialised, and huge ones",
         play=odd_parameters,
         promise=Promise(recovered_seconds=GOOD_JOBS_SECONDS),
     ),

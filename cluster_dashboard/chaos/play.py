@@ -1,4 +1,5 @@
-"""Plays a scenario: load, injection, heal, wait until all has ended and is well again, verdict, scorecard."""
+"""Plays a scenario: load, injection, heal, wait until every job has ended and every part has recovered, verdict,
+scorecard."""
 
 from __future__ import annotations
 
@@ -20,52 +21,48 @@ from cluster_dashboard.chaos import signs
 from cluster_dashboard.chaos.scenario import Scenario
 from cluster_dashboard.chaos.scorecard import (
     Scorecard,
-    disappointments,
     missed_promises,
     outcome_of,
+    unmet_expectations,
     wasted_gpu_seconds,
 )
 from cluster_dashboard.chaos.signs import Signs
-from cluster_dashboard.chaos.stage import NAME_PREFIX, CannotPlay, Clock, Missed, Stage
+from cluster_dashboard.chaos.stage import NAME_PREFIX, CannotPlay, DatabaseClock, NotSeen, Stage
 from gpu_tasks.faults.injection import NothingToHit
 from gpu_tasks.processes.cluster_pids import OutOfReach
 from scheduler.job_type import ParamsInvalid
 from scheduler.jobs.room import NoRoom
-from scheduler.logs import event_logger
 from scheduler.models import Job, Tally
 from scheduler.redis_client import connect
 from scheduler.rules.states import EventKind, JobState
-from scheduler.verdict.judge import Outcome as Verdict
-from scheduler.verdict.judge import judge
+from scheduler.verdict.judge import VerdictOutcome, judge
 
-log = event_logger(__name__)
-
-#: For so long after the heal jobs may still end, and parts come back: beyond every promise.
+#: After the heal, the time in which jobs must end and parts must recover: longer than every promise.
 SETTLE_SECONDS: Final = 90.0
 START_SECONDS: Final = 6.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rehearsal:
-    """One run of the command: what was well when it began, and the dice."""
+    """One run of the command: what was healthy when it began, and the seed of its random choices."""
 
     seed: int
     redis: Redis
-    clock: Clock
+    clock: DatabaseClock
     before: Signs
     token: str = field(default_factory=lambda: uuid4().hex[:8])
 
     @staticmethod
     def begin(seed: int) -> Rehearsal:
-        """A cluster that has just been started gets a moment: a worker's first beats name no child yet."""
+        """Waits for a cluster that has just been started: a worker's first heartbeats name no job process yet."""
         client = connect()
         deadline = time.monotonic() + START_SECONDS
-        while not (before := signs.look(client)).all_take_jobs and time.monotonic() < deadline:
+        while not (before := signs.look(client)).all_start_jobs and time.monotonic() < deadline:
             time.sleep(0.2)
-        return Rehearsal(seed=seed, redis=client, clock=Clock.set(), before=before)
+        return Rehearsal(seed=seed, redis=client, clock=DatabaseClock.set(), before=before)
 
     def play(self, scenario: Scenario, played: int = 0) -> Scorecard:
-        """`played`: how often it was played in this run before. The same seed throws the same dice."""
+        """`played`: the number of times that it was played before in this run. The same seed makes the same choices."""
         started = time.monotonic()
         reasons: list[str] = []
         skipped = False
@@ -85,7 +82,7 @@ class Rehearsal:
                 scenario.play(stage)
             except (CannotPlay, OutOfReach) as reason:
                 skipped, reasons = True, [str(reason)]
-            except (Missed, NothingToHit, ParamsInvalid, NoRoom) as miss:
+            except (NotSeen, NothingToHit, ParamsInvalid, NoRoom) as miss:
                 reasons = [str(miss)]
             except (DatabaseError, RedisError, OSError) as error:
                 reasons = [f"{type(error).__name__}: {error}"]
@@ -101,7 +98,7 @@ class Rehearsal:
             raise
         if not skipped:
             reasons += missed_promises(scenario.promise, stage.moments)
-        reasons += _disappointments(stage) + _verdict(stage.jobs)
+        reasons += _unmet_expectations(stage) + _verdict(stage.jobs)
         return Scorecard(
             scenario=scenario.name,
             seed=self.seed,
@@ -119,56 +116,56 @@ class Rehearsal:
 
     def _check_stage(self, scenario: Scenario, stage: Stage) -> None:
         if len(stage.gpus) < scenario.gpus:
-            raise CannotPlay(f"it takes {scenario.gpus} GPUs whose workers take jobs; there are {len(stage.gpus)}")
+            raise CannotPlay(f"needs {scenario.gpus} GPUs whose workers start jobs; there are {len(stage.gpus)}")
 
     def _settle(self, stage: Stage) -> list[str]:
-        """All jobs of ours end, and what was well before is so again. In words what does not."""
+        """Waits until every job has ended and every part has recovered. Returns in words what has not."""
         found = []
         try:
-            stage.wait_for(stage.all_ended, SETTLE_SECONDS, "all its jobs have ended")
-        except Missed as missed:
+            stage.wait_for(stage.all_ended, SETTLE_SECONDS, "every job of the scenario has ended")
+        except NotSeen as missed:
             found.append(str(missed))
             stage.cancel_what_is_left()
         missing: list[str] = []
 
-        def is_well() -> bool:
+        def has_recovered() -> bool:
             missing[:] = ["broker or database"]
             missing[:] = signs.look(self.redis).missing(self.before)
             return not missing
 
         try:
-            stage.wait_for(is_well, SETTLE_SECONDS, "the cluster is well again")
-        except Missed as missed:
+            stage.wait_for(has_recovered, SETTLE_SECONDS, "every part has recovered")
+        except NotSeen as missed:
             found.append(f"{missed} ({', '.join(missing)})")
         return found
 
 
-def _disappointments(stage: Stage) -> list[str]:
+def _unmet_expectations(stage: Stage) -> list[str]:
     rows = stage.rows()
-    return [words for expectation in stage.expectations for words in disappointments(expectation, rows)]
+    return [words for expectation in stage.expectations for words in unmet_expectations(expectation, rows)]
 
 
 def _verdict(jobs: Sequence[int]) -> list[str]:
-    """The contract, on every job since this scenario's first one. Empty if it holds."""
+    """Broken rules of the contract, for every job since the scenario's first one."""
     if not jobs:
         return []
     verdict = judge(Path(settings.STATE_DIR) / "witness", first_job=min(jobs))
-    if verdict.outcome is Verdict.HOLDS:
+    if verdict.outcome is VerdictOutcome.HOLDS:
         return []
-    if verdict.outcome is Verdict.CANNOT_TELL:
-        return [f"the verdict cannot tell: {verdict.untold[0]}"]
+    if verdict.outcome is VerdictOutcome.CANNOT_TELL:
+        return [f"the verdict: cannot tell: {verdict.gaps[0]}"]
     return [f"the verdict: {breach.rule}: job {breach.job} {breach.words}" for breach in verdict.breaches[:3]]
 
 
 def others_jobs() -> int:
-    """Waiting or running jobs that are not ours."""
+    """The number of queued or running jobs that no scenario submitted."""
     left = Job.objects.filter(state__in=(JobState.QUEUED, JobState.RUNNING))
     return left.exclude(name__startswith=NAME_PREFIX).count()
 
 
 def counts_that_do_not_add_up() -> list[str]:
-    """submitted = queued + running + succeeded + failed + cancelled, over the cluster's whole life."""
-    connection.close()  # a database that was away: a fresh look
+    """submitted = queued + running + succeeded + failed + cancelled, since the cluster's first start."""
+    connection.close()  # it may be broken: the database may have been unavailable
     states = sum(Tally.objects.total(state) for state in JobState)
     submitted = Tally.objects.total(EventKind.SUBMITTED)
-    return [] if states == submitted else [f"{submitted} jobs were submitted, and {states} are there"]
+    return [] if states == submitted else [f"{submitted} jobs were submitted, but the states count {states}"]

@@ -1,11 +1,11 @@
-"""Jobs that kill what runs them, or do not let themselves be stopped."""
+"""Jobs that kill their process, use up memory, or cannot be stopped by a signal."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import Final
 
-from cluster_dashboard.chaos.deaths import PATIENCE_SECONDS
+from cluster_dashboard.chaos.deaths import RECOVERY_PATIENCE_SECONDS
 from cluster_dashboard.chaos.scenario import Scenario
 from cluster_dashboard.chaos.scorecard import Promise
 from cluster_dashboard.chaos.stage import Stage
@@ -13,18 +13,18 @@ from gpu_tasks.job_types.fault_injection import FaultMode
 from scheduler.rules.limits import FAILURE_LIMIT
 from scheduler.rules.states import EventKind, JobState, Reason
 
-#: After so long a job that ignores every signal is killed.
+#: After this time, a job that ignores every signal is killed.
 STUBBORN_LIMIT_SECONDS: Final = 2
 
 
 def _poison_that_kills(stage: Stage, mode: FaultMode) -> None:
-    """Exactly max_failures starts, then failed."""
+    """Exactly max_failures starts, then the job is failed."""
     _good_jobs(stage)
     (job,) = _poison(stage, mode)
     stage.expect([job], JobState.FAILED, reason=Reason.EXHAUSTED, attempt=FAILURE_LIMIT)
-    taken_back = stage.event(job, EventKind.REQUEUED)
-    stage.detected(taken_back.at)
-    end = stage.event(job, EventKind.FAILED, attempt=FAILURE_LIMIT, seconds=PATIENCE_SECONDS)
+    requeued = stage.event(job, EventKind.REQUEUED)
+    stage.detected(requeued.at)
+    end = stage.event(job, EventKind.FAILED, attempt=FAILURE_LIMIT, seconds=RECOVERY_PATIENCE_SECONDS)
     stage.recovered(end.at)
     starts = [event for event in stage.events([job]) if event.kind == EventKind.STARTED]
     stage.facts["starts"] = len(starts)
@@ -33,11 +33,11 @@ def _poison_that_kills(stage: Stage, mode: FaultMode) -> None:
 
 
 def _poison_that_fails(stage: Stage, mode: FaultMode) -> None:
-    """Its own failure, caught in its process: one start."""
+    """A failure of the job itself, caught in the job process: one start."""
     _good_jobs(stage)
     (job,) = _poison(stage, mode)
     stage.expect([job], JobState.FAILED, reason=Reason.OUT_OF_MEMORY, attempt=1)
-    end = stage.event(job, EventKind.FAILED, seconds=PATIENCE_SECONDS)
+    end = stage.event(job, EventKind.FAILED, seconds=RECOVERY_PATIENCE_SECONDS)
     stage.detected(end.at)
     stage.see_jobs_flow()
 
@@ -52,7 +52,7 @@ def _poison(stage: Stage, mode: FaultMode) -> list[int]:
 
 
 def ignore_signals(stage: Stage) -> None:
-    """Killed with its group at its limit; its GPU takes the next job."""
+    """The job is killed with its group at its time limit; its GPU starts the next job."""
     jobs = stage.submit(
         "fault_injection",
         count=len(stage.gpus),
@@ -62,9 +62,9 @@ def ignore_signals(stage: Stage) -> None:
     )
     stage.expect(jobs, JobState.FAILED, reason=Reason.TIMED_OUT, attempt=1)
     starts = stage.starts(jobs, len(jobs))
-    # From its limit on it is to be stopped.
+    # The time limit is the moment from which the kill is due.
     stage.moments.injected_at = max(start.at for start in starts) + STUBBORN_LIMIT_SECONDS
-    ends = [stage.event(job, EventKind.FAILED, seconds=PATIENCE_SECONDS) for job in jobs]
+    ends = [stage.event(job, EventKind.FAILED, seconds=RECOVERY_PATIENCE_SECONDS) for job in jobs]
     stage.detected(max(end.at for end in ends))
     stage.see_jobs_flow()
 
@@ -82,12 +82,12 @@ SCENARIOS: Final = (
     ),
     Scenario(
         name="poison_memory",
-        summary="a job that takes all the memory it may have",
+        summary="a job that uses all the memory it may have",
         play=partial(_poison_that_fails, mode=FaultMode.OUT_OF_MEMORY),
     ),
     Scenario(
         name="poison_gpu_memory",
-        summary="a job that takes all the memory of its GPU",
+        summary="a job that uses all the memory of its GPU",
         play=partial(_poison_that_fails, mode=FaultMode.GPU_MEMORY),
     ),
     Scenario(

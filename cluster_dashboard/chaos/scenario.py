@@ -1,4 +1,4 @@
-"""What a scenario is: it makes its load, injects, heals, and says what must come of its jobs."""
+"""What a scenario is: it submits its jobs, injects a fault, heals it, and states how its jobs must end."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Final
 from cluster_dashboard.chaos.scorecard import Promise
 from cluster_dashboard.chaos.stage import Stage
 
-#: Promised for a worker that was killed or hangs: known dead, and its job running elsewhere.
+#: Promised for a worker that was killed or is suspended: its death is known, and its job runs on another worker.
 WORKER_LOST: Final = Promise(detected_seconds=10, recovered_seconds=12)
-#: Promised for a broker that was restarted; ours for every other process as well.
+#: Promised for a broker that was restarted, and for every process that was killed.
 BACK_SOON_SECONDS: Final = 10.0
 NOTHING_PROMISED: Final = Promise()
 
@@ -22,5 +22,5 @@ class Scenario:
     summary: str
     play: Callable[[Stage], None]
     promise: Promise = NOTHING_PROMISED
-    #: With fewer it cannot show what it is about.
+    #: The number of GPUs that it needs.
     gpus: int = 1

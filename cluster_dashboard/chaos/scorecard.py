@@ -1,4 +1,4 @@
-"""What one scenario showed, as figures and a verdict. Pure: moments, events and rows in, a line of the table out."""
+"""The result of one scenario, in figures and a verdict. Pure: moments, events and rows in, a scorecard out."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from typing import Any, Final
 class Outcome(StrEnum):
     PASS = "pass"  # noqa: S105 (no password)
     FAIL = "fail"
-    #: Could not be done from here: never a pass.
+    #: Impossible on this machine or cluster: never a pass.
     SKIPPED = "skipped"
 
 
 class Since(StrEnum):
-    """From which moment a recovery is measured."""
+    """The moment from which a recovery is measured."""
 
     INJECTION = "injection"
-    #: What is away cannot be used; what counts is how soon it is used again.
+    #: An unavailable part cannot be used before it is healed; the time until it is used again counts.
     HEAL = "heal"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Promise:
-    """Limits in seconds; None: nothing is promised, or there is nothing to see."""
+    """Limits in seconds. None: nothing is promised, or nothing can be measured."""
 
     detected_seconds: float | None = None
     recovered_seconds: float | None = None
@@ -33,7 +33,7 @@ class Promise:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class SeenEvent:
     """One event of a job. at: seconds since the epoch by the database's clock."""
 
     job: int
@@ -61,7 +61,7 @@ class Moments:
 
 
 def _between(earlier: float | None, later: float | None) -> float | None:
-    # The clocks of injector and database may differ by their grain.
+    # The clocks of this process and of the database may differ by their resolution.
     return None if earlier is None or later is None else max(0.0, later - earlier)
 
 
@@ -71,7 +71,7 @@ class Scorecard:
     seed: int
     round: int
     outcome: Outcome
-    #: Why it failed or was skipped.
+    #: Why the scenario failed or was skipped.
     reasons: tuple[str, ...]
     detected_seconds: float | None
     recovered_seconds: float | None
@@ -105,7 +105,7 @@ def _rounded(seconds: float | None) -> float | None:
 
 
 def missed_promises(promise: Promise, moments: Moments) -> list[str]:
-    """In words; empty if every promise was kept. What was never seen is missed."""
+    """In words; empty if every promise was kept. What was never seen breaks its promise."""
     measured = (
         ("detected", promise.detected_seconds, moments.detected_seconds()),
         ("recovered", promise.recovered_seconds, moments.recovered_seconds(promise.since)),
@@ -117,12 +117,12 @@ def missed_promises(promise: Promise, moments: Moments) -> list[str]:
     ]
 
 
-#: An attempt ends so without a result of its own.
+#: The reason of a failure that is not the job's own result.
 _EXHAUSTED: Final = "exhausted"
 
 
-def wasted_gpu_seconds(events: Iterable[Seen]) -> float:
-    """The run time of all attempts that were taken back: a GPU worked, and nothing came of it."""
+def wasted_gpu_seconds(events: Iterable[SeenEvent]) -> float:
+    """The run time of all attempts that were requeued: GPU time without a result."""
     started: dict[tuple[int, int], float] = {}
     wasted = 0.0
     for event in sorted(events, key=lambda event: event.at):
@@ -135,8 +135,8 @@ def wasted_gpu_seconds(events: Iterable[Seen]) -> float:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """A job as its row says."""
+class JobRow:
+    """A job's row in the database."""
 
     id: int
     state: str
@@ -147,7 +147,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expectation:
-    """How these jobs must have ended. attempt: None is any; one that nobody hit has 1 and no failure."""
+    """How these jobs must end. attempt: the last one; None accepts any. 1 means: never requeued, no failure charged."""
 
     jobs: tuple[int, ...]
     states: tuple[str, ...] = ("succeeded",)
@@ -155,30 +155,30 @@ class Expectation:
     attempt: int | None = None
 
 
-#: Jobs told one by one.
-_TOLD: Final = 5
+#: The number of jobs that are named one by one.
+_NAMED: Final = 5
 
 
-def disappointments(expectation: Expectation, rows: dict[int, Row]) -> list[str]:
-    """In words: jobs that are lost, or ended otherwise."""
-    found = [words for job in expectation.jobs if (words := _disappoints(expectation, job, rows.get(job)))]
-    return found[:_TOLD] + ([f"and {len(found) - _TOLD} more jobs"] if len(found) > _TOLD else [])
+def unmet_expectations(expectation: Expectation, rows: dict[int, JobRow]) -> list[str]:
+    """In words: jobs that are lost, or ended in another way."""
+    found = [words for job in expectation.jobs if (words := _unmet(expectation, job, rows.get(job)))]
+    return found[:_NAMED] + ([f"and {len(found) - _NAMED} more jobs"] if len(found) > _NAMED else [])
 
 
-def _disappoints(expectation: Expectation, job: int, row: Row | None) -> str | None:
+def _unmet(expectation: Expectation, job: int, row: JobRow | None) -> str | None:
     if row is None:
         return f"job {job} is lost"
     if row.state not in expectation.states:
         return f"job {job} is {row.state} ({row.reason or 'no reason'}), not {' or '.join(expectation.states)}"
     if expectation.reason is not None and row.reason != expectation.reason:
-        return f"job {job} ended by {row.reason or 'no reason'}, not {expectation.reason}"
+        return f"job {job} ended with reason {row.reason or 'none'}, not {expectation.reason}"
     if expectation.attempt is not None and row.attempt != expectation.attempt:
         return f"job {job} needed {row.attempt} attempts, not {expectation.attempt} ({row.failures} failures charged)"
     return None
 
 
 def outcome_of(reasons: Sequence[str], *, skipped: bool) -> Outcome:
-    """What went wrong before a skip still counts."""
+    """Reasons found before a scenario was skipped still count as a failure."""
     if skipped:
         return Outcome.SKIPPED
     return Outcome.FAIL if reasons else Outcome.PASS

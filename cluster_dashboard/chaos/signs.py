@@ -1,4 +1,4 @@
-"""Signs of life of each part, looked at from outside: what is healthy before a scenario must be so after it."""
+"""The health of each part, seen from outside: what is healthy before a scenario must be healthy after it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gpu_tasks.faults.requests import redis_now
 from scheduler.loops.heartbeats import read_beats
 from scheduler.models import Lease
 
-#: A beat comes every 2 s.
+#: Heartbeats are sent every 2 s.
 BEAT_AGE_SECONDS: Final = 5.0
 
 LOOPS: Final = ("relay", "reaper")
@@ -27,7 +27,7 @@ LOOPS: Final = ("relay", "reaper")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signs:
-    """gpus: whose workers take jobs. others: whose workers beat and do not, or not yet."""
+    """gpus: those whose workers start jobs. others: the number of workers that send heartbeats and start none (yet)."""
 
     gpus: tuple[int, ...]
     others: int
@@ -36,11 +36,11 @@ class Signs:
     flower: bool
 
     @property
-    def all_take_jobs(self) -> bool:
+    def all_start_jobs(self) -> bool:
         return self.scheduler and bool(self.gpus) and not self.others
 
     def missing(self, before: Signs) -> list[str]:
-        """What was there before and is not now."""
+        """The parts that were healthy before and are not now."""
         gone = [f"gpu-{gpu}" for gpu in sorted(set(before.gpus) - set(self.gpus))]
         return gone + [
             name for name in ("scheduler", "web", "flower") if getattr(before, name) and not getattr(self, name)
@@ -48,7 +48,7 @@ class Signs:
 
 
 def look(client: Redis) -> Signs:
-    """Raises RedisError or DatabaseError if one of them does not answer."""
+    """Raises RedisError or DatabaseError if the broker or the database is unavailable."""
     now = redis_now(client)
     beats = {gpu: beat for gpu, beat in read_beats(client).items() if now - beat.at < BEAT_AGE_SECONDS}
     gpus = [gpu for gpu, beat in beats.items() if not beat.note and beat.child_pid is not None]
@@ -62,19 +62,19 @@ def look(client: Redis) -> Signs:
 
 
 class Ticks:
-    """Hears the scheduler's Celery events: a tick that it received was sent by a beat."""
+    """Listens to the scheduler's Celery events: each tick that it received was sent by a beat."""
 
     def __init__(self, pubsub: Any) -> None:
         self._pubsub = pubsub
 
     def heard(self, task: str = "scheduler.ticks.generate") -> int:
-        """How many of these ticks were received since the last call."""
+        """The number of these ticks that the scheduler received since the last call."""
         count = 0
         try:
             while (message := self._pubsub.get_message(ignore_subscribe_messages=True)) is not None:
                 count += _ticks_in(message.get("data"), task)
         except (RedisError, OSError):
-            return count  # a broker that is away is heard again by and by
+            return count  # the broker is unavailable; redis-py connects again at a later call
         return count
 
 
@@ -89,7 +89,7 @@ def listening(client: Redis) -> Iterator[Ticks]:
 
 
 def _ticks_in(data: object, task: str) -> int:
-    """Celery sends events alone or several at once, in kombu's envelope."""
+    """Celery sends one event or several in one message, in kombu's envelope."""
     if not isinstance(data, bytes):
         return 0
     events = json.loads(base64.b64decode(json.loads(data)["body"]))

@@ -1,4 +1,4 @@
-"""What a scenario works with: its own jobs, its dice, the injector's clock, and the list of what has to be healed."""
+"""What a scenario works with: its jobs, its random choices, the database's clock, and what must be healed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from django.db import DatabaseError, connection
 from redis import Redis
 from redis.exceptions import RedisError
 
-from cluster_dashboard.chaos.scorecard import Expectation, Moments, Row, Seen
+from cluster_dashboard.chaos.scorecard import Expectation, JobRow, Moments, SeenEvent
 from gpu_tasks.faults import requests as fault_requests
 from gpu_tasks.faults.injection import HANG_SECONDS, Victim
 from scheduler.jobs import clock, lifecycle
@@ -25,41 +25,41 @@ from scheduler.rules.faults import FaultKind
 from scheduler.rules.limits import FAILURE_LIMIT, TIME_LIMIT_SECONDS
 from scheduler.rules.states import TERMINAL_STATES, EventKind, Priority, Source
 
-#: Every job of ours is called so; anything else belongs to somebody.
+#: The names of all jobs that scenarios submit begin with this; every other job is a user's.
 NAME_PREFIX: Final = "chaos-"
 ACTOR: Final = "chaos"
 
 POLL_SECONDS: Final = 0.05
-#: How long a scenario waits for what should happen at once on a cluster that is idle.
+#: The time that a scenario waits for something that takes a moment on an idle cluster.
 PATIENCE_SECONDS: Final = 60.0
 #: Ids in one query.
 BATCH: Final = 500
 
 
-class Missed(Exception):
-    """What should have happened has not; says what."""
+class NotSeen(Exception):
+    """What should have happened was not seen in time; the message names it."""
 
 
 class CannotPlay(Exception):
-    """The scenario cannot be played here; says why."""
+    """The scenario is impossible here; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
-class Clock:
-    """The database's clock, told without asking it: it may be the one that is away."""
+class DatabaseClock:
+    """The database's clock, known without a query: the database may be unavailable."""
 
     ahead_seconds: float
 
     @staticmethod
-    def set() -> Clock:
-        """The quickest of a few answers is the best one."""
+    def set() -> DatabaseClock:
+        """Of a few queries, the fastest one is the most exact."""
         found = []
         for _ in range(5):
             before = time.time()
             there = clock.database_now().timestamp()
             after = time.time()
             found.append((after - before, there - (before + after) / 2))
-        return Clock(min(found)[1])
+        return DatabaseClock(min(found)[1])
 
     def now(self) -> float:
         return time.time() + self.ahead_seconds
@@ -67,16 +67,16 @@ class Clock:
 
 @dataclass(slots=True, kw_only=True)
 class Stage:
-    """One for each scenario that is played."""
+    """One for each play of a scenario."""
 
     name: str
     token: str
     rng: Random
     redis: Redis
-    clock: Clock
-    #: GPUs whose workers beat and take jobs.
+    clock: DatabaseClock
+    #: GPUs whose workers start jobs.
     gpus: tuple[int, ...]
-    #: Whether the API answers on this machine.
+    #: Whether the API is reachable on this machine.
     has_web: bool
     healing: ExitStack
     moments: Moments = field(default_factory=Moments)
@@ -99,7 +99,7 @@ class Stage:
         max_failures: int = FAILURE_LIMIT,
         **params: Any,
     ) -> list[int]:
-        """Jobs of our own, through admission like everybody's. hint: False leaves them to the relay."""
+        """Jobs of the scenario, admitted like all others. hint=False: only the relay sends their hints."""
         requests = job_requests(
             type=type,
             count=count,
@@ -124,7 +124,7 @@ class Stage:
         return self.submit("sleep", count=count, seconds=seconds, memory_mib=256, load=0.5, **more)
 
     def expect(self, jobs: Iterable[int], *states: str, reason: str | None = None, attempt: int | None = None) -> None:
-        """Looked at when all jobs have ended. attempt=1: nobody may have taken them back."""
+        """Checked when all jobs have ended. attempt=1: the jobs must not have been requeued."""
         self.expectations.append(
             Expectation(jobs=tuple(jobs), states=states or ("succeeded",), reason=reason, attempt=attempt)
         )
@@ -132,7 +132,7 @@ class Stage:
     # --- the injector
 
     def moment(self, shortest: float = 0.2, longest: float = 1.0) -> None:
-        """Lets a random moment pass."""
+        """Waits for a random time."""
         time.sleep(self.rng.uniform(shortest, longest))
 
     def injected(self) -> None:
@@ -147,8 +147,8 @@ class Stage:
     def recovered(self, at: float | None = None) -> None:
         self.moments.recovered_at = self.clock.now() if at is None else at
 
-    def strike(self, kind: FaultKind, gpu: int, *, hang_seconds: float = HANG_SECONDS) -> Victim:
-        """By the code that the page uses too."""
+    def inject(self, kind: FaultKind, gpu: int, *, hang_seconds: float = HANG_SECONDS) -> Victim:
+        """Injects a fault, by the code that the page uses too."""
         if self.moments.injected_at is None:
             self.injected()
         victim = fault_requests.inject(kind, gpu, self.redis, actor=ACTOR, hang_seconds=hang_seconds)
@@ -159,7 +159,10 @@ class Stage:
     # --- waiting
 
     def wait_for[T](self, condition: Callable[[], T | None], seconds: float, words: str) -> T:
-        """The condition's first true value; Missed after `seconds`. An answer that does not come is not true."""
+        """The condition's first true value; NotSeen after `seconds`.
+
+        While broker or database is unavailable, the condition is not true.
+        """
         deadline = time.monotonic() + seconds
         while True:
             try:
@@ -170,36 +173,36 @@ class Stage:
             if value:
                 return value
             if time.monotonic() > deadline:
-                raise Missed(f"{words}: not within {seconds:g} s")
+                raise NotSeen(f"{words}: not seen within {seconds:g} s")
             time.sleep(POLL_SECONDS)
 
-    def event(self, job: int, kind: EventKind, *, attempt: int = 1, seconds: float = PATIENCE_SECONDS) -> Seen:
-        def found() -> Seen | None:
+    def event(self, job: int, kind: EventKind, *, attempt: int = 1, seconds: float = PATIENCE_SECONDS) -> SeenEvent:
+        def found() -> SeenEvent | None:
             rows = JobEvent.objects.filter(job_id=job, kind=kind, attempt=attempt)
             return next(map(_seen, rows), None)
 
         return self.wait_for(found, seconds, f"job {job} {kind.value}, attempt {attempt}")
 
-    def starts(self, jobs: Sequence[int], count: int = 1) -> list[Seen]:
-        """Waits until so many of them have started; gives the starts by GPU."""
+    def starts(self, jobs: Sequence[int], count: int = 1) -> list[SeenEvent]:
+        """Waits until `count` of them have started; returns the starts, by GPU."""
 
-        def found() -> list[Seen]:
+        def found() -> list[SeenEvent]:
             seen = [event for event in self.events(jobs) if event.kind == EventKind.STARTED]
             return sorted(seen, key=lambda event: event.gpu or 0) if len(seen) >= count else []
 
-        return self.wait_for(found, PATIENCE_SECONDS, f"{count} of its {len(jobs)} jobs have started")
+        return self.wait_for(found, PATIENCE_SECONDS, f"{count} of {len(jobs)} jobs have started")
 
-    def events(self, jobs: Iterable[int] | None = None) -> list[Seen]:
-        found: list[Seen] = []
+    def events(self, jobs: Iterable[int] | None = None) -> list[SeenEvent]:
+        found: list[SeenEvent] = []
         for some in batched(self.jobs if jobs is None else jobs, BATCH):
             found += map(_seen, JobEvent.objects.filter(job_id__in=some).order_by("id"))
         return found
 
-    def rows(self) -> dict[int, Row]:
-        found: dict[int, Row] = {}
+    def rows(self) -> dict[int, JobRow]:
+        found: dict[int, JobRow] = {}
         for some in batched(self.jobs, BATCH):
             for job in Job.objects.filter(id__in=some).only("state", "attempt", "failures", "reason"):
-                found[job.id] = Row(
+                found[job.id] = JobRow(
                     id=job.id, state=job.state, attempt=job.attempt, failures=job.failures, reason=job.reason
                 )
         return found
@@ -211,16 +214,16 @@ class Stage:
         return left == 0
 
     def cancel_what_is_left(self) -> None:
-        """So that a scenario that failed leaves nothing to the next one."""
+        """A scenario that failed must leave no job to the next one."""
         for some in batched(self.jobs, BATCH):
             rows = Job.objects.filter(id__in=some).exclude(state__in=TERMINAL_STATES)
             for job in list(rows.values_list("id", flat=True)):
                 lifecycle.cancel(job, actor=ACTOR)
 
-    # --- what most scenarios look for
+    # --- what most scenarios wait for
 
-    def see_taken_back(self, start: Seen, *, patience_seconds: float) -> Seen:
-        """The attempt is requeued (detected) and the next one starts (recovered), which is given."""
+    def see_requeued(self, start: SeenEvent, *, patience_seconds: float) -> SeenEvent:
+        """Waits until the attempt is requeued (detected) and the next one starts (recovered); returns the new start."""
         requeued = self.event(start.job, EventKind.REQUEUED, attempt=start.attempt, seconds=patience_seconds)
         self.detected(requeued.at)
         self.facts["reason"] = requeued.reason
@@ -229,14 +232,14 @@ class Stage:
         return again
 
     def see_jobs_flow(self, *, seconds: float = PATIENCE_SECONDS, hint: bool = True) -> None:
-        """A job that is submitted now starts: recovered."""
+        """Waits until a job that is submitted now starts: recovered."""
         (job,) = self.sleeps(0, hint=hint, priority=Priority.CRITICAL)
         self.expect([job])
         self.recovered(self.event(job, EventKind.STARTED, seconds=seconds).at)
 
 
-def _seen(event: JobEvent) -> Seen:
-    return Seen(
+def _seen(event: JobEvent) -> SeenEvent:
+    return SeenEvent(
         job=event.job_id,
         kind=event.kind,
         at=event.at.timestamp(),

@@ -1,4 +1,4 @@
-"""More of what is allowed: a burst of jobs, cancels at the worst moment, a second beat."""
+"""Too much of what is allowed: a burst of jobs, cancels at the worst moment, a second beat."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from django.conf import settings
 from django.db import transaction
 
 from cluster_dashboard.chaos import signs
-from cluster_dashboard.chaos.deaths import PATIENCE_SECONDS
+from cluster_dashboard.chaos.deaths import RECOVERY_PATIENCE_SECONDS
 from cluster_dashboard.chaos.scenario import Scenario
 from cluster_dashboard.chaos.scorecard import Promise
-from cluster_dashboard.chaos.stage import ACTOR, CannotPlay, Missed, Stage
+from cluster_dashboard.chaos.stage import ACTOR, CannotPlay, NotSeen, Stage
 from scheduler.jobs import lifecycle
 from scheduler.jobs.controls import change_control
 from scheduler.jobs.lifecycle import CancelOutcome
@@ -25,10 +25,10 @@ from scheduler.rules.faults import FaultKind
 from scheduler.rules.states import EventKind, JobState, Priority, Source
 
 BURST_JOBS: Final = 10_000
-#: 10,000 jobs without work take some 15 s on two idle cores.
+#: 10,000 jobs without work take about 15 s on two idle cores.
 BURST_SECONDS: Final = 600.0
 
-#: A running job that is cancelled is killed within this: its worker asks once a second.
+#: Promised: a cancelled job is killed within this time. Its worker looks once a second.
 CANCEL_SECONDS: Final = 4.0
 
 TWO_BEATS_SECONDS: Final = 5.0
@@ -44,14 +44,14 @@ def burst(stage: Stage) -> None:
         raise CannotPlay(str(refused)) from None
     stage.facts["submit_seconds"] = round(time.monotonic() - started, 1)
     stage.expect(jobs, attempt=1)
-    # Somebody urgent does not wait for all of them.
+    # An urgent job does not wait for all of them.
     stage.see_jobs_flow()
     largest = 0
 
     def ended() -> bool:
         nonlocal largest
         largest = max(largest, int(stage.redis.info("memory")["used_memory"]))
-        time.sleep(0.5)  # looking must not be the load
+        time.sleep(0.5)  # the queries must not become the load
         return stage.all_ended()
 
     stage.wait_for(ended, BURST_SECONDS, f"{BURST_JOBS} jobs have ended")
@@ -70,7 +70,7 @@ RACE_JOB_SECONDS: Final = 0.5
 
 
 def cancel_races(stage: Stage) -> None:
-    """Exactly one side wins each time; the verdict sees to it that the log says so once."""
+    """Exactly one of cancel and end wins each time; the verdict checks that the log has only one of them."""
     stage.injected()
     outcomes: Counter[str] = Counter()
     for after in stage.rng.sample(CANCEL_MOMENTS * RACES_EACH, len(CANCEL_MOMENTS) * RACES_EACH):
@@ -93,7 +93,7 @@ def _cancel_a_running_job(stage: Stage) -> None:
     stage.event(job, EventKind.STARTED)
     stage.injected()
     lifecycle.cancel(job, actor=ACTOR)
-    stage.detected(stage.event(job, EventKind.CANCELLED, seconds=PATIENCE_SECONDS).at)
+    stage.detected(stage.event(job, EventKind.CANCELLED, seconds=RECOVERY_PATIENCE_SECONDS).at)
 
 
 def _cancel_a_job_whose_process_dies(stage: Stage) -> None:
@@ -103,18 +103,18 @@ def _cancel_a_job_whose_process_dies(stage: Stage) -> None:
     start = stage.event(job, EventKind.STARTED)
     stage.moment()
     lifecycle.cancel(job, actor=ACTOR)
-    stage.strike(FaultKind.CHILD_KILLED, start.gpu or 0)
+    stage.inject(FaultKind.CHILD_KILLED, start.gpu or 0)
     stage.wait_for(
         lambda: Job.objects.filter(id=job, state=JobState.CANCELLED).exists(),
-        PATIENCE_SECONDS,
-        f"job {job} is cancelled though its process died",
+        RECOVERY_PATIENCE_SECONDS,
+        f"job {job}, whose process died, is cancelled",
     )
     stage.recovered()
 
 
 # --- two beats ------------------------------------------------------------------------------------
 
-#: Celery's own, so that it writes no file of ours.
+#: With Celery's own scheduler class, which writes no file of the cluster.
 _BEAT: Final = (
     "import django; django.setup(); from scheduler.celery import app;"
     "app.Beat(scheduler='celery.beat:Scheduler', loglevel='WARNING', quiet=True).run()"
@@ -122,7 +122,7 @@ _BEAT: Final = (
 
 
 def two_beats(stage: Stage) -> None:
-    """Twice the ticks, and exactly the jobs by which the generator's position moved on."""
+    """Twice the ticks, but no more jobs than the generator's position has advanced."""
     with signs.listening(stage.redis) as ticks:
         _start_generator(stage)
         stage.injected()
@@ -131,30 +131,30 @@ def two_beats(stage: Stage) -> None:
         )
         stage.healing.callback(second.wait)
         stage.healing.callback(second.kill)
-        stage.wait_for(lambda: _seconds_of(ticks) > 1.5, PATIENCE_SECONDS, "every tick is heard twice")
+        stage.wait_for(lambda: _seconds_of(ticks) > 1.5, RECOVERY_PATIENCE_SECONDS, "every tick arrives twice")
         stage.detected()
-        before, newest = _generator_stands_at()
+        before, newest = _generator_position()
         watched_from, heard = time.monotonic(), 0
         while time.monotonic() < watched_from + TWO_BEATS_SECONDS:
             time.sleep(0.2)
             heard += ticks.heard()
         change_control(actor=ACTOR, paused=True)
-        after, _ = _generator_stands_at()
+        after, _ = _generator_position()
         stage.facts["ticks_per_second"] = round(heard / (time.monotonic() - watched_from), 1)
     _compare(stage, drawn=after.arrivals - before.arrivals, newest=newest)
 
 
 def _start_generator(stage: Stage) -> None:
-    """As it was, in the end; and what it made for us keeps nobody waiting."""
-    control, newest = _generator_stands_at()
+    """Restores its settings at the end, and cancels the jobs that it generated meanwhile."""
+    control, newest = _generator_position()
     stage.healing.callback(_cancel_generated, stage, newest)
     rate, paused = control.rate_per_minute, control.paused
     stage.healing.callback(lambda: change_control(actor=ACTOR, rate_per_minute=rate, paused=paused))
     change_control(actor=ACTOR, rate_per_minute=TWO_BEATS_RATE, paused=False)
     try:
-        stage.wait_for(_draws_at_our_rate, PATIENCE_SECONDS, "the generator has drawn an arrival")
-    except Missed as missed:
-        raise CannotPlay(f"{missed} (the generator plays a trace, or beat is away)") from None
+        stage.wait_for(_draws_at_our_rate, RECOVERY_PATIENCE_SECONDS, "the generator has drawn an arrival")
+    except NotSeen as missed:
+        raise CannotPlay(f"{missed} (the generator replays a trace, or beat does not run)") from None
 
 
 def _draws_at_our_rate() -> bool:
@@ -170,8 +170,8 @@ def _seconds_of(ticks: signs.Ticks) -> float:
     return ticks.heard() / (time.monotonic() - started)
 
 
-def _generator_stands_at() -> tuple[Control, int]:
-    """Its position and the newest job, of one moment."""
+def _generator_position() -> tuple[Control, int]:
+    """The generator's position and the newest job, at one moment."""
     with transaction.atomic():
         control = Control.objects.select_for_update().get()
         return control, Job.objects.order_by("-id").values_list("id", flat=True).first() or 0
@@ -182,7 +182,7 @@ def _compare(stage: Stage, *, drawn: int, newest: int) -> None:
     made = Job.objects.filter(id__gt=newest, source=Source.GENERATOR).count()
     stage.facts |= {"generated": made, "drawn": drawn}
     if made != drawn or not made:
-        stage.problems.append(f"two beats made {made} jobs of {drawn} arrivals")
+        stage.problems.append(f"two beats made {made} jobs from {drawn} arrivals")
 
 
 def _cancel_generated(stage: Stage, newest: int) -> None:

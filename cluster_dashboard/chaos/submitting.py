@@ -1,10 +1,11 @@
-"""Jobs that people submit while something is away."""
+"""Jobs that are submitted while a part is unavailable."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from http import HTTPStatus
 from http.client import HTTPException
 from typing import Final
 
@@ -17,26 +18,22 @@ from scheduler.jobs.room import NoRoom
 from scheduler.models import Job
 
 EVERY_SECONDS: Final = 1.0
-#: Who submits does not wait for the answer that somebody else waits for.
+#: Requests that may wait for an answer at the same time.
 AT_ONCE: Final = 64
-
-#: What the API says when a job is in, and when it cannot be taken now.
-ACCEPTED: Final = 202
-AWAY: Final = 503
 
 #: By the job's name.
 type Answers = dict[str, Future[Answer]]
 
 
 def submit_for(stage: Stage, seconds: float, *, may_be_refused: bool = False) -> Callable[[], float]:
-    """A job every second for so long, through the API where it is on this machine. What it gives waits for the
-    answers, which may come much later, and gives the slowest one in seconds.
+    """Submits a job each second for `seconds`, through the API where it is on this machine.
 
-    Every job that the API took must run; one that it refused was told so, with a time to come back.
+    Returns a function that waits for the answers, which may come much later, and returns the seconds of the slowest.
+    Every job that the API accepted must run; a refusal must be a 503 with the time after which to try again.
     """
     deadline = time.monotonic() + seconds
     if not stage.has_web:
-        slowest = _submit_ourselves_until(stage, deadline)
+        slowest = _submit_without_api_until(stage, deadline)
         return lambda: slowest
     answers: Answers = {}
     pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="submit")
@@ -54,7 +51,7 @@ def submit_for(stage: Stage, seconds: float, *, may_be_refused: bool = False) ->
 
 
 def _judge(stage: Stage, answers: Answers, *, may_be_refused: bool) -> float:
-    taken: list[str] = []
+    accepted: list[str] = []
     slowest, refused, unanswered = 0.0, 0, 0
     for name, coming in answers.items():
         try:
@@ -64,33 +61,33 @@ def _judge(stage: Stage, answers: Answers, *, may_be_refused: bool) -> float:
             stage.facts["unanswered"] = f"{unanswered} times, {type(error).__name__}"
             continue
         slowest = max(slowest, answer.seconds)
-        if answer.status == ACCEPTED:
-            taken.append(name)
-        elif answer.status == AWAY and answer.retry_after is not None and may_be_refused:
+        if answer.status == HTTPStatus.ACCEPTED:
+            accepted.append(name)
+        elif answer.status == HTTPStatus.SERVICE_UNAVAILABLE and answer.retry_after is not None and may_be_refused:
             refused += 1
         else:
-            stage.problems.append(f"submitting was answered with {answer.status} {answer.body!r:.200}")
-    stage.facts |= {"submitted": len(taken), "slowest_submit_seconds": round(slowest, 3)}
+            stage.problems.append(f"a submit was answered with {answer.status} {answer.body!r:.200}")
+    stage.facts |= {"submitted": len(accepted), "slowest_submit_seconds": round(slowest, 3)}
     if refused:
         stage.facts["refused_for_now"] = refused
-    _adopt(stage, taken)
+    _adopt(stage, accepted)
     return slowest
 
 
 def _adopt(stage: Stage, names: list[str]) -> None:
-    """Ours from now on: they have to end like the others. What the API took and is not there is lost."""
+    """Adds the accepted jobs to the scenario's: they must end like the others. One that is missing is lost."""
 
     def found() -> list[int]:
         ids = list(Job.objects.filter(name__in=names).values_list("id", flat=True))
         return ids if len(ids) == len(names) else []
 
     if names:
-        ids = stage.wait_for(found, PATIENCE_SECONDS, f"all of {len(names)} jobs that the API took are there")
+        ids = stage.wait_for(found, PATIENCE_SECONDS, f"all {len(names)} accepted jobs are in the database")
         stage.jobs += ids
         stage.expect(ids)
 
 
-def _submit_ourselves_until(stage: Stage, deadline: float) -> float:
+def _submit_without_api_until(stage: Stage, deadline: float) -> float:
     slowest = 0.0
     while (left := deadline - time.monotonic()) > 0:
         started = time.monotonic()

@@ -16,7 +16,7 @@ NOTHING: Final = "-"
 
 
 def line(card: Scorecard) -> Text:
-    """One scorecard while the run goes on."""
+    """One scorecard, printed as soon as its scenario has ended."""
     words = [f"{card.scenario:<28}", f"detected {_seconds(card.detected_seconds)}"]
     words += [f"recovered {_seconds(card.recovered_seconds)}", f"wasted {card.wasted_gpu_seconds:.1f} GPU-s"]
     text = Text(f"{card.outcome.value.upper():<8}", style=STYLE[card.outcome])

@@ -1,4 +1,4 @@
-"""The web process and Flower, asked over HTTP on this machine."""
+"""HTTP requests to the web process and to Flower on this machine."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from django.conf import settings
 
-#: Where this machine reaches what listens on every address.
-_ANY_HOST: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (asked, not bound)
+#: The address for requests to a server that listens on every address.
+_ANY_HOST: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (not bound)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +24,7 @@ class Answer:
 
 
 def answers(port: int, path: str) -> bool:
-    """Whether somebody there answers, and not with an error of the server's own."""
+    """Whether a server is there and does not answer with a 5xx error."""
     try:
         return _ask(port, "GET", path, timeout_seconds=2).status < 500
     except (OSError, HTTPException):
@@ -32,7 +32,7 @@ def answers(port: int, path: str) -> bool:
 
 
 def post_jobs(body: dict[str, Any] | bytes, *, timeout_seconds: float = 40) -> Answer:
-    """POST /api/jobs with the cluster's token. Raises OSError or HTTPException if nobody answers."""
+    """POST /api/jobs with the cluster's token. Raises OSError or HTTPException if the API is unreachable."""
     return _ask(
         settings.ENVIRONMENT.web_port,
         "POST",

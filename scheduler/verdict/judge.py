@@ -1,4 +1,4 @@
-"""The verdict on a run: goes over the log job by job, GPU by GPU and in order of time."""
+"""The verdict on a run: reads the log job by job, GPU by GPU and in order of time."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from scheduler.verdict.log import Event
 from scheduler.verdict.rules import Breach, breaches_of
 from scheduler.verdict.witnesses import Testimony, testimonies
 
-#: Breaches kept with their story; all are counted.
+#: The number of breaches that are kept with their words; all are counted.
 BREACHES_KEPT: Final = 100
-#: What the witnesses saw is held in memory for so many jobs at a time; their files are read once for each range.
+#: The number of jobs whose witness records are in memory at one time; the files are read once for each range.
 JOBS_AT_ONCE: Final = 100_000
 
 _STATES: Final = ("queued", "running", "succeeded", "failed", "cancelled")
 #: Above every job's number.
 _BEYOND: Final = 2**63 - 1
 _ENDS: Final = {"succeeded", "failed", "cancelled"}
-_LETS_GO: Final = _ENDS | {"requeued"}
-#: Requeues after which the old process may still have run for a while: nobody saw it die.
+_RELEASES: Final = _ENDS | {"requeued"}
+#: Reasons of a requeue after which the old process may have run on for a while: its death was not confirmed.
 _UNCONFIRMED: Final = {"worker_died", "worker_restarted", "claim_lost"}
-#: A job that waited less than this when another one started was not overtaken.
+#: A job that had waited for less than this when another one started was not overtaken.
 INVERSION_GRACE_SECONDS: Final = 1.0
-#: What a witness told so shortly before the snapshot may be newer than it: clocks of machines differ.
-NEWS_SECONDS: Final = 5.0
-#: The machine under a job failed, as whoever found it says.
+#: A witness record that is this close to the snapshot may be newer than it: the clocks of machines differ.
+CLOCK_SKEW_SECONDS: Final = 5.0
+#: Reasons that blame the machine under a job, not the job.
 _DEATHS: Final = {"child_died", "worker_died", "worker_restarted", "gpu_fault", "exhausted"}
 _ORDER: Final = ("critical", "high", "normal", "low")
 
 
-class Outcome(IntEnum):
+class VerdictOutcome(IntEnum):
     """The exit code."""
 
     HOLDS = 0
@@ -55,26 +55,26 @@ class Verdict:
     counts: Counter[str] = field(default_factory=Counter)
     broken: Counter[str] = field(default_factory=Counter)
     breaches: list[Breach] = field(default_factory=list)
-    untold: list[str] = field(default_factory=list)
+    gaps: list[str] = field(default_factory=list)
     starts_without_witness: int = 0
     recovery_seconds: array[float] = field(default_factory=lambda: array("d"))
     detection_seconds: array[float] = field(default_factory=lambda: array("d"))
     requeues: Counter[str] = field(default_factory=Counter)
     priority_inversions: int = 0
     refused_commits: int = 0
-    #: Of a child, worker or GPU, at an attempt that no random fault struck: 0 on a run that nobody disturbs.
+    #: Deaths of a job process, worker or GPU in an attempt without an injected fault: 0 on an undisturbed run.
     unexplained_deaths: int = 0
     overlaps_in_unconfirmed_kills: int = 0
 
     @property
-    def outcome(self) -> Outcome:
+    def outcome(self) -> VerdictOutcome:
         if self.broken:
-            return Outcome.BROKEN
-        return Outcome.CANNOT_TELL if self.untold else Outcome.HOLDS
+            return VerdictOutcome.BROKEN
+        return VerdictOutcome.CANNOT_TELL if self.gaps else VerdictOutcome.HOLDS
 
-    def add_untold(self, words: str) -> None:
-        if len(self.untold) < BREACHES_KEPT:
-            self.untold.append(words)
+    def add_gap(self, words: str) -> None:
+        if len(self.gaps) < BREACHES_KEPT:
+            self.gaps.append(words)
 
     def add(self, breach: Breach) -> None:
         self.broken[breach.rule] += 1
@@ -92,7 +92,7 @@ class Verdict:
             "states": dict(self.counts),
             "broken": dict(self.broken),
             "breaches": [{"rule": b.rule, "job": b.job, "words": b.words} for b in self.breaches],
-            "cannot_tell": self.untold,
+            "cannot_tell": self.gaps,
             "requeues": dict(self.requeues),
             "detection_seconds": _quantiles(self.detection_seconds),
             "recovery_seconds": _quantiles(self.recovery_seconds),
@@ -104,12 +104,12 @@ class Verdict:
 
 
 def judge(*witness_folders: Path, first_job: int = 0) -> Verdict:
-    """first_job: older jobs are not looked at. Reads only. Raises WitnessInvalid."""
+    """first_job: older jobs are not judged. Only reads. Raises WitnessInvalid."""
     verdict = Verdict()
     with log.snapshot() as now:
         for first, end in _ranges(first_job):
-            # The witnesses after the snapshot: every start in it has been told by then.
-            seen = _hear(verdict, testimonies(witness_folders, first, end))
+            # Witnesses are read after the snapshot: each start in it has been recorded by then.
+            seen = _read_witnesses(verdict, testimonies(witness_folders, first, end))
             _by_job(verdict, log.events_by_job(first, end), seen, now)
         for job in log.jobs_without_events(first_job):
             verdict.add(Breach("accepted_once", job, "has a row but no events"))
@@ -117,14 +117,14 @@ def judge(*witness_folders: Path, first_job: int = 0) -> Verdict:
         _by_time(verdict, log.events_in_order(first_job))
         if first_job == 0:
             _counts(verdict)
-    _can_tell(verdict)
+    _find_gaps(verdict)
     return verdict
 
 
 def _ranges(first_job: int) -> list[tuple[int, int]]:
-    """[first, end) of the jobs that are looked at together, without a gap; the last one is open.
+    """[first, end) of the jobs that are judged together, without a gap; the last range is open.
 
-    Jobs below all others that retention says it removed are told of by nobody but their witnesses.
+    The jobs below all others that retention removed are left out: only their witnesses know of them.
     """
     lowest, highest = log.job_range()
     start = max(first_job, min(lowest, log.last_removed_job() + 1))
@@ -136,8 +136,8 @@ def _ranges(first_job: int) -> list[tuple[int, int]]:
 
 
 @dataclass(slots=True)
-class Seen:
-    """What the workers saw of one attempt."""
+class SeenAttempt:
+    """The witness records of one attempt."""
 
     claiming: bool = False
     started: bool = False
@@ -146,16 +146,16 @@ class Seen:
     strike_at: float | None = None
 
 
-type Attempts = dict[tuple[int, int, int], Seen]
+type Attempts = dict[tuple[int, int, int], SeenAttempt]
 
 
-def _hear(verdict: Verdict, told_by_all: Iterable[Testimony]) -> Attempts:
+def _read_witnesses(verdict: Verdict, records: Iterable[Testimony]) -> Attempts:
     """By (job, attempt, GPU)."""
     seen: Attempts = {}
-    for told in told_by_all:
+    for record in records:
         verdict.testimonies += 1
-        attempt = seen.setdefault((told.job, told.attempt, told.gpu), Seen())
-        match told.saw:
+        attempt = seen.setdefault((record.job, record.attempt, record.gpu), SeenAttempt())
+        match record.saw:
             case "claiming":
                 attempt.claiming = True
             case "started":
@@ -163,10 +163,10 @@ def _hear(verdict: Verdict, told_by_all: Iterable[Testimony]) -> Attempts:
             case "ended":
                 attempt.ended = True
             case "strike":
-                attempt.strike_at = told.at
+                attempt.strike_at = record.at
             case "refused":
                 verdict.refused_commits += 1
-        attempt.last_at = max(attempt.last_at, told.at)
+        attempt.last_at = max(attempt.last_at, record.at)
     return seen
 
 
@@ -186,21 +186,22 @@ def _by_job(verdict: Verdict, events: Iterable[Event], seen: Attempts, now: floa
             verdict.add(breach)
         _recoveries(verdict, story)
     last_removed = log.last_removed_job()
-    for (job, attempt, gpu), told in seen.items():
+    for (job, attempt, gpu), record in seen.items():
         if job <= last_removed and job not in with_events:
-            # Removed with its events; that it was no other hand, the counts tell.
+            # Retention removed it with its events; the counts show whether anything else did.
             continue
-        if (told.started or told.ended) and told.last_at < now - NEWS_SECONDS:
-            what = "saw it end" if told.ended else "saw it start"
-            verdict.add(Breach("witness_agrees", job, f"GPU {gpu} {what} at attempt {attempt}; the log does not"))
+        if (record.started or record.ended) and record.last_at < now - CLOCK_SKEW_SECONDS:
+            what = "saw it end" if record.ended else "saw it start"
+            words = f"the witness of GPU {gpu} {what} at attempt {attempt}; the log does not show it"
+            verdict.add(Breach("witness_agrees", job, words))
 
 
 def _against_witness(verdict: Verdict, story: list[Event], seen: Attempts, now: float) -> Iterator[Breach]:
-    """Each start has a witness; what a witness saw committed stands in the log. Removes what it compared."""
+    """Each start has a witness, and each end that a witness saw is in the log. Removes the compared from `seen`."""
     job = story[0].job
     ended = {(event.attempt, event.gpu): event for event in story if event.kind in _ENDS}
-    previous: tuple[Event, Seen] | None = None
-    current: Seen | None = None
+    previous: tuple[Event, SeenAttempt] | None = None
+    current: SeenAttempt | None = None
     for event in story:
         if current is not None and event.kind in {"requeued", "failed"} and event.reason in _DEATHS:
             verdict.unexplained_deaths += current.strike_at is None
@@ -212,16 +213,17 @@ def _against_witness(verdict: Verdict, story: list[Event], seen: Attempts, now: 
         if event.kind != "started":
             continue
         verdict.starts += 1
-        current = told = seen.pop((job, event.attempt, event.gpu or 0), None)
-        if told is None or not told.claiming:
+        current = record = seen.pop((job, event.attempt, event.gpu or 0), None)
+        if record is None or not record.claiming:
             verdict.starts_without_witness += 1
-            verdict.add_untold(f"job {job}: no witness of its start at attempt {event.attempt} on GPU {event.gpu}")
+            verdict.add_gap(f"job {job}: no witness of its start at attempt {event.attempt} on GPU {event.gpu}")
             continue
-        if told.ended and (event.attempt, event.gpu) not in ended and told.last_at < now - NEWS_SECONDS:
-            yield Breach("witness_agrees", job, f"GPU {event.gpu} saw attempt {event.attempt} end; the log does not")
+        if record.ended and (event.attempt, event.gpu) not in ended and record.last_at < now - CLOCK_SKEW_SECONDS:
+            words = f"the witness of GPU {event.gpu} saw attempt {event.attempt} end; the log does not show it"
+            yield Breach("witness_agrees", job, words)
         if previous is not None and previous[1].last_at > event.at:
             verdict.overlaps_in_unconfirmed_kills += 1
-        previous = (event, told)
+        previous = (event, record)
 
 
 def _recoveries(verdict: Verdict, story: list[Event]) -> None:
@@ -238,16 +240,16 @@ def _recoveries(verdict: Verdict, story: list[Event]) -> None:
 
 
 def _by_gpu(verdict: Verdict, events: Iterable[tuple[int, int, str]]) -> None:
-    """In the log no GPU holds two jobs at once."""
+    """No GPU has two jobs at once."""
     holders: dict[int, int] = {}
     for gpu, job, kind in events:
         holder = holders.get(gpu)
         if kind == "started":
             if holder is not None:
-                words = f"started on GPU {gpu} while job {holder} held it"
+                words = f"started on GPU {gpu} while job {holder} ran there"
                 verdict.add(Breach("one_job_for_each_gpu", job, words))
             holders[gpu] = job
-        elif job == holder and kind in _LETS_GO:
+        elif job == holder and kind in _RELEASES:
             del holders[gpu]
 
 
@@ -255,7 +257,7 @@ def _by_gpu(verdict: Verdict, events: Iterable[tuple[int, int, str]]) -> None:
 
 
 def _by_time(verdict: Verdict, events: Iterable[tuple[int, str, float, str]]) -> None:
-    """Priority inversions: starts past a more urgent job that had waited for a while."""
+    """Priority inversions: starts while a more urgent job had waited for a while."""
     waiting: dict[str, OrderedDict[int, float]] = {priority: OrderedDict() for priority in _ORDER}
     for job, kind, at, priority in events:
         if kind == "submitted":
@@ -279,17 +281,18 @@ def _counts(verdict: Verdict) -> None:
     for state in _STATES:
         if counted.get(state, 0) != kept.get(state, 0):
             words = (
-                f"{counted.get(state, 0)} jobs are {state} or removed as such; the live count says {kept.get(state, 0)}"
+                f"{counted.get(state, 0)} jobs are {state}, removed ones included; "
+                f"the live count is {kept.get(state, 0)}"
             )
             verdict.add(Breach("counts_add_up", 0, words))
     if kept.get("submitted", 0) != sum(counted.values()):
-        words = f"{kept.get('submitted', 0)} were submitted; there are {sum(counted.values())}"
+        words = f"{kept.get('submitted', 0)} jobs were submitted; the states count {sum(counted.values())}"
         verdict.add(Breach("counts_add_up", 0, words))
 
 
-def _can_tell(verdict: Verdict) -> None:
+def _find_gaps(verdict: Verdict) -> None:
     if verdict.events == 0:
-        verdict.add_untold("the event log is empty")
+        verdict.add_gap("the event log is empty")
 
 
 def _quantiles(values: Sequence[float]) -> dict[str, float] | None:

@@ -1,4 +1,4 @@
-"""Reads what is judged: events with their job's row. Streams; keeps nothing."""
+"""Reads the events that are judged, with the rows of their jobs. Streams; keeps nothing."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _COLUMNS: Final = """
 """
 
 
-# Not frozen: a million of each are made, and a frozen one takes three times as long.
+# Not frozen: there are a million of each, and a frozen one takes three times as long to make.
 @dataclass(slots=True)
 class Row:
-    """The job's row as it is now; None in every field where the row is gone."""
+    """The job's row as it is now; every field is None if the row is missing."""
 
     state: str | None
     attempt: int | None
@@ -52,7 +52,7 @@ class Event:
 
 @contextmanager
 def snapshot() -> Iterator[float]:
-    """All reads inside see the same moment, and hold up no writer; gives that moment by the database's clock."""
+    """All reads inside see the same moment and block no writer; yields that moment by the database's clock."""
     begin = "BEGIN DEFERRED" if connection.vendor == "sqlite" else "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
     with connection.cursor() as cursor:
         cursor.execute(begin)
@@ -66,7 +66,7 @@ def snapshot() -> Iterator[float]:
 
 
 def job_range() -> tuple[int, int]:
-    """The lowest and the highest job that the log or the rows know; (0, 0) if there is none."""
+    """The lowest and the highest id of a job in the log or the rows; (0, 0) if there is none."""
     found = [
         number
         for statement in (
@@ -93,7 +93,7 @@ def events_by_gpu(first_job: int) -> Iterator[tuple[int, int, str]]:
 
 
 def events_in_order(first_job: int) -> Iterator[tuple[int, str, float, str]]:
-    """(job, kind, at, priority) of what decides who waits."""
+    """(job, kind, at, priority) of the events by which a job begins or stops to wait."""
     statement = """
         SELECT e.job_id, e.kind, e.at, j.priority
           FROM scheduler_jobevent e LEFT JOIN scheduler_job j ON j.id = e.job_id
@@ -114,17 +114,17 @@ def jobs_without_events(first_job: int) -> list[int]:
 
 
 def row_counts() -> dict[str, int]:
-    """How many jobs are in each state, counted."""
+    """The number of jobs in each state, counted from the rows."""
     return dict(_rows("SELECT state, COUNT(*) FROM scheduler_job GROUP BY state"))
 
 
 def live_counts() -> dict[str, int]:
-    """The counts that are kept with each move."""
+    """The live counts, which each change of state keeps up to date."""
     return {word: int(n) for word, n in _rows("SELECT word, SUM(n) FROM scheduler_tally GROUP BY word")}
 
 
 def removed_counts() -> dict[str, int]:
-    """What retention removed, by the state in which each job had ended, from its checkpoints."""
+    """The number of jobs that retention removed, by their final state, from its checkpoints."""
     (row,) = _rows(
         "SELECT COALESCE(SUM(succeeded), 0), COALESCE(SUM(failed), 0), COALESCE(SUM(cancelled), 0)"
         " FROM scheduler_checkpoint"

@@ -6,13 +6,13 @@ from html import escape
 from typing import Final
 from xml.etree.ElementTree import Element, SubElement, tostring
 
-from scheduler.verdict.judge import Outcome, Verdict
+from scheduler.verdict.judge import Verdict, VerdictOutcome
 from scheduler.verdict.rules import RULES
 
 _WORDS: Final = {
-    Outcome.HOLDS: "PASS: no job was lost, none was recorded twice",
-    Outcome.BROKEN: "FAIL: the contract is broken",
-    Outcome.CANNOT_TELL: "CANNOT TELL: the log is not complete enough to judge",
+    VerdictOutcome.HOLDS: "PASS: no job was lost, none was recorded twice",
+    VerdictOutcome.BROKEN: "FAIL: the contract is broken",
+    VerdictOutcome.CANNOT_TELL: "CANNOT TELL: the log or the witness records are not complete",
 }
 
 _STYLE: Final = (
@@ -39,7 +39,7 @@ def as_text(verdict: Verdict) -> str:
         *(f"{rule:<34} {_rule_word(verdict, rule)}" for rule in rule_names()),
     ]
     lines += ["", *(f"job {b.job}: {b.rule}: {b.words}" for b in verdict.breaches)] if verdict.breaches else []
-    lines += ["", *verdict.untold] if verdict.untold else []
+    lines += ["", *verdict.gaps] if verdict.gaps else []
     return "\n".join(lines)
 
 
@@ -50,25 +50,25 @@ def as_junit(verdict: Verdict) -> str:
         if verdict.broken[rule]:
             failure = SubElement(case, "failure", message=f"{verdict.broken[rule]} breaches")
             failure.text = "\n".join(f"job {b.job}: {b.words}" for b in verdict.breaches if b.rule == rule)
-    if verdict.untold:
+    if verdict.gaps:
         case = SubElement(suite, "testcase", classname="verdict", name="log_is_complete")
-        SubElement(case, "error", message=verdict.untold[0]).text = "\n".join(verdict.untold)
+        SubElement(case, "error", message=verdict.gaps[0]).text = "\n".join(verdict.gaps)
     return tostring(suite, encoding="unicode", xml_declaration=True)
 
 
 def as_html(verdict: Verdict) -> str:
-    """One file without scripts or references to other files."""
+    """One file, without scripts or references to other files."""
     facts = "".join(
         f"<tr><th scope=row>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in _facts(verdict)
     )
     rules = "".join(_row(rule, _rule_word(verdict, rule)) for rule in rule_names())
     breaches = "".join(f"<li>job {b.job}: {b.rule}: {escape(b.words)}</li>" for b in verdict.breaches)
-    untold = "".join(f"<li>{escape(words)}</li>" for words in verdict.untold)
+    gaps = "".join(f"<li>{escape(words)}</li>" for words in verdict.gaps)
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Verdict</title>'
         f"<style>{_STYLE}</style></head><body><h1>{escape(_WORDS[verdict.outcome])}</h1><table>{facts}</table><h2>Rules</h2><table>{rules}</table>"
         f"{f'<h2>Breaches</h2><ul>{breaches}</ul>' if breaches else ''}"
-        f"{f'<h2>Cannot tell</h2><ul>{untold}</ul>' if untold else ''}</body></html>"
+        f"{f'<h2>Cannot tell</h2><ul>{gaps}</ul>' if gaps else ''}</body></html>"
     )
 
 
@@ -88,12 +88,12 @@ def _facts(verdict: Verdict) -> list[tuple[str, str]]:
         ("jobs", f"{verdict.jobs} ({states})"),
         ("events", str(verdict.events)),
         ("starts, with witness", f"{verdict.starts}, {verdict.starts - verdict.starts_without_witness}"),
-        ("went back to the queue", requeues),
-        ("fault to queue, seconds", _seconds(found["detection_seconds"])),
-        ("queue to next start, seconds", _seconds(found["recovery_seconds"])),
+        ("requeued", requeues),
+        ("fault to requeue, seconds", _seconds(found["detection_seconds"])),
+        ("requeue to next start, seconds", _seconds(found["recovery_seconds"])),
         ("priority inversions", str(verdict.priority_inversions)),
         ("late results refused", str(verdict.refused_commits)),
-        ("deaths that no fault explains", str(verdict.unexplained_deaths)),
+        ("deaths without injected fault", str(verdict.unexplained_deaths)),
         ("overlaps in unconfirmed kills", str(verdict.overlaps_in_unconfirmed_kills)),
     ]
 

@@ -18,7 +18,7 @@ _STATE_AFTER: Final = {
     "failed": "failed",
     "cancelled": "cancelled",
 }
-#: What may come next after each state.
+#: The events that are legal after each state.
 _MAY_FOLLOW: Final = {
     "queued": {"started", "cancelled"},
     "running": {"requeued", "cancel_requested", "succeeded", "failed", "cancelled"},
@@ -54,11 +54,11 @@ def numbers_gapless(events: list[Event]) -> Iterator[str]:
 def known_kinds(events: list[Event]) -> Iterator[str]:
     unknown = sorted({event.kind for event in events} - set(_STATE_AFTER) - {"cancel_requested"})
     if unknown:
-        yield f"unknown events: {', '.join(unknown)}"
+        yield f"unknown kinds of events: {', '.join(unknown)}"
 
 
 def moves_legal(events: list[Event]) -> Iterator[str]:
-    """Also: nothing follows a terminal event, and there is at most one."""
+    """Also: nothing follows a terminal event."""
     state = ""
     for event in events:
         if state and event.kind not in _MAY_FOLLOW.get(state, set()):
@@ -73,7 +73,7 @@ def row_agrees(events: list[Event]) -> Iterator[str]:
         return
     state = next((_STATE_AFTER[event.kind] for event in reversed(events) if event.kind in _STATE_AFTER), "")
     if row.state != state:
-        yield f"the row says {row.state}, the log {state or 'nothing'}"
+        yield f"the row is {row.state}, the log ends with {state or 'no state'}"
     requeues = sum(event.kind == "requeued" for event in events)
     if row.attempt != requeues + 1:
         yield f"the row is at attempt {row.attempt} after {requeues} requeues"
@@ -86,7 +86,7 @@ def starts_rise(events: list[Event]) -> Iterator[str]:
 
 
 def ends_carry_current_attempt(events: list[Event]) -> Iterator[str]:
-    """What happens to a running job shows the attempt, the GPU and the boot that started it."""
+    """An end or a requeue carries the attempt, the GPU and the boot of the start before it."""
     started: Event | None = None
     for event in events:
         if event.kind == "started":
@@ -110,11 +110,11 @@ def charges_within_limit(events: list[Event]) -> Iterator[str]:
     if charged > row.max_failures:
         yield f"{charged} failures charged; the limit is {row.max_failures}"
     if charged == row.max_failures and row.state not in {"failed", "cancelled"}:
-        yield f"{charged} failures charged, the limit, but it is {row.state}"
+        yield f"{charged} failures charged, which is the limit, but the job is {row.state}"
 
 
 def times_do_not_run_back(events: list[Event]) -> Iterator[str]:
-    """By one clock, the database's; a millisecond is its grain on SQLite."""
+    """All times are from the database's clock, whose resolution is one millisecond on SQLite."""
     for earlier, later in itertools.pairwise(events):
         if later.at < earlier.at - 0.002:
             yield f"event {later.n} is {earlier.at - later.at:.3f} s before event {earlier.n}"

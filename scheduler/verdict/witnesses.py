@@ -1,7 +1,7 @@
-"""Reads what the workers themselves saw: their witness files, in folders or in a tar. Streams; keeps nothing.
+"""Reads the workers' own records: their witness files, from folders or from a tar. Streams; keeps nothing.
 
-A file is `gpu-N.jsonl`, or the same compressed. Each host has those of its own workers; copies of another host's
-lie in folders of their own, or come as a tar.
+A file is `gpu-N.jsonl`, or the same compressed. Each host has the files of its own workers; copies from another host
+are in a folder of their own, or in a tar.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from typing import IO, Any, Final
 TAR_MIB_MAXIMUM: Final = 2048
 
 _NAME: Final = re.compile(r"gpu-\d+\.jsonl(\.gz)?")
-#: Finds a line's job without reading the line as JSON: most lines are read only to be left out.
+#: Finds the job of a line without parsing its JSON: most lines are skipped.
 _JOB: Final = re.compile(rb'"job": ?(\d+)')
-#: What Python says of a compressed stream or a tar that is damaged or cut off.
+#: Python's errors for a compressed stream or a tar that is damaged or truncated.
 _DAMAGED: Final = (tarfile.TarError, EOFError, zlib.error, LZMAError, OSError)
 
 
 class WitnessInvalid(ValueError):
-    """No witness files, or none that can be read; the message says why."""
+    """There are no witness files, or they cannot be read; the message says why."""
 
 
 @dataclass(slots=True)
@@ -46,12 +46,12 @@ class Testimony:
 
 
 def testimonies(folders: Sequence[Path], first: int, end: int) -> Iterator[Testimony]:
-    """Every whole line about the jobs from `first` up to, not including, `end`; each once.
+    """Every complete line about the jobs from `first` up to, not including, `end`; each once.
 
-    A line cut off by a power cut, or by a copy that was made while it was written, is left out. Raises WitnessInvalid.
+    A truncated line (after a power failure, or in a copy made during a write) is skipped. Raises WitnessInvalid.
     """
     for paths in _by_worker(folders):
-        # One copy may be older than the other, or the GPU was another host's before: only their lines can tell.
+        # One copy may be older than the other, or the GPU was on another host before: only the lines can tell.
         heard: set[bytes] | None = set() if len(paths) > 1 else None
         for path in paths:
             for line in _lines(path, first, end):
@@ -63,12 +63,12 @@ def testimonies(folders: Sequence[Path], first: int, end: int) -> Iterator[Testi
 
 
 def check_folder(folder: Path) -> None:
-    """Raises WitnessInvalid unless it holds witness files, all of which can be read."""
+    """Raises WitnessInvalid unless the folder has witness files and all of them can be read."""
     if not folder.is_dir():
         raise WitnessInvalid(f"{folder} is not a folder" if folder.exists() else f"there is no folder {folder}")
     files = _files(folder)
     if not files:
-        raise WitnessInvalid(f"{folder} holds no witness file (gpu-N.jsonl)")
+        raise WitnessInvalid(f"{folder} has no witness file (gpu-N.jsonl)")
     for path in files:
         try:
             path.open("rb").close()
@@ -77,9 +77,9 @@ def check_folder(folder: Path) -> None:
 
 
 def unpack(stream: IO[bytes], into: Path) -> list[Path]:
-    """The folders, below `into`, with the witness files of a tar; whatever else it holds is left out.
+    """Unpacks the witness files of a tar into folders below `into`, and returns the folders. Other files are skipped.
 
-    Only names of ours are written there, never one that the tar gives. Raises WitnessInvalid.
+    Never writes to a path that the tar names. Raises WitnessInvalid.
     """
     folders: list[Path] = []
     room = TAR_MIB_MAXIMUM * 1024 * 1024
@@ -92,22 +92,22 @@ def unpack(stream: IO[bytes], into: Path) -> list[Path]:
                     continue
                 room -= member.size
                 if room < 0:
-                    raise WitnessInvalid(f"its witness files have more than {TAR_MIB_MAXIMUM} MiB")
+                    raise WitnessInvalid(f"its witness files are larger than {TAR_MIB_MAXIMUM} MiB")
                 # Two hosts may have a file of the same name.
                 folders.append(into / str(len(folders)))
                 folders[-1].mkdir(mode=0o700)
                 _keep(content, folders[-1] / name)
     except _DAMAGED as error:
         if isinstance(error, OSError) and error.errno == ENOSPC:
-            raise WitnessInvalid(f"{into.parent} has no room for its witness files") from None
+            raise WitnessInvalid(f"{into.parent} has no space left for its witness files") from None
         raise WitnessInvalid(f"it cannot be read as a tar: {error}") from None
     if not folders:
-        raise WitnessInvalid("it holds no witness file (gpu-N.jsonl)")
+        raise WitnessInvalid("it has no witness file (gpu-N.jsonl)")
     return folders
 
 
 def _keep(content: IO[bytes], path: Path) -> None:
-    """Compressed: the disk may be a container's small one, in memory."""
+    """Compressed: the folder may be on a container's small tmpfs."""
     if path.suffix == ".gz":
         with path.open("wb") as file:
             shutil.copyfileobj(content, file)
@@ -117,7 +117,7 @@ def _keep(content: IO[bytes], path: Path) -> None:
 
 
 def _by_worker(folders: Sequence[Path]) -> list[list[Path]]:
-    """The files of each GPU's worker, in whichever folder they lie; a folder that is not there has none."""
+    """The files of each GPU's worker, from all folders; a folder that does not exist has none."""
     found: dict[str, list[Path]] = {}
     for folder in folders:
         for path in _files(folder) if folder.exists() else []:

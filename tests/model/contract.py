@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from typing import Any
 
 from scheduler.models import Allocation, Job, JobEvent, Rollup, Tally
-from scheduler.verdict.judge import Outcome, judge
+from scheduler.verdict.judge import VerdictOutcome, judge
 from tests.model.cluster import Cluster
 from tests.model.ledger import ENDS, JobShould, Ledger, promise
 
@@ -96,5 +96,5 @@ def check_counts(ledger: Ledger) -> None:
 def check_verdict(cluster: Cluster) -> None:
     if cluster.ledger.jobs:
         verdict = judge(cluster.witness_folder)
-        words = "; ".join([*(f"job {b.job} {b.rule}: {b.words}" for b in verdict.breaches), *verdict.untold])
-        promise("the verdict finds nothing", verdict.outcome is Outcome.HOLDS, words)
+        words = "; ".join([*(f"job {b.job} {b.rule}: {b.words}" for b in verdict.breaches), *verdict.gaps])
+        promise("the verdict finds nothing", verdict.outcome is VerdictOutcome.HOLDS, words)

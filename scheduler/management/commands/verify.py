@@ -22,15 +22,15 @@ from scheduler.verdict.witnesses import WitnessInvalid, check_folder, unpack
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
-#: In place of a folder: a tar on standard input.
+#: In the place of a folder: a tar on standard input.
 STANDARD_INPUT: Final = "-"
-ACCEPTED: Final = "takes a folder with another host's witness files (gpu-N.jsonl), or - for a tar on standard input"
-#: What was typed is wrong, as argparse has it.
+ACCEPTS: Final = "accepts a folder with another host's witness files (gpu-N.jsonl), or - for a tar on standard input"
+#: Bad input, as argparse exits.
 EXIT_BAD_INPUT: Final = 2
 
 
 def _moment(value: str) -> datetime:
-    """An ISO time, or how long ago: 90s, 15m, 2h, 7d."""
+    """An ISO time, or an age: 90s, 15m, 2h, 7d."""
     try:
         if value and value[-1] in _UNITS:
             return datetime.now(UTC) - timedelta(seconds=float(value[:-1]) * _UNITS[value[-1]])
@@ -41,53 +41,57 @@ def _moment(value: str) -> datetime:
 
 
 def _folder(value: str) -> str:
-    """Its whole path, or `-`."""
+    """The absolute path, or `-`."""
     if value == STANDARD_INPUT:
         return value
     folder = Path(value).resolve()
     try:
         check_folder(folder)
     except WitnessInvalid as error:
-        raise ArgumentTypeError(f"{error}; it {ACCEPTED}") from None
+        raise ArgumentTypeError(f"{error}; it {ACCEPTS}") from None
     return str(folder)
 
 
 @contextmanager
 def _folders(name: str) -> Iterator[Sequence[Path]]:
-    """What `--witness NAME` means, for as long as it is read."""
+    """The folders that `--witness NAME` means; temporary ones exist until the end of the block."""
     if name != STANDARD_INPUT:
         yield [Path(name)]
         return
     if sys.stdin.isatty():
-        raise CommandError(f"--witness -: standard input is a terminal; it {ACCEPTED}", returncode=EXIT_BAD_INPUT)
+        raise CommandError(f"--witness -: standard input is a terminal; it {ACCEPTS}", returncode=EXIT_BAD_INPUT)
     with TemporaryDirectory(prefix="witness-") as folder:
         try:
             found = unpack(sys.stdin.buffer, Path(folder))
         except WitnessInvalid as error:
-            raise CommandError(f"--witness -: {error}; it {ACCEPTED}", returncode=EXIT_BAD_INPUT) from None
+            raise CommandError(f"--witness -: {error}; it {ACCEPTS}", returncode=EXIT_BAD_INPUT) from None
         yield found
 
 
 class Command(BaseCommand):
     help = (
-        "Proves from the event log and the workers' own records that no job was lost and none recorded twice. "
-        "Exit code 0: it holds; 1: it is broken; 2: the log is not complete enough to tell."
+        "Proves from the event log and the workers' own records that no job was lost and none was recorded twice. "
+        "Exit code 0: the contract holds; 1: it is broken; 2: bad input, or incomplete log or witness records."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--since", type=_moment, help="only jobs submitted since: an ISO time, or 90s, 15m, 2h, 7d")
+        parser.add_argument(
+            "--since",
+            type=_moment,
+            help="only jobs submitted since then: an ISO time, or an age such as 90s, 15m, 2h, 7d",
+        )
         parser.add_argument(
             "--witness",
             type=_folder,
             action="append",
             default=[],
             metavar="DIR",
-            help="also read the witness files of another host, from a copy of its $STATE_DIR/witness; - for a tar of "
-            "it on standard input; may be given several times",
+            help="also read the witness files of another host, from a copy of its $STATE_DIR/witness; - reads a tar of "
+            "them from standard input; may be repeated",
         )
         parser.add_argument("--json", action="store_true", help="print JSON")
         parser.add_argument("--junit", type=Path, metavar="FILE", help="also write JUnit XML")
-        parser.add_argument("--html", type=Path, metavar="FILE", help="also write a page")
+        parser.add_argument("--html", type=Path, metavar="FILE", help="also write an HTML page")
 
     def handle(self, **options: Any) -> None:
         own = Path(settings.STATE_DIR, "witness").resolve()

@@ -8,28 +8,28 @@ import pytest
 
 from cluster_dashboard.chaos.scorecard import (
     Expectation,
+    JobRow,
     Moments,
     Outcome,
     Promise,
-    Row,
-    Seen,
+    SeenEvent,
     Since,
-    disappointments,
     missed_promises,
     outcome_of,
+    unmet_expectations,
     wasted_gpu_seconds,
 )
 
 PROMISE = Promise(detected_seconds=10, recovered_seconds=12)
 
 
-def event(kind: str, at: float, *, job: int = 1, attempt: int = 1, reason: str = "") -> Seen:
-    return Seen(job=job, kind=kind, at=at, attempt=attempt, reason=reason)
+def event(kind: str, at: float, *, job: int = 1, attempt: int = 1, reason: str = "") -> SeenEvent:
+    return SeenEvent(job=job, kind=kind, at=at, attempt=attempt, reason=reason)
 
 
-def a_row(**changes: Any) -> Row:
+def a_row(**changes: Any) -> JobRow:
     values = {"id": 1, "state": "succeeded", "attempt": 1, "failures": 0, "reason": ""}
-    return Row(**(values | changes))
+    return JobRow(**(values | changes))
 
 
 def test_times_count_from_the_injection() -> None:
@@ -104,7 +104,7 @@ def test_jobs_do_not_mix() -> None:
 
 
 def test_a_job_without_a_row_is_lost() -> None:
-    assert disappointments(Expectation(jobs=(1,)), {}) == ["job 1 is lost"]
+    assert unmet_expectations(Expectation(jobs=(1,)), {}) == ["job 1 is lost"]
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_a_job_without_a_row_is_lost() -> None:
         (
             Expectation(jobs=(1,), states=("failed",), reason="exhausted"),
             a_row(state="failed", reason="timed_out"),
-            "job 1 ended by timed_out, not exhausted",
+            "job 1 ended with reason timed_out, not exhausted",
         ),
         (
             Expectation(jobs=(1,), attempt=1),
@@ -124,12 +124,12 @@ def test_a_job_without_a_row_is_lost() -> None:
         ),
     ],
 )
-def test_a_job_that_ended_otherwise_is_told(expectation: Expectation, row: Row, words: str) -> None:
-    assert disappointments(expectation, {1: row}) == [words]
+def test_a_job_that_ended_otherwise_is_told(expectation: Expectation, row: JobRow, words: str) -> None:
+    assert unmet_expectations(expectation, {1: row}) == [words]
 
 
 def test_only_a_few_of_many_jobs_are_told_one_by_one() -> None:
-    found = disappointments(Expectation(jobs=tuple(range(1, 101))), {})
+    found = unmet_expectations(Expectation(jobs=tuple(range(1, 101))), {})
 
     assert len(found) == 6
     assert found[-1] == "and 95 more jobs"

@@ -129,7 +129,7 @@ def with_a_broken_link(path: Path) -> None:
     [
         (no_folder, "there is no folder"),
         (a_file, "is not a folder"),
-        (without_witness, "holds no witness file"),
+        (without_witness, "has no witness file"),
         (with_a_broken_link, r"gpu-8\.jsonl cannot be read: No such file"),
     ],
 )
@@ -183,7 +183,7 @@ def test_a_tar_above_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
     half = b"x" * (600 * 1024)
     assert len(unpack(a_tar({"gpu-8.jsonl": half}), tmp_path)) == 1
 
-    with pytest.raises(WitnessInvalid, match="more than 1 MiB"):
+    with pytest.raises(WitnessInvalid, match="larger than 1 MiB"):
         unpack(a_tar({"gpu-8.jsonl": half, "gpu-9.jsonl": half}), tmp_path / "0")
 
 
@@ -195,7 +195,7 @@ def test_a_tar_for_which_the_disk_has_no_room_is_refused_with_words(
 
     monkeypatch.setattr(witnesses, "_keep", full)
 
-    with pytest.raises(WitnessInvalid, match=f"{tmp_path.parent} has no room"):
+    with pytest.raises(WitnessInvalid, match=f"{tmp_path.parent} has no space left"):
         unpack(a_tar({"gpu-8.jsonl": a_line(1)}), tmp_path)
 
 
@@ -206,7 +206,7 @@ def test_a_tar_for_which_the_disk_has_no_room_is_refused_with_words(
         (b"no tar at all\n" * 100, "cannot be read as a tar"),
         (a_tar({"gpu-8.jsonl": a_line(1) * 500}).getvalue()[:20_000], "cannot be read as a tar"),
         (a_tar({"gpu-8.jsonl": a_line(1) * 500}, "w:gz").getvalue()[:200], "cannot be read as a tar"),
-        (a_tar({"notes.txt": b"x"}).getvalue(), "holds no witness file"),
+        (a_tar({"notes.txt": b"x"}).getvalue(), "has no witness file"),
     ],
     ids=["nothing", "text", "cut off", "compressed, cut off", "other files"],
 )

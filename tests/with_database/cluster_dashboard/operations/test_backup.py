@@ -31,7 +31,7 @@ from scheduler.jobs import lifecycle
 from scheduler.jobs.submit import JobRequest
 from scheduler.models import Job, JobEvent, Lease
 from scheduler.rules.states import JobState, Priority, Reason, Source
-from scheduler.verdict.judge import Outcome, judge
+from scheduler.verdict.judge import VerdictOutcome, judge
 from tests.build import insert
 from tests.with_database.cli import Steps, run
 
@@ -112,7 +112,7 @@ def test_restored_cluster_goes_on_and_the_verdict_passes(
     ran = Job.objects.get(id=history[2])
     assert (ran.state, ran.attempt, ran.failures) == (JobState.QUEUED, 2, 0)
     verdict = judge(state_dir / "witness")
-    assert verdict.outcome is Outcome.HOLDS, (verdict.breaches, verdict.untold)
+    assert verdict.outcome is VerdictOutcome.HOLDS, (verdict.breaches, verdict.gaps)
     assert verdict.starts == 3
 
 

@@ -14,7 +14,7 @@ from scheduler.jobs.lifecycle import Claimed
 from scheduler.loops.retention import History
 from scheduler.models import Checkpoint, Job, JobEvent
 from scheduler.rules.states import JobState
-from scheduler.verdict.judge import Outcome, judge
+from scheduler.verdict.judge import VerdictOutcome, judge
 from tests.build import queued
 
 pytestmark = pytest.mark.usefixtures("control", "gpus")
@@ -43,13 +43,13 @@ def witnessed(witness: Witness) -> Job:
 
 @pytest.fixture(autouse=True)
 def news_has_settled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scheduler.verdict.judge.NEWS_SECONDS", -60.0)
+    monkeypatch.setattr("scheduler.verdict.judge.CLOCK_SKEW_SECONDS", -60.0)
 
 
 def test_what_retention_removed_is_not_missed(folder):
     verdict = judge(folder)
 
-    assert verdict.outcome is Outcome.HOLDS, verdict.as_dict()
+    assert verdict.outcome is VerdictOutcome.HOLDS, verdict.as_dict()
     assert verdict.jobs == 1
 
 

@@ -20,7 +20,7 @@ from scheduler.jobs.lifecycle import Claimed
 from scheduler.models import Job, JobEvent, Tally
 from scheduler.rules.states import JobState, Reason
 from scheduler.verdict import judge as judge_module
-from scheduler.verdict.judge import Outcome, judge
+from scheduler.verdict.judge import VerdictOutcome, judge
 from scheduler.verdict.report import rule_names
 from tests.build import make_due, queued, reread
 
@@ -78,7 +78,7 @@ def let_news_settle(run: Run) -> None:
 def test_a_good_run_passes_and_is_measured(run):
     verdict = judge(run.folder)
 
-    assert verdict.outcome is Outcome.HOLDS, verdict.as_dict()
+    assert verdict.outcome is VerdictOutcome.HOLDS, verdict.as_dict()
     assert (verdict.jobs, verdict.starts, verdict.refused_commits) == (4, 3, 1)
     assert dict(verdict.requeues) == {"worker_died": 1}
     assert len(verdict.recovery_seconds) == len(verdict.detection_seconds) == 1
@@ -116,7 +116,7 @@ def test_a_change_by_hand_is_found(run, rule, statement):
 
     verdict = judge(run.folder)
 
-    assert verdict.outcome is Outcome.BROKEN
+    assert verdict.outcome is VerdictOutcome.BROKEN
     assert rule in verdict.broken, verdict.as_dict()
 
 
@@ -171,7 +171,7 @@ def test_a_death_that_no_fault_explains_is_counted(run):
 
     verdict = judge(run.folder)
 
-    assert (verdict.outcome, verdict.unexplained_deaths) == (Outcome.HOLDS, 1)
+    assert (verdict.outcome, verdict.unexplained_deaths) == (VerdictOutcome.HOLDS, 1)
 
 
 def test_starts_without_a_witness_are_all_counted(run, monkeypatch):
@@ -181,11 +181,11 @@ def test_starts_without_a_witness_are_all_counted(run, monkeypatch):
 
     verdict = judge(run.folder)
 
-    assert (verdict.starts, verdict.starts_without_witness, len(verdict.untold)) == (3, 3, 1)
+    assert (verdict.starts, verdict.starts_without_witness, len(verdict.gaps)) == (3, 3, 1)
 
 
 def test_an_empty_log_is_never_a_pass(state_dir):
-    assert judge(state_dir / "witness").outcome is Outcome.CANNOT_TELL
+    assert judge(state_dir / "witness").outcome is VerdictOutcome.CANNOT_TELL
 
 
 def test_a_start_without_a_witness_is_never_a_pass(run):
@@ -193,21 +193,21 @@ def test_a_start_without_a_witness_is_never_a_pass(run):
 
     verdict = judge(run.folder)
 
-    assert verdict.outcome is Outcome.CANNOT_TELL
-    assert "no witness of its start at attempt 2 on GPU 1" in verdict.untold[0]
+    assert verdict.outcome is VerdictOutcome.CANNOT_TELL
+    assert "no witness of its start at attempt 2 on GPU 1" in verdict.gaps[0]
 
 
 def test_a_witness_line_cut_off_by_a_power_cut_is_left_out(run):
     with (run.folder / "gpu-0.jsonl").open("a") as file:
         file.write('{"at": 1.0, "saw": "cla')
 
-    assert judge(run.folder).outcome is Outcome.HOLDS
+    assert judge(run.folder).outcome is VerdictOutcome.HOLDS
 
 
 def test_news_younger_than_the_snapshot_is_no_breach(run):
     run.witnesses[0].saw(Saw.STARTED, run.waiting.id, 1)
 
-    assert judge(run.folder).outcome is Outcome.HOLDS
+    assert judge(run.folder).outcome is VerdictOutcome.HOLDS
 
 
 def test_a_start_past_a_more_urgent_job_is_counted(run):
@@ -222,8 +222,8 @@ def test_a_start_past_a_more_urgent_job_is_counted(run):
 def test_only_newer_jobs_are_judged_where_asked(run):
     execute("UPDATE scheduler_job SET failures = 2 WHERE id = %s", run.lost.id)
 
-    assert judge(run.folder).outcome is Outcome.BROKEN
-    assert judge(run.folder, first_job=run.lost.id + 1).outcome is Outcome.HOLDS
+    assert judge(run.folder).outcome is VerdictOutcome.BROKEN
+    assert judge(run.folder, first_job=run.lost.id + 1).outcome is VerdictOutcome.HOLDS
 
 
 # --- the command
@@ -283,7 +283,7 @@ def test_with_the_witness_of_another_host_the_verdict_is_that_of_one_host(run, s
     with_it = json.loads(verify("--json", "--witness", str(second_host))[1])
 
     assert with_it["witness_folders"] == [str(run.folder), str(second_host)]
-    assert verify("--json")[0] == Outcome.CANNOT_TELL
+    assert verify("--json")[0] == VerdictOutcome.CANNOT_TELL
     (second_host / "gpu-1.jsonl").rename(run.folder / "gpu-1.jsonl")
     assert with_it == {**json.loads(verify("--json")[1]), "witness_folders": with_it["witness_folders"]}
 
@@ -312,7 +312,7 @@ def test_the_witness_of_another_host_comes_as_a_tar_on_standard_input(run, secon
 def test_a_tar_that_is_none_is_refused_with_words_and_changes_nothing(run, tmp_path, monkeypatch):
     give_standard_input(monkeypatch, b"ssh: connect to host host-2 port 22: Connection refused\n")
 
-    with pytest.raises(CommandError, match=r"--witness -: it cannot be read as a tar.* takes a folder") as refused:
+    with pytest.raises(CommandError, match=r"--witness -: it cannot be read as a tar.* accepts a folder") as refused:
         call_command("verify", "--witness", "-", "--html", str(tmp_path / "h.html"))
 
     assert refused.value.returncode == 2
@@ -320,7 +320,7 @@ def test_a_tar_that_is_none_is_refused_with_words_and_changes_nothing(run, tmp_p
 
 
 def test_a_folder_without_witnesses_is_refused_with_words(run, tmp_path):
-    with pytest.raises(CommandError, match=f"argument --witness: {tmp_path} holds no witness file .* takes a folder"):
+    with pytest.raises(CommandError, match=f"argument --witness: {tmp_path} has no witness file .* accepts a folder"):
         call_command("verify", "--witness", str(tmp_path))
 
 
