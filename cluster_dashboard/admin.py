@@ -1,4 +1,4 @@
-"""API tokens in the admin: made, shown once, revoked."""
+"""API tokens in the admin: created, shown once, revoked."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ CREATED, USED, REVOKED = (
 class TokenForm(forms.Form):
     name = forms.RegexField(
         f"^{ISSUED_NAME_PATTERN}$",
-        help_text="Who or what uses it",
-        error_messages={"invalid": "Takes 1 to 60 letters, digits, dots, underscores and hyphens."},
+        help_text="The user or program of this token",
+        error_messages={"invalid": "Expects 1 to 60 letters, digits, dots, underscores and hyphens."},
     )
     scopes = forms.MultipleChoiceField(
         choices=[
@@ -38,7 +38,7 @@ class TokenForm(forms.Form):
         ],
         widget=forms.CheckboxSelectMultiple,
         initial=[Scope.READ],
-        help_text="Reading is part of every token.",
+        help_text="Every token may read.",
     )
 
 
@@ -57,11 +57,11 @@ class ApiTokenAdmin(ListAdmin):
     readonly_fields = fields
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        # Past our base, which refuses it for lists of history.
+        # Not ListAdmin's, which refuses it.
         return admin.ModelAdmin.has_add_permission(self, request)
 
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
-        """A form of our own: the secret is shown on the answer, and stored nowhere, not even in a message."""
+        """A separate form: the secret is shown in the response and stored nowhere, not even in a message."""
         if not self.has_add_permission(request):
             raise PermissionDenied
         form = TokenForm(request.POST or None)
@@ -80,5 +80,6 @@ class ApiTokenAdmin(ListAdmin):
         actor = request.user.get_username()
         names = queryset.filter(revoked_at__isnull=True).values_list("name", flat=True)
         revoked = [name for name in list(names) if revoke_token(name, actor=actor)]
-        self.message_user(request, f"Revoked: {', '.join(revoked) or 'none, they were already'}.", messages.SUCCESS)
+        names_shown = ", ".join(revoked) or "none; all were revoked before"
+        self.message_user(request, f"Revoked: {names_shown}.", messages.SUCCESS)
         return redirect(request.get_full_path())

@@ -1,4 +1,4 @@
-"""What a supervisor or a load balancer asks: does this process work, and does what it needs?"""
+"""Health checks for a supervisor or a load balancer: does this process work, and what it depends on?"""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ from scheduler.redis_client import connect
 
 log = event_logger(__name__)
 
-#: The asker waits for the answer, and asks again soon.
+#: Short: the client waits for the answer, and asks again soon.
 BROKER_TIMEOUT_SECONDS: Final = 1.0
 
 
 class Unfit(Exception):
-    """It answers, and cannot be used; the words may be shown to anybody."""
+    """A service answers and still cannot be used; the message may be shown to anybody."""
 
 
 @never_cache
 @require_safe
 def healthz(request: HttpRequest) -> HttpResponse:
-    """200 while this process answers and the database reads."""
+    """200 while this process and the database answer."""
     return _answer({"database": _ask_database})
 
 
 @never_cache
 @require_safe
 def readyz(request: HttpRequest) -> HttpResponse:
-    """200 while database and broker answer; 503 names what does not."""
+    """200 while database and broker answer; 503 names the one that does not."""
     return _answer({"database": _ask_database, "broker": _ask_broker})
 
 
 def _answer(checks: dict[str, Callable[[], None]]) -> HttpResponse:
     failed = [error for name, check in checks.items() if (error := _failure(name, check))]
     if failed:
-        return problem_response(503, "Not everything that this process needs answers.", errors=failed, retry_after=2)
+        return problem_response(503, "A service that this process needs is unavailable.", errors=failed, retry_after=2)
     return JsonResponse({"status": "ok", "checks": dict.fromkeys(checks, "ok")})
 
 
@@ -55,15 +55,15 @@ def _failure(name: str, check: Callable[[], None]) -> FieldError | None:
         log.warning("health_check_failed", check=name, error=error)
         return FieldError(field=name, message=str(error))
     except (DatabaseError, RedisError, OSError) as error:
-        # The words of the error stay in the log: they may hold addresses, and anybody may ask here.
+        # The text of the error stays in the log: it may contain addresses, and anybody may call this.
         log.warning("health_check_failed", check=name, error=f"{type(error).__name__}: {error}")
-        return FieldError(field=name, message=f"does not answer ({type(error).__name__})")
+        return FieldError(field=name, message=f"is unreachable ({type(error).__name__})")
     return None
 
 
 def _ask_database() -> None:
     with connection.cursor() as cursor:
-        # A table of ours: a database without its tables is no use either.
+        # One of our tables: a database without them cannot be used either.
         cursor.execute("SELECT id FROM scheduler_control")
         cursor.fetchone()
 
@@ -71,7 +71,7 @@ def _ask_database() -> None:
 def _ask_broker() -> None:
     policy = _broker().info("memory").get("maxmemory_policy")
     if policy != "noeviction":
-        raise Unfit(f"has maxmemory-policy {policy}; it must be noeviction, or jobs would vanish")
+        raise Unfit(f"has maxmemory-policy {policy}; it must be noeviction, or a full broker drops messages")
 
 
 @cache

@@ -1,6 +1,7 @@
-"""/metrics in Prometheus' text format: the cluster in numbers. docs/metrics.md lists the names.
+"""/metrics in Prometheus' text format. docs/metrics.md lists the names.
 
-What is not known is absent, never zero. A database or broker that is away makes `gpu_cluster_up` 0, not an error.
+An unknown value is absent, never zero. While database or broker is unavailable, its `gpu_cluster_up` is 0; the
+response is no error.
 """
 
 from __future__ import annotations
@@ -40,20 +41,20 @@ from scheduler.rules.states import PRIORITY_ORDER, EventKind, JobState
 log = event_logger(__name__)
 
 BROKER_TIMEOUT_SECONDS: Final = 1.0
-#: A second scrape so soon after the first one gets the same numbers.
+#: A second scrape within this time returns the numbers of the first one.
 SCRAPE_KEPT_SECONDS: Final = 1.0
 _MIB: Final = 1024 * 1024
 
 type Reading = Callable[[GpuNow], float | None]
 
 
-# --- the answer -----------------------------------------------------------------------------------
+# --- the response ---------------------------------------------------------------------------------
 
 
 @never_cache
 @require_safe
 def metrics(request: HttpRequest) -> HttpResponse:
-    """For whoever may read the page, and for tokens with the scope `read`."""
+    """For users that may read the page, and for tokens with the scope `read`."""
     refused = _refusal(request)
     return refused or HttpResponse(scraper().text(), content_type=CONTENT_TYPE_PLAIN_0_0_4)
 
@@ -62,17 +63,19 @@ def _refusal(request: HttpRequest) -> HttpResponse | None:
     try:
         if _may_read(request):
             return None
-        knows = request.user.is_authenticated
+        is_known = request.user.is_authenticated
     except DatabaseError as error:
-        log.warning("metrics_reader_unknown", error=f"{type(error).__name__}: {error}")
-        return problem_response(503, "The database is away, so nobody knows whether you may read.", retry_after=2)
-    if knows:
-        return problem_response(403, "Your account may not read this.")
-    return problem_response(401, "This takes Authorization: Bearer with a token of the scope read, or a session.")
+        log.warning("database_unreachable", component="metrics permissions", error=f"{type(error).__name__}: {error}")
+        return problem_response(
+            503, "The database is unavailable, so your permission to read cannot be checked.", retry_after=2
+        )
+    if is_known:
+        return problem_response(403, "Your account has no permission to read the metrics.")
+    return problem_response(401, "Send Authorization: Bearer with a token that has the scope read, or sign in.")
 
 
 def _may_read(request: HttpRequest) -> bool:
-    """A wrong token is refused even where none is needed: it is a mistake to hear of."""
+    """A wrong token is refused even if none is needed: the client should learn of the mistake."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     return bearer(token.strip()) is not None if scheme.lower() == "bearer" else may(request.user, Right.READ)
 
@@ -124,11 +127,11 @@ class ClusterCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         began = time.perf_counter()
         database, broker = self._database(), self._broker()
-        up = _gauge("up", "1 while this part answers", ["part"])
+        up = _gauge("up", "1 while this part of the cluster answers, 0 while it is unavailable", ["part"])
         up.add_metric(["database"], database is not None)
         up.add_metric(["broker"], broker is not None)
         yield up
-        yield _one("web_uptime_seconds", "Since the web process started to count", time.monotonic() - self.started)
+        yield _one("web_uptime_seconds", "Seconds since the web process started", time.monotonic() - self.started)
         yield _refused()
         if database is not None:
             yield from _jobs(database.totals)
@@ -139,7 +142,7 @@ class ClusterCollector(Collector):
             yield from _broker(broker)
         if database is not None and broker is not None:
             yield from _gpus_now(database, broker)
-        yield _one("scrape_seconds", "What it took to read all this", time.perf_counter() - began)
+        yield _one("scrape_seconds", "Seconds that it took to read these values", time.perf_counter() - began)
 
     def _database(self) -> DatabaseNumbers | None:
         try:
@@ -171,8 +174,8 @@ class ClusterCollector(Collector):
 
 def _jobs(totals: Totals) -> Iterator[Metric]:
     jobs = _gauge("jobs", "Jobs by state and priority", ["state", "priority"])
-    submitted = _counter("jobs_submitted", "Jobs accepted", ["priority"])
-    starts = _counter("job_starts", "Attempts started", ["priority"])
+    submitted = _counter("jobs_submitted", "Jobs that were accepted", ["priority"])
+    starts = _counter("job_starts", "Attempts that were started", ["priority"])
     for priority in PRIORITY_ORDER:
         for state in JobState:
             jobs.add_metric([state, priority], totals.words[priority, state])
@@ -180,22 +183,24 @@ def _jobs(totals: Totals) -> Iterator[Metric]:
         starts.add_metric([priority], totals.words[priority, EventKind.STARTED])
     ended = _counter(
         "attempts_ended",
-        "Attempts that ended, or failed and were charged, by outcome and reason",
+        "Attempts that ended, and requeues with a charged failure, by outcome and reason",
         ["outcome", "reason"],
     )
     for (outcome, reason), n in sorted(totals.ended.items()):
         ended.add_metric([outcome, reason], n)
-    requeues = _counter("requeues", "Running jobs that went back to their queue", ["charged"])
+    requeues = _counter("requeues", "Running jobs that were requeued, with and without a charged failure", ["charged"])
     requeues.add_metric(["true"], totals.requeued_charged)
     requeues.add_metric(["false"], totals.requeued_uncharged)
-    refused = _counter("commits_refused", "Results of attempts that were no longer the current one", [])
+    refused = _counter(
+        "commits_refused", "Results that were refused because their attempt was no longer the current one", []
+    )
     refused.add_metric([], totals.of("commit_refused"))
     yield from (jobs, submitted, starts, ended, requeues, refused)
 
 
 def _queues(database: DatabaseNumbers) -> Iterator[Metric]:
-    waiting = _gauge("queue_waiting_jobs", "Jobs that wait", ["priority"])
-    oldest = _gauge("queue_oldest_seconds", "How long the oldest waiting job has waited", ["priority"])
+    waiting = _gauge("queue_waiting_jobs", "Jobs in the state queued", ["priority"])
+    oldest = _gauge("queue_oldest_seconds", "Seconds that the oldest queued job has waited", ["priority"])
     for priority in PRIORITY_ORDER:
         waiting.add_metric([priority], database.totals.words[priority, JobState.QUEUED])
         if priority in database.oldest:
@@ -206,15 +211,17 @@ def _queues(database: DatabaseNumbers) -> Iterator[Metric]:
 def _cluster(database: DatabaseNumbers, live: RedisView | None) -> Iterator[Metric]:
     control, room = database.control, database.room
     if control is not None:
-        yield _one("generator_rate_per_minute", "Jobs a minute that the generator makes", control.rate_per_minute)
-        yield _one("generator_paused", "1 while it makes none", control.paused)
+        yield _one("generator_rate_per_minute", "Jobs a minute that the generator submits", control.rate_per_minute)
+        yield _one("generator_paused", "1 while the generator is paused", control.paused)
     leases = _gauge(
-        "loop_lease_seconds", "Until the lease of a scheduler's loop runs out; below 0: nobody acts", ["loop"]
+        "loop_lease_seconds",
+        "Seconds until the lease of a scheduler loop expires; below 0: no scheduler runs the loop",
+        ["loop"],
     )
     for lease in database.leases:
         leases.add_metric([lease.name], (lease.expires_at - database.now).total_seconds())
     yield leases
-    yield _one("disk_free_bytes", "Free where jobs are written to", room.free_bytes)
+    yield _one("disk_free_bytes", "Free bytes on the disk to which jobs are written", room.free_bytes)
     share = None if live is None else live.broker_share
     shortage = shortage_in(Room(free_bytes=room.free_bytes, queued=room.queued, broker_share=share))
     no_room = _gauge("no_room", "1 while new jobs are refused for this reason", ["reason"])
@@ -224,63 +231,81 @@ def _cluster(database: DatabaseNumbers, live: RedisView | None) -> Iterator[Metr
 
 
 def _refused() -> Metric:
-    refused = _counter("submissions_refused", "Calls that this web process refused for want of room", ["reason"])
+    refused = _counter(
+        "submissions_refused", "Submissions that this web process refused because there was no room", ["reason"]
+    )
     for lack in Lack:
         refused.add_metric([lack], REFUSED[lack])
     return refused
 
 
 def _broker(live: RedisView) -> Iterator[Metric]:
-    hints = _gauge("queue_hints", "Hints that lie in the broker", ["priority"])
+    hints = _gauge("queue_hints", "Hints in the broker", ["priority"])
     for priority in PRIORITY_ORDER:
         hints.add_metric([priority], live.in_redis[priority])
     yield hints
     if live.dead_letters is not None:
-        letters = _counter("dead_letters", "Messages that were none of ours, since the broker was last emptied", [])
+        letters = _counter(
+            "dead_letters",
+            "Messages that this cluster did not send or that were malformed, since the broker was last emptied",
+            [],
+        )
         letters.add_metric([], live.dead_letters.total)
         yield letters
-        yield _one("dead_letters_kept", "Of these, the ones that can be looked at", live.dead_letters.kept)
+        yield _one("dead_letters_kept", "Dead letters that are kept and can be read", live.dead_letters.kept)
     if live.broker_share is not None:
-        yield _one("broker_memory_ratio", "Share of the broker's maxmemory in use", live.broker_share)
+        yield _one("broker_memory_ratio", "Share of the broker's maxmemory that is in use", live.broker_share)
 
 
 # --- GPUs -----------------------------------------------------------------------------------------
 
 
 def _gpu_rows(database: DatabaseNumbers) -> Iterator[Metric]:
-    """What the database knows of each GPU."""
-    info = _gauge("gpu_info", "Always 1", ["gpu", "uuid", "name", "host", "backend"])
+    """What the database holds of each GPU."""
+    info = _gauge("gpu_info", "Always 1; the labels describe the GPU", ["gpu", "uuid", "name", "host", "backend"])
     for gpu in database.gpus:
         info.add_metric([str(gpu.index), gpu.uuid, gpu.name, gpu.host, gpu.backend], 1)
     yield info
     yield _of_gpus(
-        "gpu_failure_rate", "Probability that a generated job meets a fault", _rows(database, "failure_rate")
+        "gpu_failure_rate",
+        "Probability that a random fault hits an attempt of a generated job on this GPU",
+        _rows(database, "failure_rate"),
     )
-    yield _of_gpus("gpu_drained", "1: an operator lets it take no new job", _rows(database, "drained"))
+    yield _of_gpus("gpu_drained", "1 while the GPU is drained by an operator", _rows(database, "drained"))
     quarantined = [(gpu, bool(gpu.quarantined)) for gpu in database.gpus]
-    yield _of_gpus("gpu_quarantined", "1: the cluster lets it take no job", quarantined)
+    yield _of_gpus("gpu_quarantined", "1 while the GPU is quarantined by the cluster", quarantined)
     yield _of_gpus(
-        "gpu_memory_total_bytes", "Its memory", [(gpu, _times(gpu.memory_total_mib, _MIB)) for gpu in database.gpus]
+        "gpu_memory_total_bytes", "Total memory", [(gpu, _times(gpu.memory_total_mib, _MIB)) for gpu in database.gpus]
     )
-    yield _of_gpus("gpu_power_limit_watts", "What it may draw", _rows(database, "power_limit_w"))
+    yield _of_gpus("gpu_power_limit_watts", "Power limit", _rows(database, "power_limit_w"))
     uptimes = [(gpu, _age(database.now, gpu.booted_at)) for gpu in database.gpus]
-    yield _of_gpus("gpu_worker_uptime_seconds", "Since its worker registered", uptimes)
+    yield _of_gpus("gpu_worker_uptime_seconds", "Seconds since the worker of the GPU registered", uptimes)
 
 
 def _gpus_now(database: DatabaseNumbers, live: RedisView) -> Iterator[Metric]:
-    """What its worker says of each GPU now; a sample that is too old is not said again."""
+    """What the worker of each GPU reports now; a sample that is too old is left out."""
     now = [(gpu, gpu_now(gpu, live, busy=gpu.index in database.busy)) for gpu in database.gpus]
-    states = _gauge("gpu_state", "1 for the state that it is in", ["gpu", "state"])
+    states = _gauge("gpu_state", "1 for the state of the GPU, 0 for the others", ["gpu", "state"])
     for gpu, values in now:
         for state in GpuState:
             states.add_metric([str(gpu.index), state], values.state is state)
     yield states
     readings: tuple[tuple[str, str, Reading, float], ...] = (
-        ("gpu_heartbeat_age_seconds", "Since its worker's last heartbeat", lambda each: each.heartbeat_age_s, 1),
-        ("gpu_utilization_ratio", "Share of time in which it computed", lambda each: each.utilization_percent, 0.01),
+        (
+            "gpu_heartbeat_age_seconds",
+            "Seconds since the last heartbeat of the worker",
+            lambda each: each.heartbeat_age_s,
+            1,
+        ),
+        (
+            "gpu_utilization_ratio",
+            "Share of the time in which the GPU computed, 0 to 1",
+            lambda each: each.utilization_percent,
+            0.01,
+        ),
         ("gpu_memory_used_bytes", "Memory in use", lambda each: each.memory_used_mib, _MIB),
         ("gpu_temperature_celsius", "Temperature", lambda each: each.temperature_c, 1),
-        ("gpu_power_watts", "What it draws", lambda each: each.power_w, 1),
+        ("gpu_power_watts", "Power draw", lambda each: each.power_w, 1),
     )
     for name, words, reading, factor in readings:
         yield _of_gpus(name, words, [(gpu, _times(reading(values), factor)) for gpu, values in now])
@@ -288,7 +313,7 @@ def _gpus_now(database: DatabaseNumbers, live: RedisView) -> Iterator[Metric]:
 
 
 def _as_dcgm(now: list[tuple[Gpu, GpuNow]]) -> Iterator[Metric]:
-    """The same under the names, units and labels of NVIDIA's DCGM exporter, for dashboards that exist."""
+    """The same under the names, units and labels of NVIDIA's DCGM exporter, for existing dashboards."""
     readings: tuple[tuple[str, str, Callable[[Gpu, GpuNow], float | None]], ...] = (
         ("DCGM_FI_DEV_GPU_UTIL", "GPU utilization (in %).", lambda _, each: each.utilization_percent),
         ("DCGM_FI_DEV_FB_USED", "Framebuffer memory used (in MiB).", lambda _, each: each.memory_used_mib),

@@ -1,4 +1,4 @@
-"""API tokens with scopes: made once, shown once, kept as a digest, revoked by name."""
+"""API tokens with scopes: created once, shown once, stored as a digest, revoked by name."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ log = event_logger(__name__)
 
 
 class Scope(StrEnum):
-    """What a token is good for. Reading is part of every token."""
+    """What a token permits. Every token may read."""
 
     READ = "read"
     #: Submit and cancel jobs.
@@ -34,17 +34,17 @@ class Scope(StrEnum):
 
 ALL_SCOPES: Final = frozenset(Scope)
 
-#: In front of every token, so that a search for leaked secrets finds ours.
+#: The prefix of every token, so that scanners for leaked secrets recognise it.
 MARK: Final = "gct_"
 PREFIX_LENGTH: Final = 10
 ISSUED_NAME_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}"
 
-#: `last_used_at` is written this often at most: a busy script must not write at each call.
+#: The minimum time between two writes of `last_used_at`: a busy script must not cause a write at each call.
 USE_NOTED_EVERY: Final = timedelta(minutes=1)
 
 
 def create_token(name: str, scopes: Iterable[str], *, actor: str) -> tuple[ApiToken, str]:
-    """The token's row and its secret, which nobody can tell again. ParamsInvalid names what is wrong."""
+    """The token's row and its secret, which cannot be read again later. Raises ParamsInvalid, which names the field."""
     wanted = check_scopes(scopes)
     check_token_name(name)
     secret = MARK + secrets.token_urlsafe(32)
@@ -53,14 +53,14 @@ def create_token(name: str, scopes: Iterable[str], *, actor: str) -> tuple[ApiTo
             token = ApiToken.objects.create(
                 name=name, prefix=secret[:PREFIX_LENGTH], digest=_digest(secret), scopes=wanted, created_by=actor
             )
-            _audit(actor, f"API token {name} made for {', '.join(wanted)}", after={"name": name, "scopes": wanted})
+            _audit(actor, f"API token {name} created for {', '.join(wanted)}", after={"name": name, "scopes": wanted})
     except IntegrityError:
         raise ParamsInvalid("name", f"{name!r} is taken; revoke that token first, or choose another name") from None
     return token, secret
 
 
 def revoke_token(name: str, *, actor: str) -> bool:
-    """Whether a valid token of this name was there. It is refused from now on."""
+    """Whether there was a valid token of this name. It is refused from now on."""
     with transaction.atomic():
         revoked = ApiToken.objects.filter(name=name, revoked_at__isnull=True).update(revoked_at=Now())
         if revoked:
@@ -81,17 +81,17 @@ def find_token(secret: str) -> ApiToken | None:
 def check_scopes(scopes: Iterable[str]) -> list[str]:
     given = set(scopes)
     if not given or not given <= set(Scope):
-        raise ParamsInvalid("scope", f"takes one or more of {', '.join(Scope)}")
+        raise ParamsInvalid("scope", f"expects one or more of {', '.join(Scope)}")
     return [scope.value for scope in Scope if scope in given]
 
 
 def check_token_name(name: str) -> None:
     if not re.fullmatch(ISSUED_NAME_PATTERN, name):
-        raise ParamsInvalid("name", "takes 1 to 60 letters, digits, dots, underscores and hyphens")
+        raise ParamsInvalid("name", "expects 1 to 60 letters, digits, dots, underscores and hyphens")
 
 
 def _digest(secret: str) -> str:
-    """A plain hash is enough: nobody guesses 256 random bits, however fast the hash is."""
+    """A fast hash is enough: 256 random bits cannot be guessed."""
     return sha256(secret.encode(errors="replace")).hexdigest()
 
 
@@ -100,8 +100,8 @@ def _note_use(token: ApiToken) -> None:
     try:
         ApiToken.objects.filter(long_ago, id=token.id).update(last_used_at=Now())
     except DatabaseError as error:
-        # A note only: a database that cannot write now still tells whether the token is right.
-        log.info("token_use_not_noted", token=token.name, error=f"{type(error).__name__}: {error}")
+        # The time is informative only: a token stays valid while the database cannot be written.
+        log.info("token_use_not_written", token=token.name, error=f"{type(error).__name__}: {error}")
 
 
 def _audit(actor: str, sentence: str, *, before: object = None, after: object = None) -> None:

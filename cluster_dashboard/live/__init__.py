@@ -1,1 +1,1 @@
-"""The live view: one task in each web process reads, every client gets the newest snapshot."""
+"""The live view: one task in each web process reads, and every client receives the newest snapshot."""

@@ -1,4 +1,4 @@
-"""The WebSocket of the live view. Read-only: what a client sends is ignored."""
+"""The WebSocket of the live view. It is read-only: messages from a client are ignored."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from cluster_dashboard.access import may_read
 from cluster_dashboard.live.hub import Hub, hub, unavailable
 
-#: Close code for a client that may not read (4000 to 4999 are an application's own).
+#: Close code for a client without permission to read (4000 to 4999 are for applications).
 FORBIDDEN = 4403
 
 
 class LiveConsumer(AsyncWebsocketConsumer):
     @property
     def channel_layer_alias(self) -> str:
-        """None that exists: a layer that is configured for something else would end whoever waits in it for long."""
+        """A name that is not configured: a configured channel layer disconnects a client that waits in it for long."""
         return "none"
 
     async def connect(self) -> None:
         self._feed: asyncio.Task[None] | None = None
         await self.accept()
         if not may_read(self.scope.get("user")):
-            # Accepted first: a socket that is refused at once tells its page nothing.
+            # Accepted first: a browser hides from the page why a socket was refused.
             await self.send(text_data=unavailable("Your session has ended: sign in to see the cluster."))
             await self.close(code=FORBIDDEN)
             return
@@ -41,7 +41,7 @@ class LiveConsumer(AsyncWebsocketConsumer):
                 await self._feed
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None, **_: Any) -> None:
-        """Controls are HTTP requests with a session or a token; nothing can be asked for here."""
+        """Ignored: controls are HTTP requests with a session or a token."""
 
     async def _send_newest(self, feed: Hub) -> None:
         version, message = await feed.next(-1 if feed.message else 0)

@@ -1,4 +1,4 @@
-"""What the live view reads: one look at the database, one at Redis. No decisions here."""
+"""What the live view reads from the database and from Redis. No decisions here."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from scheduler.loops.samples import LiveSample, read_samples
 from scheduler.models import ClusterEvent, Control, Gpu, Job, JobEvent, Tally
 from scheduler.rules.states import PRIORITY_ORDER, EventKind, JobState, Priority
 
-#: Event ids commit out of order: each read goes back over this many of the newest ones.
+#: Event ids commit out of order, so each read includes this number of older ids.
 OVERLAP: Final = 200
-#: Events read in one tick at most; under heavier load the lanes show a sample, the counts stay exact.
+#: The maximum number of events read in one tick; above it the lanes show only some jobs, the counts stay exact.
 EVENTS_MAXIMUM: Final = 2000
 
 
@@ -65,7 +65,7 @@ class RedisView:
     beats: dict[int, Beat]
     samples: dict[int, LiveSample]
     in_redis: dict[Priority, int]
-    #: Of its maxmemory; None: without a limit.
+    #: The share of its maxmemory in use; None: it has no limit.
     broker_share: float | None = None
     dead_letters: dead_letters.Counts | None = None
 
@@ -83,7 +83,7 @@ def read_redis(client: Redis) -> RedisView:
 
 
 def read_database(after_event: int) -> DatabaseView:
-    """after_event: the newest event id already read; the overlap before it is read again."""
+    """after_event: the newest event id that was read before; the OVERLAP before it is read again."""
     now = database_now()
     return DatabaseView(
         now=now.timestamp(),
@@ -135,7 +135,7 @@ def event_before(seconds: float) -> int:
 
 
 def outcomes_by_minute(*, before: float) -> list[tuple[float, str, str, int]]:
-    """(start of the minute, state, reason, how many) of the hour that ends at `before`."""
+    """(start of the minute, state, reason, number of jobs) of the hour that ends at `before`."""
     until = datetime.fromtimestamp(before, UTC)
     rows = (
         Job.objects.filter(finished_at__gte=until - timedelta(hours=1), finished_at__lt=until)
@@ -167,7 +167,7 @@ def _happened(row: tuple[Any, ...]) -> Happened:
 
 
 def oldest_waiting(now: datetime) -> dict[Priority, float]:
-    """Seconds that the oldest waiting job of each priority has waited."""
+    """The wait of the oldest queued job of each priority, in seconds."""
     found = {
         priority: Job.objects.queued().filter(priority=priority).order_by("id").values_list("queued_at", flat=True)
         for priority in PRIORITY_ORDER

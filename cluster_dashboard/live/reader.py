@@ -1,4 +1,4 @@
-"""The blocking half of the live view: reads, feeds the window, gives JSON. Always used from one thread."""
+"""The blocking half of the live view: reads, fills the window, returns JSON. Always used from one thread."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from cluster_dashboard.live.window import SPAN_SECONDS, SeriesPoint, Window, mea
 from scheduler.jobs.clock import database_now
 from scheduler.loops.samples import HistoryPoint, read_history
 
-#: The series get a point this often.
+#: Seconds between two points of the series.
 POINT_SECONDS: Final = 1.0
-#: Points of the time before this process began to look are this far apart.
+#: Seconds between two points of the time before this process started to read.
 REPLAY_STEP_SECONDS: Final = 5.0
 
 type History = dict[int, list[HistoryPoint]]
 
 
 class Reader:
-    """Raises DatabaseError or RedisError where one of them is away; the next call starts over."""
+    """Raises DatabaseError or RedisError while database or broker is unavailable; the next call tries again."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -91,7 +91,7 @@ class Reader:
 
 
 def replay(window: Window, events: list[Happened], history: History, now: float) -> None:
-    """The last minutes once more, so that a page opened after a restart of the web process is not empty."""
+    """Rebuilds the last minutes from the events, so that the page is not empty after a restart of the web process."""
     rest = list(events)
     at = now - SPAN_SECONDS
     while at < now:

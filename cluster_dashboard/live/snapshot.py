@@ -1,4 +1,4 @@
-"""Builds the snapshot that the page shows from what was read. Pure: values in, a dict out."""
+"""Builds the snapshot that the page shows. Pure: values in, a dict out."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from scheduler.rules.states import PRIORITY_ORDER, EventKind, JobState
 #: Of the messages to the page; raised when their form changes, so that an older page asks to be reloaded.
 VERSION: Final = 2
 SPANS_EACH: Final = 8
-#: A sample older than this is not shown as the present.
+#: An older sample is not shown: the values are unknown.
 SAMPLE_AGE_MAXIMUM_SECONDS: Final = 5.0
 
 
@@ -74,7 +74,7 @@ def _point(database: DatabaseView, kpi: dict[str, Any], window: Window) -> Serie
 
 
 def _no_room(room: Room) -> dict[str, str] | None:
-    """Why new jobs are refused now; None: they are welcome."""
+    """Why new jobs are refused now; None: they are accepted."""
     shortage = shortage_in(room)
     return None if shortage is None else {"reason": shortage.lack.value, "words": shortage.words}
 

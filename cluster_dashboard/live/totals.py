@@ -1,4 +1,4 @@
-"""Totals for /metrics: from the counters that are kept with each move, never by counting jobs."""
+"""Totals for /metrics: from the counters that each move updates, never by counting jobs."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from scheduler.jobs.rollup import NO_GPU
 from scheduler.models import Rollup
 from scheduler.rules.states import TERMINAL_STATES, EventKind, JobState
 
-#: One statement, so that counts which are set off against each other are of one moment.
-#: Parameter: the hour from which attempts are added up; those before it are known.
+#: One statement, so that all counts are of one moment: some are subtracted from others.
+#: Parameter: the first hour to add up; TotalsReader remembers the sums before it.
 _TOTALS: Final = """
 SELECT 0, priority, word, SUM(n) FROM scheduler_tally GROUP BY priority, word
 UNION ALL
@@ -23,13 +23,13 @@ SELECT CASE WHEN gpu = -1 THEN 1 ELSE 2 END, outcome, reason, SUM(n) FROM schedu
  GROUP BY CASE WHEN gpu = -1 THEN 1 ELSE 2 END, outcome, reason
 """
 
-#: Hours older than this are not written to any more; they are added up once an hour.
+#: Older hours no longer change; they are added up once an hour.
 _SETTLED: Final = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
-    """words: by priority and word of Tally. ended: attempts by outcome and reason. ran: how many of them had a GPU."""
+    """words: by priority and word of Tally. ended: attempts by outcome and reason. ran: by outcome, if on a GPU."""
 
     words: Counter[tuple[str, str]]
     ended: Counter[tuple[str, str]]
@@ -44,14 +44,14 @@ class Totals:
 
     @property
     def requeued_uncharged(self) -> int:
-        """Starts that neither go on nor ended are requeues."""
+        """Attempts that started, do not run any more and have no other end."""
         ended = sum(self.ran[state] for state in TERMINAL_STATES) + self.requeued_charged
         return max(0, self.of(EventKind.STARTED) - self.of(JobState.RUNNING) - ended)
 
 
 @dataclass(slots=True)
 class TotalsReader:
-    """Remembers the sums of the hours that are over: years of history cost one look an hour."""
+    """Remembers the sums of past hours: years of history cost one query an hour."""
 
     _settled_to: datetime | None = None
     _settled: list[tuple[int, str, str, int]] = field(default_factory=list)

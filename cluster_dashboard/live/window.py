@@ -1,6 +1,6 @@
-"""The last minutes as the page needs them: job spans by GPU, and series of one point every few seconds.
+"""The last minutes as the page shows them: job spans by GPU, and series with a point every few seconds.
 
-Fed with what was read; knows no database, no Redis and no clock.
+Pure: the caller adds what it has read, and passes the time.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from scheduler.rules.states import EventKind
 
 #: Length of the window on the page, in seconds.
 SPAN_SECONDS: Final = 300.0
-#: Spans kept in all; far more than eight lanes can show.
+#: The maximum number of spans kept; far more than eight lanes can show.
 SPANS_MAXIMUM: Final = 2000
 #: Rates and waits are taken over the last minute.
 RATE_SECONDS: Final = 60.0
@@ -46,10 +46,10 @@ class SeriesPoint:
 
 @dataclass(slots=True)
 class Window:
-    """Seen events are kept by id, since every read goes over the newest ones again."""
+    """Remembers the ids of events, since every read returns the newest ones again."""
 
     newest_event: int = 0
-    #: Events up to this one were counted before the window opened; going over them again must not count them twice.
+    #: Events up to this id were counted before the window began: they must not be counted twice.
     before: int = 0
     _seen: set[int] = field(default_factory=set)
     _seen_order: deque[int] = field(default_factory=deque)
@@ -85,7 +85,7 @@ class Window:
 
     def _start(self, event: Happened) -> None:
         if event.started_at is not None and abs(event.started_at - event.at) < 0.002:
-            # The row still shows this start: its wait is known exactly.
+            # The row is still that of this attempt, so the wait before it is known exactly.
             insort(self._waits, (event.at, max(0.0, event.at - event.queued_at)))
         self._spans.setdefault((event.job_id, event.attempt), _span(event, started_at=event.at))
 
@@ -100,7 +100,7 @@ class Window:
             minute[f"reason:{reason}"] += n
 
     def forget(self, now: float) -> None:
-        """Drops what left the window; memory is bounded by it."""
+        """Drops what is older than the window, which bounds the memory."""
         for times in (self._arrived, self._finished):
             while times and times[0] < now - RATE_SECONDS:
                 times.popleft()
@@ -116,7 +116,7 @@ class Window:
         while self._points and self._points[0].t < now - SPAN_SECONDS:
             self._points.popleft()
 
-    # --- what the page gets
+    # --- what the page receives
 
     def spans(self) -> list[Span]:
         return list(self._spans.values())

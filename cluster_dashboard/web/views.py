@@ -36,7 +36,7 @@ JOBS_SHOWN: Final = 50
 
 
 def for_readers(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
-    """For everybody, or for staff alone where PUBLIC_READ is false. What is shown is never kept by a cache."""
+    """For everybody; for staff only if PUBLIC_READ is false. No cache keeps the page."""
 
     @never_cache
     @require_safe
@@ -72,7 +72,7 @@ def live(request: HttpRequest) -> HttpResponse:
 
 @for_readers
 def jobs(request: HttpRequest) -> HttpResponse:
-    """The list; its filters stand in the address, in the words of GET /api/jobs."""
+    """The list of jobs. Its filters are in the URL, with the names of GET /api/jobs."""
     context = {
         **_page(request, "jobs", changes=False),
         "limit": JOBS_SHOWN,
@@ -92,7 +92,7 @@ def jobs(request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_safe
 def new_job(request: HttpRequest) -> HttpResponse:
-    """The form; its fields come from the types' own parameters, and POST /api/jobs judges what is in them."""
+    """The form. Its fields come from the parameters of each job type; POST /api/jobs validates them."""
     if not request.user.is_authenticated:
         return redirect_to_login(request.get_full_path(), reverse("login"))
     if not may(request.user, Right.SUBMIT):
@@ -144,14 +144,14 @@ def _page(request: HttpRequest, section: str, *, changes: bool) -> dict[str, Any
         "section": section,
         "words": page_words(),
         "flower_url": flower_url(request),
-        # Who changes nothing gets no token: the page stays free of cookies for whoever only looks.
+        # Only where the user may change something: for all others the page sets no cookie.
         "csrf": get_token(request) if changes else "",
         "csrf_cookie": settings.CSRF_COOKIE_NAME,
     }
 
 
 def flower_url(request: HttpRequest) -> str:
-    """Flower listens beside the page: same host, a port of its own. Nowhere for who comes through a proxy."""
+    """Flower listens on the same host with its own port. Empty behind a reverse proxy, which does not forward it."""
     if settings.ENVIRONMENT.https:
         return ""
     host = urlsplit(f"//{request.get_host()}").hostname or "localhost"
@@ -160,7 +160,7 @@ def flower_url(request: HttpRequest) -> str:
 
 
 class SignIn(LoginView):
-    """Django's own sign-in (it refuses a `next` on another host) in the look of the page."""
+    """Django's sign-in, which refuses a `next` on another host, with the page's template."""
 
     template_name = "login.html"
     next_page = "live"

@@ -134,14 +134,14 @@ def test_time_is_chosen_in_the_readers_zone_and_asked_for_in_utc(page: Page, end
     page.get_by_label("Submitted since").fill("2099-01-31T12:00")
 
     expect(page).to_have_url(re.compile(r"since=2099-01-3\dT\d\d%3A\d\d%3A00.000Z"))
-    expect(page.locator("#jobs-empty")).to_have_text("No job fits these filters.")
+    expect(page.locator("#jobs-empty")).to_have_text("No job matches these filters.")
     page.get_by_role("button", name="Clear").click()
     expect(page.get_by_role("link", name=ended_job["name"])).to_be_visible()
 
 
 def test_number_leads_to_the_job_and_a_name_filters(page: Page, ended_job: Job) -> None:
     open_page(page, "/jobs")
-    find = page.get_by_label("Number or whole name")
+    find = page.get_by_label("Number or full name")
 
     find.fill(ended_job["name"])
     find.press("Enter")
@@ -185,8 +185,8 @@ def test_list_says_when_the_server_does_not_answer_and_goes_on_when_it_does(page
     open_page(page, "/jobs")
 
     page.route("**/api/jobs?**", lambda route: route.abort())
-    expect(page.locator("#jobs-error")).to_have_text("The server was not reached.", timeout=SOON_MS)
-    expect(page.locator("#connection-state")).to_have_text("No answer")
+    expect(page.locator("#jobs-error")).to_have_text("The server is unreachable.", timeout=SOON_MS)
+    expect(page.locator("#connection-state")).to_have_text("No response")
 
     page.unroute("**/api/jobs?**")
     expect(page.locator("#connection-state")).to_have_text("Live", timeout=SOON_MS)

@@ -105,7 +105,7 @@ def test_errors_of_the_api_stand_beside_their_fields(form: Page) -> None:
     expect(form.get_by_label("seconds")).to_have_attribute("aria-invalid", "true")
     form.get_by_label("seconds").fill("0")
     form.get_by_label("load").fill("1")
-    form.get_by_label("How many").fill("0")
+    form.get_by_label("Number of jobs").fill("0")
     send(form)
     expect(field(form, "count").locator(".error")).to_have_text("takes a whole number from 1 to 10000")
     expect(field(form, "params.load").locator(".error")).to_have_text("")
@@ -119,14 +119,14 @@ def test_text_that_is_no_json_is_said_before_anything_is_sent(form: Page) -> Non
 
     send(form)
 
-    expect(field(form, "params.layers").locator(".error")).to_contain_text("is not JSON")
+    expect(field(form, "params.layers").locator(".error")).to_contain_text("is not valid JSON")
     assert "POST" not in asked
 
 
 def test_several_jobs_lead_to_the_list_and_a_taken_name_is_said_at_the_name(form: Page) -> None:
     def submit_twins() -> None:
         form.goto("/jobs/new?type=countdown")
-        form.get_by_label("How many").fill("2")
+        form.get_by_label("Number of jobs").fill("2")
         form.get_by_label("Name", exact=True).fill("twins")
         send(form)
 
@@ -144,7 +144,7 @@ def test_run_again_with_changes(form: Page, running_cluster: Cluster) -> None:
     form.get_by_role("link", name="Change and run again").click()
 
     expect(form.get_by_label("seconds")).to_have_value("0.25")
-    expect(form.get_by_label("Failures before it is given up")).to_have_value("2")
+    expect(form.get_by_label("Maximum failures")).to_have_value("2")
 
 
 @pytest.mark.parametrize("scheme", ["dark", "light"])

@@ -462,7 +462,7 @@ def test_healthz_fails_with_the_database(client: Client) -> None:
     with connection.execute_wrapper(DatabaseAway()):
         answer = client.get("/healthz")
 
-    assert problem(answer) == (503, {"database": "does not answer (OperationalError)"})
+    assert problem(answer) == (503, {"database": "is unreachable (OperationalError)"})
 
 
 def test_readyz_names_the_broker_that_is_away(client: Client) -> None:

@@ -1,5 +1,5 @@
-// The list of dead letters: asks the API while the tab is seen, and drops one or all.
-// What a letter says is written by strangers: it enters the page as text alone.
+// The list of dead letters: polls the API while the tab is visible, and drops one letter or all.
+// The content of a letter is not trusted: it enters the page as text only.
 import { ask } from "../shared/api_client.js";
 import { element, keepRows, setAttribute, setText } from "../shared/dom.js";
 import { clock, fixed, moment, parseTime, plural } from "../shared/format.js";
@@ -19,7 +19,7 @@ async function load() {
   const [page, refusal] = await ask("GET", `${url}?limit=${LIMIT}&offset=${offset}`);
   setText(byId("letters-error"), refusal ?? "");
   setAttribute(byId("connection"), "data-state", refusal ? "stale" : "live");
-  setText(byId("connection-state"), refusal ? "No answer" : "Live");
+  setText(byId("connection-state"), refusal ? "No response" : "Live");
   setText(byId("connection-detail"), refusal ? "" : ` · ${clock(Date.now() / 1000)}`);
   if (refusal) setText(byId("letters-empty"), "Nothing to show.");
   else show(page);
@@ -29,7 +29,7 @@ async function load() {
 function show({ dead_letters: letters, kept, total, next_offset: next }) {
   setText(byId("letters-shown"), kept > 0 ? `${fixed(kept)} kept of ${fixed(total)}, newest first` : `${fixed(total)} so far`);
   byId("letters-empty").hidden = letters.length > 0;
-  setText(byId("letters-empty"), offset > 0 ? "No more of them." : "None: every message in the queues is one of ours.");
+  setText(byId("letters-empty"), offset > 0 ? "No more dead letters." : "There are no dead letters.");
   if (dropAll) dropAll.hidden = kept === 0;
   byId("newest").hidden = offset === 0;
   byId("older").hidden = next === null;
@@ -38,9 +38,9 @@ function show({ dead_letters: letters, kept, total, next_offset: next }) {
 }
 
 function createLetter(letter) {
-  const drop = element("button", { className: "button", type: "button", textContent: "Drop", attributes: { "aria-label": `Drop the letter ${letter.id}` } });
+  const drop = element("button", { className: "button", type: "button", textContent: "Drop", attributes: { "aria-label": `Drop letter ${letter.id}` } });
   drop.addEventListener("click", () => remove(`${url}/${encodeURIComponent(letter.id)}`, drop));
-  const cut = letter.is_whole ? "Content" : "Content (its beginning)";
+  const cut = letter.is_whole ? "Content" : "Content (truncated)";
   return element(
     "li",
     {},
@@ -52,7 +52,7 @@ function createLetter(letter) {
       element("time", { dateTime: letter.at, textContent: moment(parseTime(letter.at)) }),
       ...(staff === "true" ? [drop] : []),
     ),
-    element("details", {}, element("summary", { textContent: cut }), element("pre", { textContent: letter.content, tabIndex: 0, attributes: { role: "region", "aria-label": `Content of the letter ${letter.id}` } })),
+    element("details", {}, element("summary", { textContent: cut }), element("pre", { textContent: letter.content, tabIndex: 0, attributes: { role: "region", "aria-label": `Content of letter ${letter.id}` } })),
   );
 }
 

@@ -35,7 +35,7 @@ function heardProgress(progress) {
   renderProgress(job);
 }
 
-/** The server's clock: the reader's own may be wrong. */
+/** The server's time: the clock of this computer may be wrong. */
 function now() {
   return parseTime(job.at) + (performance.now() - readAt) / 1000;
 }
@@ -52,14 +52,14 @@ function showConnection(state) {
   else showStale(false);
 }
 
-/** After a moment only: most breaks are over before anybody would read of them. */
+/** Called with a delay: most interruptions are over before anybody could read about them. */
 function showStale(stale) {
   document.body.classList.toggle("stale", stale);
-  const since = job === null ? "" : ` What is shown is from ${clock(now())}.`;
+  const since = job === null ? "" : ` The data below are from ${clock(now())}.`;
   setText(byId("banner-text"), stale ? `The server does not answer.${since} Trying again…` : "");
 }
 
-cancel?.addEventListener("click", () => send(cancel, "cancel", () => "Asked for; the page shows when it has ended."));
+cancel?.addEventListener("click", () => send(cancel, "cancel", () => "Cancel requested. The page shows when the job has ended."));
 again?.addEventListener("click", () =>
   send(again, "run-again", ({ ids: [id] }) => element("span", {}, "Submitted as ", element("a", { className: "link", href: `/jobs/${Number(id)}`, textContent: `job ${id}` }), ".")),
 );

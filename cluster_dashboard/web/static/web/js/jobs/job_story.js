@@ -1,8 +1,8 @@
-// A job's events as its story: steps with the time since the one before, attempts, and what it did when.
+// A job's history from its events: steps, attempts, and when it was waiting or running.
 import { JobState, STATE_AFTER } from "../shared/cluster_words.js";
 import { parseTime } from "../shared/format.js";
 
-/** [{...event, at, since}], at in seconds; since: seconds after the event before, null for the first one. */
+/** [{...event, at, since}], at in seconds; since: seconds since the previous event, null for the first one. */
 export function stepsOf(job) {
   let before = null;
   return job.events.map((event) => {
@@ -29,7 +29,7 @@ export function segmentsOf(job, now) {
   return segments;
 }
 
-/** One for each start: {attempt, gpu, started, waited, ran, outcome, reason, detail}; outcome null while it runs. */
+/** One for each attempt: {attempt, gpu, started, waited, ran, outcome, reason, detail}; outcome null while it runs. */
 export function attemptsOf(job, now) {
   const steps = stepsOf(job);
   const segments = segmentsOf(job, now);

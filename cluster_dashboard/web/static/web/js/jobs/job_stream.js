@@ -1,5 +1,5 @@
-// Follows one job by server-sent events: each move arrives at once, and the stream ends with the job.
-// Only while the tab is seen: a browser has six connections to a host, and many job pages may be open.
+// Follows one job by server-sent events: each change arrives at once, and the stream ends with the job.
+// Only while the tab is visible: a browser has six connections to a host, and many job pages may be open.
 import { TERMINAL } from "../shared/cluster_words.js";
 
 const FIRST_DELAY_MS = 500;
@@ -36,7 +36,7 @@ export class JobStream {
   #heardJob(job) {
     this.#delay = FIRST_DELAY_MS;
     this.#ended = TERMINAL.has(job.state);
-    // The server ends the stream now; the browser would open it again.
+    // The server now ends the stream, and the browser would open it again.
     if (this.#ended) this.#close();
     this.#listener.job(job);
     this.#listener.state(this.#ended ? "ended" : "live");
@@ -46,7 +46,7 @@ export class JobStream {
     this.#close();
     if (this.#ended) return;
     this.#listener.state("stale");
-    // A random part, so that all pages do not come back in the same instant after a restart.
+    // A random part, so that not all pages reconnect in the same instant after a restart.
     this.#retry = setTimeout(() => this.#open(), this.#delay * (0.5 + Math.random() / 2));
     this.#delay = Math.min(this.#delay * 2, LAST_DELAY_MS);
   }

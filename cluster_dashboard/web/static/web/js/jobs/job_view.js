@@ -1,7 +1,7 @@
 // Draws one job: facts, the bar of its life, its steps, attempts, outcome and parameters.
 import { typeColor, typeEntry } from "../shared/colors.js";
 import { element, keepRows, setAttribute, setText, setValue } from "../shared/dom.js";
-import { duration, fineDuration, fixed, gigabytes, moment, parseTime, plural, preciseClock, words } from "../shared/format.js";
+import { duration, fineDuration, fixed, gibibytes, moment, parseTime, plural, preciseClock, words } from "../shared/format.js";
 import { attemptsOf, segmentsOf, stepsOf } from "./job_story.js";
 import { COSTLY, EventKind, JobState, TERMINAL } from "../shared/cluster_words.js";
 import { showState, stateEntry } from "../shared/job_words.js";
@@ -36,7 +36,7 @@ function renderFacts(job, now) {
     ["Waited", time(JobState.QUEUED)],
     ["Ran", segments.some((each) => each.state === JobState.RUNNING) ? time(JobState.RUNNING) : null],
     ["Submitted", moment(parseTime(job.submitted_at))],
-    ["From", job.source],
+    ["Source", job.source],
     ...(job.waits_because ? [["Waits because", job.waits_because]] : []),
   ];
   keepRows(byId("facts"), facts, {
@@ -101,7 +101,7 @@ function createStep(step) {
   const bad = step.kind === EventKind.FAILED || step.charged;
   const text = element("p", {}, element("b", { className: bad ? "bad" : "", textContent: `${words(step.kind)}${where}${why}` }));
   if (step.charged) text.append(", a failure is charged");
-  // What is said already in other words is left out.
+  // Left out if it only repeats the reason.
   if (step.detail && step.detail !== words(step.reason)) text.append(element("span", { className: "detail", textContent: ` · ${step.detail}` }));
   const at = element("time", { textContent: preciseClock(step.at), dateTime: new Date(step.at * 1000).toISOString(), title: moment(step.at) });
   return element("li", {}, at, element("span", { className: "since", textContent: step.since === null ? "" : `+ ${fineDuration(step.since)}` }), text);
@@ -111,8 +111,8 @@ function renderAttempts(job, now) {
   const attempts = attemptsOf(job, now);
   byId("attempts-table").hidden = attempts.length === 0;
   byId("attempts-empty").hidden = attempts.length > 0;
-  setText(byId("attempts-empty"), TERMINAL.has(job.state) ? "It never started." : "It has not started yet.");
-  setText(byId("attempts-count"), attempts.length > 0 ? plural(attempts.length, "start") : "");
+  setText(byId("attempts-empty"), TERMINAL.has(job.state) ? "The job never started." : "The job has not started yet.");
+  setText(byId("attempts-count"), attempts.length > 0 ? plural(attempts.length, "attempt") : "");
   const cells = ["attempt", "gpu", "started", "waited", "ran"];
   keepRows(byId("attempts"), attempts, {
     key: ({ attempt }) => attempt,
@@ -140,15 +140,15 @@ function renderOutcome(job) {
   renderValues(byId("result"), entries.map(([name, value]) => [name, shown(value)]));
   const empty = byId("outcome-empty");
   empty.hidden = Boolean(job.error) || entries.length > 0;
-  setText(empty, TERMINAL.has(job.state) ? "It left no result." : "It has not ended yet.");
+  setText(empty, TERMINAL.has(job.state) ? "The job returned no result." : "The job has not ended yet.");
 }
 
 function renderLimits(job) {
   renderValues(byId("limits"), [
-    ["GPU memory", `${gigabytes(job.gpu_memory_mib)} GB`],
+    ["GPU memory", `${gibibytes(job.gpu_memory_mib)} GiB`],
     ["Time limit", duration(job.time_limit_seconds)],
-    ["Failures before it is given up", String(job.max_failures)],
-    ["Random faults may hit it", job.accepts_faults ? "yes" : "no"],
+    ["Maximum failures", String(job.max_failures)],
+    ["Accepts random faults", job.accepts_faults ? "yes" : "no"],
   ]);
 }
 

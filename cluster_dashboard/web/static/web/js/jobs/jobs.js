@@ -1,5 +1,5 @@
-// The list of jobs: asks the API for what the address says, and asks again while the tab is seen.
-// By polling, since a page of fifty jobs has no one stream: each may change, come or go.
+// The list of jobs: polls the API with the filters in the URL while the tab is visible.
+// Polling, since there is no stream of a whole list, whose jobs change, appear and disappear.
 import { ask } from "../shared/api_client.js";
 import { typeEntry } from "../shared/colors.js";
 import { element, keepRows, setAttribute, setText, setValue } from "../shared/dom.js";
@@ -22,7 +22,7 @@ async function load() {
   const query = new URLSearchParams(filters);
   query.set("limit", limit);
   const [page, refusal] = await ask("GET", `${url}?${query}`);
-  // Other filters were wanted meanwhile: theirs is the answer to show.
+  // The filters have changed meanwhile: a newer answer will follow.
   if (mine !== asked) return;
   if (refusal) showRefusal(refusal);
   else show(page, filters);
@@ -35,14 +35,14 @@ function show({ jobs, next_before: nextBefore }, filters) {
   document.body.classList.remove("stale");
   byId("jobs-table").hidden = jobs.length === 0;
   byId("jobs-empty").hidden = jobs.length > 0;
-  setText(byId("jobs-empty"), filters.size > 0 ? "No job fits these filters." : "No jobs yet. They are made at the rate that is set on the live page.");
+  setText(byId("jobs-empty"), filters.size > 0 ? "No job matches these filters." : "No jobs yet. The generator submits jobs at the rate that is set on the live page.");
   setText(byId("jobs-shown"), jobs.length > 0 ? `${plural(jobs.length, "job")}, newest first` : "");
   keepRows(byId("jobs"), jobs, { key: (job) => job.id, create: createJob, update: updateJob });
   link(byId("newest"), filters.has("before") ? null : undefined, filters);
   link(byId("older"), nextBefore ?? undefined, filters);
 }
 
-/** before: undefined hides the link, null leaves it out of the address. */
+/** before: undefined hides the link, null leaves it out of the URL. */
 function link(anchor, before, filters) {
   anchor.hidden = before === undefined;
   const query = new URLSearchParams(filters);
@@ -60,7 +60,7 @@ function showRefusal(text) {
 
 function showConnection(state, detail) {
   setAttribute(byId("connection"), "data-state", state);
-  setText(byId("connection-state"), state === "live" ? "Live" : "No answer");
+  setText(byId("connection-state"), state === "live" ? "Live" : "No response");
   setText(byId("connection-detail"), detail ? ` ${detail}` : "");
 }
 
@@ -85,7 +85,7 @@ function createJob(job) {
 function updateJob(row, job) {
   const cell = (of) => row.querySelector(`[data-of=${of}]`);
   showState(row.querySelector(".state-word"), job);
-  // A job that has not started has no GPU yet: that is known, so the cells are left blank.
+  // A job that has not started has no GPU. That is known, so the cells are empty, not unknown.
   setValue(cell("gpu"), job.gpu === null ? "" : String(job.gpu));
   setValue(cell("attempt"), String(job.attempt));
   const [queued, started, finished] = [job.queued_at, job.started_at, job.finished_at].map(parseTime);

@@ -1,23 +1,23 @@
-// The filters of the list: they stand in the address, in the words of the API, and in the form.
+// The filters of the list: in the URL, with the names of the API, and in the form.
 import { words } from "../shared/format.js";
 
 const TIMES = ["since", "until"];
 const form = document.getElementById("filters");
 for (const option of form.querySelectorAll("option:not([value=''])")) option.textContent = option.parentElement.name === "gpu" ? `GPU ${option.value}` : words(option.value);
 
-// On a small screen they are folded, unless the address brings some.
+// On a small screen they are folded, unless the URL has some.
 const fold = document.getElementById("fold");
 const small = matchMedia("(max-width: 640px)");
 const unfold = () => (fold.open = !small.matches || [...wanted().keys()].some((name) => name !== "before"));
 small.addEventListener("change", unfold);
 unfold();
 
-/** The filters in the address, as URLSearchParams. */
+/** The filters in the URL, as URLSearchParams. */
 export function wanted() {
   return new URLSearchParams([...new URLSearchParams(location.search)].filter(([, value]) => value !== ""));
 }
 
-/** Fills the form from the address; a value that it does not offer (a type of the past) is added. */
+/** Fills the form from the URL; a value that the form does not offer (a removed job type) is added. */
 export function showInForm() {
   const filters = wanted();
   for (const field of form.elements) {
@@ -29,7 +29,7 @@ export function showInForm() {
   }
 }
 
-/** listener: called when other filters are wanted, after the address says so. */
+/** listener: called when the filters have changed, after the URL. */
 export function whenChanged(listener) {
   const change = (filters) => {
     history.pushState(null, "", filters.size > 0 ? `?${filters}` : location.pathname);
@@ -61,7 +61,7 @@ export function whenChanged(listener) {
   });
 }
 
-/** Other filters begin at the newest job: `before` is left out. */
+/** Without `before`: changed filters start at the newest job. */
 function fromForm() {
   const filters = new URLSearchParams();
   for (const { name, value } of form.elements) {

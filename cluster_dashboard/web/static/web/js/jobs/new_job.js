@@ -1,4 +1,4 @@
-// The form that submits jobs: fields from the types' own parameters, errors from the API beside their fields.
+// The form that submits jobs: fields from the parameters of the job type, errors from the API beside their fields.
 import { ask } from "../shared/api_client.js";
 import { element, setText } from "../shared/dom.js";
 import { paramFields, showError, valueIn } from "./param_fields.js";
@@ -9,7 +9,7 @@ const { jobs: jobsUrl, types: typesUrl } = document.body.dataset;
 const [form, type, params, refusal] = ["submit", "type", "params", "refusal"].map(byId);
 const button = form.querySelector("[type=submit]");
 const types = new Map();
-/** What was sent last and under which key: sent again after a break, it makes no second job. */
+/** The last request and its idempotency key: sent again after an error, it submits no second job. */
 let sent = { body: "", key: "" };
 
 async function start() {
@@ -27,12 +27,12 @@ async function start() {
   type.disabled = button.disabled = false;
 }
 
-/** The values of an earlier job, which "Change and run again" leads here with. */
+/** Fills the form with the values of an earlier job, for "Change and run again". */
 async function fillFrom(id) {
   if (!/^\d+$/.test(id ?? "")) return showType({});
   const [job, problem] = await ask("GET", `${jobsUrl}/${id}`);
   if (problem || !types.has(job.type)) {
-    setText(refusal, problem ?? `Job ${id} is of the type ${job.type}, which is not known any more.`);
+    setText(refusal, problem ?? `Job ${id} has the type ${job.type}, which is no longer known.`);
     return showType({});
   }
   setText(byId("from"), `with the values of job ${job.id}`);
@@ -46,7 +46,7 @@ function showType(values) {
   const chosen = types.get(type.value);
   setText(byId("type-hint"), chosen.summary);
   const fields = paramFields(chosen.params_schema, values);
-  params.replaceChildren(...(fields.length > 0 ? fields : [element("p", { className: "quiet", textContent: "It takes none." })]));
+  params.replaceChildren(...(fields.length > 0 ? fields : [element("p", { className: "quiet", textContent: "This job type has no parameters." })]));
 }
 
 function controls() {
@@ -68,7 +68,7 @@ function readForm() {
   return errors.length > 0 ? null : body;
 }
 
-/** Each beside the field that it names, or the one that it lies in; the rest above the form. */
+/** Shows each error beside the field that it names or that contains it; the others above the form. */
 function showErrors(errors) {
   const found = new Map(controls());
   for (const control of found.values()) showError(control, "");
@@ -106,7 +106,7 @@ async function submit(event) {
   else setText(refusal, problem);
 }
 
-/** Not randomUUID, which browsers keep from pages without TLS. */
+/** Not randomUUID, which browsers do not offer to pages without TLS. */
 function newKey() {
   return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }

@@ -1,9 +1,9 @@
-// Form fields for a job type's parameters, from their JSON schema. What has no field of its own is JSON text.
+// Form fields for the parameters of a job type, from their JSON schema. A parameter without a field type is JSON text.
 import { element, setAttribute, setText } from "../shared/dom.js";
 
 const number = new Intl.NumberFormat("en", { maximumFractionDigits: 12 });
 
-/** A field for each parameter; `values` stand in it instead of the defaults where they are given. */
+/** A field for each parameter, with its value in `values` or else its default. */
 export function paramFields(schema, values) {
   const required = new Set(schema.required ?? []);
   return Object.entries(schema.properties ?? {}).map(([name, described]) => {
@@ -13,7 +13,7 @@ export function paramFields(schema, values) {
   });
 }
 
-/** What is sent for a control: [value, null], [undefined, null] to leave it out, or [undefined, what is wrong]. */
+/** The value to send for a control: [value, null], [undefined, null] to leave it out, or [undefined, error]. */
 export function valueIn(control) {
   const { kind, options } = control.dataset;
   const text = control.value;
@@ -22,12 +22,12 @@ export function valueIn(control) {
   if (kind === "text") return [text, null];
   if (text.trim() === "") return [undefined, null];
   if (kind === "optional") return [text, null];
-  // What is no number goes to the API as it stands, which says what it takes.
+  // A text that is no number is sent unchanged: the error of the API names the accepted values.
   if (kind === "number" || kind === "integer") return [numberOr(text), null];
   try {
     return [JSON.parse(text), null];
   } catch (error) {
-    return [undefined, `is not JSON: ${error.message}`];
+    return [undefined, `is not valid JSON: ${error.message}`];
   }
 }
 
@@ -42,7 +42,7 @@ function numberOr(text) {
   return Number.isFinite(value) ? value : text;
 }
 
-/** kind: choice, boolean, integer, number, text, optional (text that may be left out) or json; with the schema that says it. */
+/** kind: choice, boolean, integer, number, text, optional (text that may be left out) or json; with its schema. */
 function kindOf(described, root) {
   const options = described.anyOf ?? [described];
   const some = options.filter((each) => each.type !== "null");
@@ -93,7 +93,7 @@ function controlFor(kind, { data, ...common }, choices, value, standard) {
 
 function hint(described, only, kind, required) {
   const said = [described.description ?? only.description, range({ ...only, ...described })];
-  if (kind === "json") said.push(described.default === undefined && !required ? "as JSON; left empty: its own default" : "as JSON");
+  if (kind === "json") said.push(described.default === undefined && !required ? "as JSON; left empty: the default" : "as JSON");
   if (required) said.push("required");
   return said.filter(Boolean).join(" · ");
 }

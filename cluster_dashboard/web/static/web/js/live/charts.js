@@ -4,8 +4,8 @@ import { canvasColor } from "../shared/colors.js";
 import { fixed } from "../shared/format.js";
 import { SPAN_S } from "./store.js";
 
-// A longer gap between two points is a gap in the data, not a straight line. While nobody watches, the server
-// takes a point only every five seconds or so.
+// A longer time between two points is drawn as a gap. While no page is open, the server adds a point only about
+// every five seconds.
 const GAP_S = 12;
 const GUTTER = 36;
 const FOOT = 16;
@@ -25,7 +25,7 @@ function trace(context, times, values, x, y) {
   context.stroke();
 }
 
-/** The last value with a dot, scaled to its own range. */
+/** A small line with a dot at the last value, scaled to the range of the values. */
 export function sparkline(canvas, times, values, now, color) {
   const drawing = begin(canvas);
   if (!drawing) return;

@@ -1,10 +1,10 @@
-// The load panel: presets, rate slider, pause. Follows the server unless a hand is on the slider.
+// The load panel: presets, rate slider, pause. Follows the server unless the slider is being moved.
 import { ControlClient } from "./control_client.js";
 import { setText, setValue } from "../shared/dom.js";
 import { rate as rateText } from "../shared/format.js";
 
 const SEND_EVERY_MS = 250;
-// So long after our own change, snapshots that were made before it may still come.
+// For this time after a change, snapshots from before it may still arrive.
 const SETTLE_MS = 1500;
 
 const byId = (id) => document.getElementById(id);
@@ -24,7 +24,7 @@ let settledAt = 0;
 let sendTimer = 0;
 const client = new ControlClient({ onAnswer: answered, onRefused: refused });
 
-/** Takes the control of a snapshot, unless our own change is still on its way. */
+/** Shows the control of a snapshot, unless a change from this page is not yet in it. */
 export function followControl(server) {
   const settling = performance.now() < settledAt && Object.keys(control).some((name) => control[name] !== server[name]);
   if (held || client.busy || sendTimer || settling) return;
@@ -34,7 +34,7 @@ export function followControl(server) {
 
 function show({ rate_per_minute: rate, preset, paused }) {
   showRate(rate);
-  // The slider stands where the hand left it if that means the server's rate: rounding must not push it back.
+  // The slider is not moved if its position already means the server's rate: rounding would shift it.
   if (rateAt(slider.valueAsNumber) !== rate) slider.value = String(positionOf(rate));
   for (const input of presets) input.checked = input.value === preset;
   setText(pause, paused ? "Resume arrivals" : "Pause arrivals");
@@ -47,14 +47,14 @@ function showRate(rate) {
   slider.setAttribute("aria-valuetext", `${text ?? "unknown"} jobs per minute`);
 }
 
-/** The rate at a position of the slider, rounded as it is shown. */
+/** The rate at a position of the slider, rounded as shown. */
 function rateAt(position) {
   const rate = LOWEST * (HIGHEST / LOWEST) ** (position / STEPS);
   const digits = rate < 1 ? 2 : rate < 10 ? 1 : 0;
   return Number(rate.toFixed(digits));
 }
 
-/** Rates above the slider's end (load tests) stand at its end. */
+/** Rates above the slider's maximum (load tests) are shown at its maximum. */
 function positionOf(rate) {
   const share = Math.log(Math.max(rate, LOWEST) / LOWEST) / Math.log(HIGHEST / LOWEST);
   return Math.min(STEPS, Math.round(share * STEPS));

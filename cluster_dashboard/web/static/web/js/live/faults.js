@@ -1,4 +1,4 @@
-// The faults panel: one fault on one GPU, by POST /api/gpus/N/faults. It is there only for those who may.
+// The faults panel: injects a fault on one GPU, by POST /api/gpus/N/faults. Rendered only for users with the permission.
 import { ask } from "../shared/api_client.js";
 import { setText } from "../shared/dom.js";
 
@@ -17,6 +17,6 @@ async function inject(event) {
 
 if (form) {
   form.addEventListener("submit", inject);
-  // Until now the browser itself would have sent the form.
+  // Disabled in the template: without this script the browser itself would submit the form.
   form.querySelector("button").disabled = false;
 }

@@ -31,7 +31,7 @@ export function renderKpis(store) {
   show("power", power(kpi.power_w), kpi.power_limit_w === null ? "limit unknown" : `of ${power(kpi.power_limit_w).join(" ")} limit`, "power_w", "--ink2");
 }
 
-/** One decimal below 100, so that the figure does not jump in width at each tick. */
+/** One decimal below 100, so that the width of the figure does not change at each tick. */
 function perMinute(value) {
   return value !== null && value < 100 ? fixed(value, 1) : rate(value);
 }
@@ -42,7 +42,7 @@ function power(watts) {
 
 function waitingText(waiting, oldest) {
   if (waiting === null) return "unknown";
-  return waiting > 0 ? `oldest ${duration(oldest)}` : "nothing waits";
+  return waiting > 0 ? `oldest ${duration(oldest)}` : "no job is waiting";
 }
 
 /** 6 of 8 busy, 1 draining, 1 fault */

@@ -1,10 +1,10 @@
-// Draws one lane: when the GPU took no job, its job spans by type, their ends, and utilisation over them.
+// Draws one lane: hatching while the GPU takes no job, job spans by type, how they ended, and utilisation on top.
 import { FONT, MONO, begin } from "../shared/canvas.js";
 import { EventKind, GpuState } from "../shared/cluster_words.js";
 import { canvasColor, typeColor } from "../shared/colors.js";
 import { SPAN_S } from "./store.js";
 
-// How a span's end is marked; a job that succeeded has no mark.
+// The marks at the end of a span; a job that succeeded has none.
 export const MARKS = {
   [EventKind.FAILED]: { sign: "✕", color: "--bad" },
   [EventKind.REQUEUED]: { sign: "↩", color: "--warn" },
@@ -37,7 +37,7 @@ function drawSpans(context, lane, now, x, height) {
   lane.spans.forEach((span, i) => {
     const left = Math.max(0, x(span.started_at));
     const right = x(lane.endOf(i, now));
-    // Thousands of short jobs share a pixel: it is drawn once, but a mark is never skipped.
+    // Thousands of short jobs may share a pixel: it is drawn once, but no mark is skipped.
     if (right < drawnTo + 0.5 && !MARKS[span.outcome]) return;
     drawnTo = right;
     drawSpan(context, span, left, Math.max(1, right - left - 1), height);
@@ -104,7 +104,7 @@ function drawHatch(context, left, right, height, { state, note }) {
   context.restore();
 }
 
-/** Why it takes no job, where there is room for the words. */
+/** Why the GPU takes no job, if there is room for the text. */
 function drawNote(context, text, left, right, height) {
   context.font = `11px ${FONT}`;
   const width = context.measureText(text).width;

@@ -2,14 +2,14 @@
 import { COSTLY, EventKind, GpuState, JobState } from "../shared/cluster_words.js";
 import { typeEntry } from "../shared/colors.js";
 import { element, keepRows, setAttribute, setText, setValue } from "../shared/dom.js";
-import { clock, duration, fixed, gigabytes, plural, words } from "../shared/format.js";
+import { clock, duration, fixed, gibibytes, plural, words } from "../shared/format.js";
 import { MARKS, drawLane } from "./lane_canvas.js";
 import { SPAN_S } from "./store.js";
 
 const list = document.getElementById("lanes");
 const legend = document.getElementById("legend");
 const empty = document.getElementById("lanes-empty");
-// Readings this close below the limit stand out.
+// Readings closer than this to the limit are highlighted.
 const NEAR_LIMIT_C = 5;
 const temperatureLimit = Number(document.body.dataset.temperatureLimit);
 
@@ -69,18 +69,18 @@ function updateRow(row, gpu, store) {
 
 function setMemory(parts, { memory_used_mib: used, memory_total_mib: total }) {
   parts.fill.style.transform = `scaleX(${used !== null && total ? Math.min(1, used / total) : 0})`;
-  const text = used === null ? null : total === null ? gigabytes(used) : `${gigabytes(used)} / ${gigabytes(total)}`;
-  setValue(parts.memory, text === null ? null : `${text} GB`);
+  const text = used === null ? null : total === null ? gibibytes(used) : `${gibibytes(used)} / ${gibibytes(total)}`;
+  setValue(parts.memory, text === null ? null : `${text} GiB`);
 }
 
-/** What the lane shows, for who does not see it. */
+/** What the lane shows, for screen readers. */
 function laneText(gpu, lane) {
   const count = (outcome) => lane.spans.filter((span) => span.outcome === outcome).length;
   return [
     `GPU ${gpu.index}: ${gpu.state}`,
     gpu.note,
     gpu.job ? `runs ${gpu.job.name}, ${words(gpu.job.type)}` : "runs no job",
-    `${fixed(gpu.utilization_percent) ?? "unknown"} percent used`,
+    `${fixed(gpu.utilization_percent) ?? "unknown"} percent utilisation`,
     `${plural(lane.spans.length, "job")} in 5 minutes, ${count(EventKind.FAILED)} failed, ${count(EventKind.REQUEUED)} requeued`,
   ].filter(Boolean).join(", ");
 }

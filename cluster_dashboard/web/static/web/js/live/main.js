@@ -32,7 +32,7 @@ function receiveSnapshot(message) {
   status.heardSnapshot(message);
 }
 
-/** At most one frame waits, and none while the tab is hidden. */
+/** At most one frame is pending, and none while the tab is hidden. */
 function requestRender() {
   if (frame || document.hidden) return;
   frame = requestAnimationFrame(() => {

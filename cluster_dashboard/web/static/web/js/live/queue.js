@@ -32,7 +32,7 @@ export function renderQueue({ queues, next: jobs, counts, dead_letters: deadLett
 function updatePriority(row, queue) {
   const cell = (of) => row.querySelector(`[data-of=${of}]`);
   setValue(cell("waiting"), fixed(queue?.waiting ?? null));
-  // An empty queue has no oldest job: that is known, so it is left blank.
+  // An empty queue has no oldest job. That is known, so the cell is empty, not unknown.
   if (queue?.waiting === 0) setValue(cell("oldest"), "");
   else setValue(cell("oldest"), duration(queue?.oldest_s ?? null));
   setValue(cell("redis"), fixed(queue?.in_redis ?? null));

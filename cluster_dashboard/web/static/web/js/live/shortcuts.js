@@ -9,7 +9,7 @@ const on = document.getElementById("shortcuts-on");
 try {
   on.checked = localStorage.getItem(KEY) !== "off";
 } catch {
-  on.checked = true; // storage is forbidden: the default stands
+  on.checked = true; // storage is forbidden: the default applies
 }
 on.addEventListener("change", () => {
   try {

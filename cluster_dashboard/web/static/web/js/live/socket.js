@@ -1,7 +1,7 @@
-// The connection to /ws/live: connects, reconnects with back-off, and drops a connection that went silent.
+// The connection to /ws/live: connects, reconnects with back-off, and drops a silent connection.
 const FIRST_DELAY_MS = 500;
 const LAST_DELAY_MS = 10_000;
-// A snapshot comes every 0.5 s; a connection without one for so long is half-open (sleep, lost network).
+// A snapshot arrives every 0.5 s; a connection without one for this time is half-open (sleep, lost network).
 const SILENCE_MS = 6_000;
 
 export class LiveSocket {
@@ -41,12 +41,12 @@ export class LiveSocket {
   #connectLater() {
     this.#socket = null;
     if (this.#retry) return;
-    // A random part, so that all pages do not come back in the same instant after a restart.
+    // A random part, so that not all pages reconnect in the same instant after a restart.
     this.#retry = setTimeout(() => this.#connect(), this.#delay * (0.5 + Math.random() / 2));
     this.#delay = Math.min(this.#delay * 2, LAST_DELAY_MS);
   }
 
-  /** Skips the rest of the back-off: the network or the reader came back. */
+  /** Skips the rest of the back-off: the network or the reader is back. */
   #connectNow() {
     if (!this.#retry) return;
     this.#delay = FIRST_DELAY_MS;

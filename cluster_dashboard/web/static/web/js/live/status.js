@@ -1,4 +1,4 @@
-// Says how old the numbers are: connection state, stale banner and dimming, tab title.
+// Shows how old the data are: connection state, stale banner and dimming, tab title.
 import { setAttribute, setText } from "../shared/dom.js";
 import { clock } from "../shared/format.js";
 
@@ -42,7 +42,7 @@ export class Status {
     this.#arrivals = [];
   }
 
-  /** The server speaks another version of the protocol: only a reload helps. */
+  /** The messages of the server have another version: the page must be reloaded. */
   heardOtherVersion() {
     this.#outdated = true;
   }
@@ -51,7 +51,7 @@ export class Status {
     const state = this.#now();
     const title = [state === "live" ? this.#busy : "", TITLES[state], "GPU cluster"].filter(Boolean).join(" · ");
     if (document.title !== title) document.title = title;
-    // The title is all that can be seen of a hidden tab.
+    // Of a hidden tab only the title is visible.
     if (document.hidden) return;
     const old = state !== "live" && (state !== "connecting" || this.#silence() >= STALE_MS);
     setAttribute(this.#connection, "data-state", state);
@@ -85,7 +85,7 @@ export class Status {
   }
 
   #hertz() {
-    // The first two come close together: the newest one at once, the next one in step.
+    // The first two arrive close together: the newest snapshot at once, the next one at its tick.
     if (this.#arrivals.length < 5) return "";
     const seconds = (this.#arrivals.at(-1) - this.#arrivals[1]) / 1000;
     return seconds > 0 ? ` · ${((this.#arrivals.length - 2) / seconds).toFixed(0)} Hz` : "";
@@ -98,7 +98,7 @@ export class Status {
   }
 
   #spoken(state) {
-    return state === "stale" || state === "connecting" ? "No data is coming. The numbers below are old. Reconnecting." : this.#reason(state);
+    return state === "stale" || state === "connecting" ? "No new data. The numbers below are old. Reconnecting." : this.#reason(state);
   }
 
   #from() {

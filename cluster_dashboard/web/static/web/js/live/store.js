@@ -1,4 +1,4 @@
-// The last five minutes: history and snapshots merged, and trimmed so that memory stays bounded.
+// The last five minutes: history and snapshots merged, and trimmed to bound the memory.
 import { OFF_STATES } from "../shared/cluster_words.js";
 
 export const SPAN_S = 300;
@@ -11,7 +11,7 @@ export class Store {
   series = { t: [] };
   #lanes = new Map();
 
-  /** A history message replaces everything: after a reconnect the gap is filled by the server. */
+  /** A history message replaces everything, so that a reconnect fills the gap. */
   mergeHistory(message) {
     this.at = message.at;
     this.snapshot = null;
@@ -60,7 +60,7 @@ export class Store {
   }
 }
 
-/** One GPU's last five minutes. spans: sorted by start. off: periods in which it took no job. to: null while open. */
+/** The last five minutes of one GPU. spans: sorted by start. off: periods in which it took no job; `to` is null while open. */
 class Lane {
   utilization = [];
   spans = [];
@@ -82,12 +82,12 @@ class Lane {
     this.spans.splice(place, 0, added);
   }
 
-  /** When a span ended. A GPU runs one job at a time: an end that was missed is the next one's start. */
+  /** When a span ended. A GPU runs one job at a time, so an end that was missed is the start of the next span. */
   endOf(position, now) {
     return this.spans[position].ended_at ?? this.spans[position + 1]?.started_at ?? now;
   }
 
-  /** Forgets what a history message tells anew; the periods in `off` are known to this page alone. */
+  /** Forgets what a history message contains; only this page knows the periods in `off`. */
   clear() {
     this.utilization = [];
     this.spans = [];

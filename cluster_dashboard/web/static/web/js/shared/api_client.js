@@ -1,6 +1,6 @@
-// Asks the API: JSON in, JSON out, and a text for people where it refuses.
+// Calls the API: JSON in, JSON out, and an error message if it refuses.
 
-/** [answer, null] or [null, text, problem]; the problem is null where the server was not reached. */
+/** [answer, null] or [null, message, problem]; the problem is null if the server is unreachable. */
 export async function ask(method, path, body, more = {}) {
   const headers = { Accept: "application/json", ...more };
   if (method !== "GET") headers["X-CSRFToken"] = csrfToken();
@@ -11,11 +11,11 @@ export async function ask(method, path, body, more = {}) {
     const problem = await response.json().catch(() => ({}));
     return [null, refusalText(response, problem), problem];
   } catch {
-    return [null, method === "GET" ? "The server was not reached." : "The server was not reached: the change may not have been made.", null];
+    return [null, method === "GET" ? "The server is unreachable." : "The server is unreachable: the change may not have been made.", null];
   }
 }
 
-/** The cookie first: signing in again in another tab makes the token in this page worthless. */
+/** The cookie first: signing in again in another tab invalidates the token in this page. */
 function csrfToken() {
   const name = `${document.body.dataset.csrfCookie}=`;
   const cookie = document.cookie.split("; ").find((each) => each.startsWith(name));
@@ -23,7 +23,7 @@ function csrfToken() {
 }
 
 function refusalText(response, problem) {
-  if (response.status === 401 || response.status === 403) return "You are no longer signed in, or may not do this. Reload the page and sign in.";
+  if (response.status === 401 || response.status === 403) return "You are not signed in, or have no permission for this. Reload the page and sign in.";
   const fields = (problem.errors ?? []).map(({ field, message }) => `${field}: ${message}`);
-  return fields.join("; ") || problem.detail || problem.title || `The server refused (${response.status}).`;
+  return fields.join("; ") || problem.detail || problem.title || `The server refused the request (${response.status}).`;
 }

@@ -1,4 +1,4 @@
-// A canvas that fits its box and the screen's pixels, measured outside of rendering.
+// Canvases in the size of their box and the pixels of the screen, measured outside of rendering.
 const sizes = new WeakMap();
 let onResize = () => {};
 
@@ -11,7 +11,7 @@ export function whenCanvasesResize(listener) {
   onResize = listener;
 }
 
-/** Clears the canvas and returns [context, width, height] in CSS pixels; null while it is not shown. */
+/** Clears the canvas and returns [context, width, height] in CSS pixels; null while the canvas is not shown. */
 export function begin(canvas) {
   if (!sizes.has(canvas)) {
     const box = canvas.getBoundingClientRect();

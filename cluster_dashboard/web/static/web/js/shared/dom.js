@@ -1,4 +1,4 @@
-// Builds and updates elements. Data enters as text or attribute only, never as HTML.
+// Creates and updates elements. Data enter as text or attribute only, never as HTML.
 
 /** An element with properties, `data` and `attributes`, and its children (nodes or text). */
 export function element(tag, { data = {}, attributes = {}, ...properties } = {}, ...children) {
@@ -10,7 +10,7 @@ export function element(tag, { data = {}, attributes = {}, ...properties } = {},
   return node;
 }
 
-/** Writes only what changed, so that a selection or a screen reader is not disturbed twice a second. */
+/** Writes only a changed text, so that a selection or a screen reader is not disturbed twice a second. */
 export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
@@ -28,7 +28,7 @@ export function setValue(node, value, unit = "") {
   else node.replaceChildren(unit ? `${value}\u202f` : value, ...(unit ? [element("small", { textContent: unit })] : []));
 }
 
-/** Makes `parent` hold one row for each item, in order; rows of items that stay are kept. */
+/** Makes `parent` hold one row for each item, in order; rows of items that remain are kept. */
 export function keepRows(parent, items, { key, create, update }) {
   parent.rowsByKey ??= new Map();
   const rows = parent.rowsByKey;

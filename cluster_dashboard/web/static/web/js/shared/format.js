@@ -16,14 +16,14 @@ export function fixed(value, digits = 0) {
   return known(value) ? formatter(digits, digits).format(value) : null;
 }
 
-/** Jobs a minute: decimals only where they say something (0.25, 2.5, 12, 100,000). */
+/** Jobs a minute, with decimals for small values only (0.25, 2.5, 12, 100,000). */
 export function rate(value) {
   if (!known(value)) return null;
   return formatter(0, value < 1 ? 2 : value < 10 ? 1 : 0).format(value);
 }
 
-/** Gigabytes as NVML's tools print them, from MiB. */
-export function gigabytes(mib) {
+/** Whole GiB from MiB. */
+export function gibibytes(mib) {
   return known(mib) ? formatter(0, 0).format(mib / 1024) : null;
 }
 
@@ -44,7 +44,7 @@ export function duration(seconds) {
   return value === null ? null : unit ? `${value} ${unit}` : value;
 }
 
-/** The same with milliseconds where the time is short: a claim takes a few of them. */
+/** The same with milliseconds below one second: a claim takes a few of them. */
 export function fineDuration(seconds) {
   return known(seconds) && seconds < 0.95 ? `${Math.max(0, Math.round(seconds * 1000))} ms` : duration(seconds);
 }
@@ -65,7 +65,7 @@ export function preciseClock(seconds) {
 
 const dayFormat = new Intl.DateTimeFormat("en", { day: "numeric", month: "short" });
 
-/** The clock alone for today, else with the day before it: 3 Mar 12:04:31. */
+/** The time alone for today, else after the day: 3 Mar 12:04:31. */
 export function moment(seconds) {
   if (!known(seconds)) return null;
   const day = dayFormat.format(seconds * 1000);

@@ -1,4 +1,4 @@
-// How a job is shown wherever it is named: its link, its state with a sign.
+// How every page shows a job: its link, and its state with a sign.
 import { JobState } from "./cluster_words.js";
 import { element, setAttribute, setText } from "./dom.js";
 import { words } from "./format.js";
