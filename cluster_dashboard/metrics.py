@@ -32,7 +32,7 @@ from cluster_dashboard.live.snapshot import GpuNow, gpu_now
 from cluster_dashboard.live.totals import Totals, TotalsReader
 from scheduler.jobs.clock import database_now
 from scheduler.jobs.room import Lack, Room, look, shortage_in
-from scheduler.logs import event_logger
+from scheduler.logs import Outage, event_logger
 from scheduler.models import Control, Gpu, Job, Lease
 from scheduler.redis_client import connect
 from scheduler.rules.gpu import GpuState
@@ -112,7 +112,8 @@ class DatabaseNumbers:
     totals: Totals
     oldest: dict[Any, float]
     gpus: list[Gpu]
-    busy: set[int]
+    #: Indexes of the GPUs that run a job.
+    busy: set[int | None]
     control: Control | None
     leases: list[Lease]
     room: Room
@@ -123,6 +124,8 @@ class ClusterCollector(Collector):
     redis: Redis
     totals: TotalsReader = field(default_factory=TotalsReader)
     started: float = field(default_factory=time.monotonic)
+    _database_outage: Outage = field(default_factory=lambda: Outage(log, "metrics"))
+    _broker_outage: Outage = field(default_factory=lambda: Outage(log, "metrics"))
 
     def collect(self) -> Iterator[Metric]:
         began = time.perf_counter()
@@ -147,7 +150,7 @@ class ClusterCollector(Collector):
     def _database(self) -> DatabaseNumbers | None:
         try:
             now = database_now()
-            return DatabaseNumbers(
+            numbers = DatabaseNumbers(
                 now=now,
                 totals=self.totals.read(now),
                 oldest=oldest_waiting(now),
@@ -157,16 +160,23 @@ class ClusterCollector(Collector):
                 leases=list(Lease.objects.all()),
                 room=look(),
             )
-        except (DatabaseError, OSError) as error:
-            log.warning("metrics_without_database", error=f"{type(error).__name__}: {error}")
+        except DatabaseError as error:
+            self._database_outage.broke(error)
             return None
+        except OSError as error:
+            log.warning("disk_unreadable", component="metrics", error=f"{type(error).__name__}: {error}")
+            return None
+        self._database_outage.recovered()
+        return numbers
 
     def _broker(self) -> RedisView | None:
         try:
-            return read_redis(self.redis)
+            found = read_redis(self.redis)
         except (RedisError, OSError) as error:
-            log.warning("metrics_without_broker", error=f"{type(error).__name__}: {error}")
+            self._broker_outage.broke(error)
             return None
+        self._broker_outage.recovered()
+        return found
 
 
 # --- the cluster ----------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""One task in each web process: reads twice a second while somebody watches, and keeps the newest snapshot."""
+"""One task in each web process: reads twice a second while a client is connected, and keeps the newest snapshot."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from redis.exceptions import RedisError
 
 from cluster_dashboard.live.reader import Reader
 from cluster_dashboard.live.snapshot import VERSION
-from scheduler.logs import event_logger
+from scheduler.logs import Outage, event_logger
 from scheduler.redis_client import connect
 
 log = event_logger(__name__)
 
 SNAPSHOT_SECONDS: Final = 0.5
-#: Without watchers the hub looks only this often: the series go on, the machine rests.
+#: The period without clients: the series continue, at a lower load.
 IDLE_SECONDS: Final = 5.0
 
 
 class Hub:
-    """Lives in one event loop. `message` is what every client should see now; `version` changes with it."""
+    """Belongs to one event loop. `message` is what every client should show now; `version` changes with it."""
 
     def __init__(self) -> None:
         self.message = ""
@@ -37,7 +37,7 @@ class Hub:
         self._changed = asyncio.Condition()
         self._wanted = asyncio.Event()
         self._watchers = 0
-        self._failing = False
+        self._outage = Outage(log, "live view")
         self._task = asyncio.create_task(self._run())
 
     def enter(self) -> None:
@@ -50,13 +50,13 @@ class Hub:
             self._wanted.clear()
 
     async def next(self, seen: int) -> tuple[int, str]:
-        """(version, message) as soon as the version differs from `seen`: the newest one, never a backlog."""
+        """(version, message) as soon as the version differs from `seen`: the newest message, never a backlog."""
         async with self._changed:
             await self._changed.wait_for(lambda: self.version != seen)
             return self.version, self.message
 
     async def history(self) -> str | None:
-        """The first message for a new client; None while broker or database are away."""
+        """The first message for a new client; None while broker or database is unavailable."""
         try:
             return await self._in_thread(self._reader.history)
         except (DatabaseError, RedisError, OSError):
@@ -88,15 +88,14 @@ class Hub:
         try:
             message = await self._in_thread(self._reader.snapshot)
         except (DatabaseError, RedisError, OSError) as error:
-            if not self._failing:
-                log.warning("live_view_waits", error=f"{type(error).__name__}: {error}")
-            self._failing = True
-            return unavailable("The database is away" if isinstance(error, DatabaseError) else "The broker is away")
+            self._outage.broke(error)
+            service = "database" if isinstance(error, DatabaseError) else "broker"
+            return unavailable(f"The {service} is unavailable")
         except Exception:
-            # A bug of ours in one snapshot must not end the view for everybody.
+            # A bug in one snapshot must not end the live view for all clients.
             log.exception("snapshot_failed")
-            return unavailable("The live view failed; the log says why")
-        self._failing = False
+            return unavailable("The live view failed; the error is in the log of the web process")
+        self._outage.recovered()
         return message
 
     async def _publish(self, message: str) -> None:
@@ -116,10 +115,10 @@ class Hub:
 
 @cache
 def hub() -> Hub:
-    """This process's hub, started with its first client."""
+    """The hub of this process, started with its first client."""
     return Hub()
 
 
 def unavailable(words: str) -> str:
-    """The message in place of a snapshot; `words` are shown on the page."""
+    """The message in place of a snapshot; the page shows the words."""
     return json.dumps({"type": "unavailable", "version": VERSION, "at": time.time(), "message": words})

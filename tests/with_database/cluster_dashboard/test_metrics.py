@@ -1,4 +1,4 @@
-"""/metrics: format, numbers, what is not known, who may read, and what it says when a part is away."""
+"""/metrics: format, numbers, unknown values, permissions, and the response while a service is unavailable."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
 from cluster_dashboard import metrics as metrics_module
-from cluster_dashboard.metrics import Scraper
+from cluster_dashboard.metrics import ClusterCollector, Scraper
 from cluster_dashboard.tokens import create_token
 from scheduler.broker import dead_letters
 from scheduler.jobs import clock, lifecycle
@@ -190,7 +190,7 @@ def test_dead_letters_are_counted(redis: Redis) -> None:
     assert value(found, "gpu_cluster_dead_letters_kept") == 1
 
 
-# --- a part that is away --------------------------------------------------------------------------
+# --- an unavailable service -----------------------------------------------------------------------
 
 
 def test_without_the_broker_the_rest_is_there() -> None:
@@ -217,6 +217,17 @@ def test_without_the_database_the_rest_is_there(redis: Redis, monkeypatch: pytes
     assert value(found, "gpu_cluster_up", part="broker") == 1
     assert value(found, "gpu_cluster_dead_letters_total") == 0
     assert value(found, "gpu_cluster_jobs", state="queued", priority="normal") is None
+
+
+def test_an_outage_is_logged_once_until_it_is_over(redis: Redis, caplog: pytest.LogCaptureFixture) -> None:
+    collector = ClusterCollector(Redis.from_url("unix:///nowhere/broker.sock"))
+
+    for client in (collector.redis, collector.redis, redis, redis):
+        collector.redis = client
+        list(collector.collect())
+
+    events = [(each.msg, each.component) for each in caplog.records if each.name == "cluster_dashboard.metrics"]
+    assert events == [("broker_unreachable", "metrics"), ("broker_recovered", "metrics")]
 
 
 # --- who may read ---------------------------------------------------------------------------------

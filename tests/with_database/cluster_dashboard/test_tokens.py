@@ -67,9 +67,9 @@ def test_revoked_token_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("create", "ci", "--scope", "all"), "--scope: takes one or more of read, submit, control"),
-        (("create", "a b"), "NAME: takes"),
-        (("create",), "NAME: takes"),
+        (("create", "ci", "--scope", "all"), "--scope: expects one or more of read, submit, control"),
+        (("create", "a b"), "NAME: expects"),
+        (("create",), "NAME: expects"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(

@@ -480,7 +480,8 @@ def test_readyz_refuses_a_broker_that_may_evict(client: Client, redis: Redis, se
         redis.config_set("maxmemory-policy", "noeviction")
 
     assert status == 503
-    assert errors == {"broker": "has maxmemory-policy allkeys-lru; it must be noeviction, or jobs would vanish"}
+    assert errors is not None
+    assert errors["broker"].startswith("has maxmemory-policy allkeys-lru; it must be noeviction")
 
 
 def test_readyz_answers_when_everything_does(client: Client, beat: Any) -> None:
