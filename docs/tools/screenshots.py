@@ -35,7 +35,12 @@ WARM_UP_SECONDS: Final = 200
 #: The page is drawn anew twice a second.
 FRAME_SECONDS: Final = 0.5
 #: The job whose worker is killed.
-JOB: Final = {"type": "sleep", "params": {"seconds": 24}, "priority": "critical", "name": "train-vision-model"}
+JOB: Final[dict[str, Any]] = {
+    "type": "sleep",
+    "params": {"seconds": 24},
+    "priority": "critical",
+    "name": "train-vision-model",
+}
 
 CAPTION: Final = """<style>body {{ margin: 0; background: #0b0d12; font: 17px/1.5 'DejaVu Sans Mono', monospace;
 padding: 11px 20px; white-space: pre }} b {{ color: #e8eaf0 }} i {{ font-style: normal; color: {color} }}
@@ -82,7 +87,7 @@ class Film:
     def save(self, path: Path) -> None:
         first, *others = self.frames
         durations = [round(1000 * seconds) for seconds in self.seconds]
-        options = {"duration": durations, "loop": 0, "quality": 80, "method": 4, "minimize_size": True}
+        options: dict[str, Any] = {"duration": durations, "loop": 0, "quality": 80, "method": 4, "minimize_size": True}
         first.save(path, save_all=True, append_images=others, **options)
 
 
