@@ -29,7 +29,7 @@ TARGET: Final = ROOT / "docs" / "rehearsal.webp"
 BYTES_MAXIMUM: Final = 3_000_000
 GPUS: Final = 8
 #: CSS pixels of the page in the picture; GitHub shows it about 830 wide.
-WIDTH, HEIGHT, CAPTION_HEIGHT = 1090, 850, 74
+WIDTH, HEIGHT, CAPTION_HEIGHT = 1090, 945, 74
 #: Before the first frame: the lanes show the last five minutes.
 WARM_UP_SECONDS: Final = 200
 #: The page is drawn anew twice a second.
