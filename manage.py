@@ -9,7 +9,7 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "cluster_dashboard.settings")
     from django.core.management import execute_from_command_line
 
-    from cluster_dashboard.environment import EnvironmentInvalid
+    from scheduler.rules.configuration import EnvironmentInvalid
 
     try:
         execute_from_command_line(sys.argv)

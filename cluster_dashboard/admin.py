@@ -42,19 +42,18 @@ class TokenForm(forms.Form):
     )
 
 
-@admin.display(description="scopes")
-def scopes(token: ApiToken) -> str:
-    return ", ".join(token.scopes)
-
-
 @admin.register(ApiToken)
 class ApiTokenAdmin(ListAdmin):
-    list_display = ("name", "prefix", scopes, "created_by", CREATED, USED, REVOKED)
+    list_display = ("name", "prefix", "scope_words", "created_by", CREATED, USED, REVOKED)
     sortable_by = ()
     ordering = ("-id",)
     actions = ("revoke",)
-    fields = ("name", "prefix", scopes, "created_by", CREATED, USED, REVOKED)
+    fields = ("name", "prefix", "scope_words", "created_by", CREATED, USED, REVOKED)
     readonly_fields = fields
+
+    @admin.display(description="scopes")
+    def scope_words(self, token: ApiToken) -> str:
+        return ", ".join(token.scopes)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         # Not ListAdmin's, which refuses it.

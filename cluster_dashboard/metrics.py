@@ -155,7 +155,7 @@ class ClusterCollector(Collector):
                 totals=self.totals.read(now),
                 oldest=oldest_waiting(now),
                 gpus=list(Gpu.objects.all()),
-                busy=set(Job.objects.running().values_list("gpu", flat=True)),
+                busy={gpu for gpu in Job.objects.running().values_list("gpu", flat=True) if gpu is not None},
                 control=Control.objects.first(),
                 leases=list(Lease.objects.all()),
                 room=look(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 from ninja import NinjaAPI
 from ninja.errors import ValidationErrorContext
@@ -14,7 +14,7 @@ from cluster_dashboard.api.http import openapi
 from cluster_dashboard.api.http.docs import OwnHostDocs, for_readers
 from cluster_dashboard.api.http.json_body import StrictParser
 from cluster_dashboard.api.http.permissions import CONTROL
-from cluster_dashboard.api.http.problems import Problem, answer_with_problems
+from cluster_dashboard.api.http.problems import answer_with_problems
 from cluster_dashboard.api.http.validation import invalid_input
 
 
@@ -24,8 +24,8 @@ class ClusterApi(NinjaAPI):
         openapi.complete(schema)
         return schema
 
-    def validation_error_from_error_contexts(self, error_contexts: list[ValidationErrorContext]) -> Problem:
-        return invalid_input(error_contexts)
+    def validation_error_from_error_contexts(self, error_contexts: list[ValidationErrorContext[Any]]) -> NoReturn:
+        raise invalid_input(error_contexts)
 
     def get_openapi_operation_id(self, operation: Operation) -> str:
         return operation.view_func.__name__

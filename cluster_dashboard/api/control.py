@@ -70,7 +70,7 @@ def _shown(control: Control) -> ControlState:
         rate_per_minute=control.rate_per_minute,
         preset=control.preset,
         paused=control.paused,
-        fault_profile=control.fault_profile,
+        fault_profile=FaultProfile(control.fault_profile),
         presets=[
             PresetInfo(name=name, label=each.label, rate_per_minute=each.rate_per_minute)
             for name, each in PRESETS.items()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass
 from itertools import batched
-from typing import Any, Final
+from typing import Final
 from weakref import WeakKeyDictionary
 
 from django.db import DatabaseError, close_old_connections, connection
@@ -154,7 +154,7 @@ class Watch:
             self._seen = {job_id: seen for job_id, seen in found.items() if job_id in self._followers}
             self._changed.notify_all()
 
-    async def _in_thread(self, function: Any, *args: Any) -> Any:
+    async def _in_thread[*Args, R](self, function: Callable[[*Args], R], *args: *Args) -> R:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
 
 

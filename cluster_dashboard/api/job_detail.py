@@ -23,7 +23,8 @@ def read_job(job_id: int) -> JobDetail | None:
     job = Job.objects.prefetch_related("events").filter(id=job_id).first()
     if job is None:
         return None
-    job.at, job.progress, job.waits_because = timezone.now(), _progress(job), _waits_because(job)
+    # Read by JobDetail beside the columns of the row.
+    vars(job).update(at=timezone.now(), progress=_progress(job), waits_because=_waits_because(job))
     return JobDetail.from_orm(job)
 
 

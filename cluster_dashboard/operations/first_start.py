@@ -16,10 +16,11 @@ from django.db import DatabaseError, connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 from django.db.models import Q
 
-from cluster_dashboard.environment import ACCEPTED, EnvironmentInvalid, GpuBackendName, read_state_file
+from cluster_dashboard.environment import ACCEPTED, GpuBackendName, read_state_file
 from cluster_dashboard.operations.run_files import take_lock
 from gpu_tasks.gpus import resolve_backend
 from scheduler.models import Control, Gpu
+from scheduler.rules.configuration import EnvironmentInvalid
 from scheduler.rules.faults import FaultProfile, default_failure_rate
 from scheduler.rules.presets import PRESETS
 

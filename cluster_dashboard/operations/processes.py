@@ -19,12 +19,13 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 from setproctitle import setproctitle
 
-from cluster_dashboard.environment import EnvironmentInvalid, LogFormat
+from cluster_dashboard.environment import LogFormat
 from cluster_dashboard.operations import broker
 from cluster_dashboard.operations.run_files import LockHeld, remove_pid, take_lock, write_pid
 from scheduler.logs import event_logger
 from scheduler.loops.ticker import Sign
 from scheduler.loops.vitals import Vitals
+from scheduler.rules.configuration import EnvironmentInvalid
 
 log = event_logger(__name__)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from django.core.exceptions import RequestDataTooBig
 from django.db import InterfaceError, OperationalError
@@ -95,15 +95,20 @@ def database_away(error: Exception, *, extra: dict[str, Any] | None = None) -> H
 
 def answer_with_problems(api: NinjaAPI) -> None:
     """Every error that an operation may raise becomes problem details; the rest is a bug, and a 500."""
-    api.add_exception_handler(Problem, _problem)
-    api.add_exception_handler(ParamsInvalid, _params_invalid)
-    api.add_exception_handler(NoRoom, _no_room)
-    api.add_exception_handler(AuthenticationError, _unauthenticated)
-    api.add_exception_handler(HttpError, _http_error)
-    api.add_exception_handler(Http404, _not_found)
-    api.add_exception_handler(RequestDataTooBig, _too_big)
-    api.add_exception_handler(OperationalError, _database_away)
-    api.add_exception_handler(InterfaceError, _database_away)
+    _answer(api, Problem, _problem)
+    _answer(api, ParamsInvalid, _params_invalid)
+    _answer(api, NoRoom, _no_room)
+    _answer(api, AuthenticationError, _unauthenticated)
+    _answer(api, HttpError, _http_error)
+    _answer(api, Http404, _not_found)
+    _answer(api, RequestDataTooBig, _too_big)
+    _answer(api, OperationalError, _database_away)
+    _answer(api, InterfaceError, _database_away)
+
+
+def _answer[E: Exception](api: NinjaAPI, kind: type[E], answer: Callable[[HttpRequest, E], HttpResponse]) -> None:
+    # ninja's type allows the class in place of the error too, which ninja never passes.
+    api.add_exception_handler(kind, cast("Callable[[HttpRequest, E | type[E]], HttpResponse]", answer))
 
 
 def _problem(_: HttpRequest, problem: Problem) -> HttpResponse:

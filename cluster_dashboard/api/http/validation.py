@@ -15,7 +15,7 @@ from cluster_dashboard.api.schemas import BIGINT_MAXIMUM
 FIELD_LENGTH: Final = 100
 
 
-def invalid_input(contexts: Sequence[ValidationErrorContext]) -> Problem:
+def invalid_input(contexts: Sequence[ValidationErrorContext[Any]]) -> Problem:
     """The 422 for everything that ninja found wrong in path, query and body."""
     errors: list[FieldError] = []
     for context in contexts:
@@ -93,9 +93,9 @@ def _range(schema: dict[str, Any]) -> str:
 
 def _property(schema: dict[str, Any], name: str, root: dict[str, Any]) -> dict[str, Any]:
     """The schema of a property or item, without the null of an optional one; empty where there is none of that name."""
-    found = schema.get("items", {}) if name.isdigit() else schema.get("properties", {}).get(name, {})
-    options = [each for each in found.get("anyOf", [found]) if each.get("type") != "null"]
-    found = options[0] if len(options) == 1 else {}
+    described = schema.get("items", {}) if name.isdigit() else schema.get("properties", {}).get(name, {})
+    options = [each for each in described.get("anyOf", [described]) if each.get("type") != "null"]
+    found: dict[str, Any] = options[0] if len(options) == 1 else {}
     if "$ref" in found:
         found = root["$defs"][found["$ref"].rpartition("/")[2]]
     return found

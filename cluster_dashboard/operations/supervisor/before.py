@@ -10,9 +10,9 @@ import socket
 
 from django.conf import settings
 
-from cluster_dashboard.environment import EnvironmentInvalid
 from cluster_dashboard.operations.run_files import lock_path
 from cluster_dashboard.operations.supervisor.readiness import local_host
+from scheduler.rules.configuration import EnvironmentInvalid
 
 
 class AlreadyRunning(Exception):

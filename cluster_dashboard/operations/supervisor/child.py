@@ -19,10 +19,10 @@ from typing import Any, Final
 
 from django.conf import settings
 
-from cluster_dashboard.environment import EnvironmentInvalid
 from cluster_dashboard.operations import processes
 from cluster_dashboard.operations.processes import Process, Role
 from cluster_dashboard.operations.supervisor import unix
+from scheduler.rules.configuration import EnvironmentInvalid
 
 #: A longer line is cut into pieces: a child cannot fill the supervisor's memory.
 MAX_LINE_BYTES: Final = 64 * 1024

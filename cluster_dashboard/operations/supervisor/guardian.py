@@ -17,7 +17,6 @@ from typing import Final
 
 from setproctitle import setproctitle
 
-from cluster_dashboard.environment import EnvironmentInvalid
 from cluster_dashboard.operations import processes
 from cluster_dashboard.operations.processes import Process
 from cluster_dashboard.operations.run_files import read_pid
@@ -25,6 +24,7 @@ from cluster_dashboard.operations.supervisor import unix
 from cluster_dashboard.operations.supervisor.backoff import Backoff
 from cluster_dashboard.operations.supervisor.warm import warm_up
 from gpu_tasks.processes import prctl
+from scheduler.rules.configuration import EnvironmentInvalid
 
 #: sysexits.h's "internal software error": it met a bug of ours, or found itself stuck, and is started again too.
 EXIT_BUG: Final = 70

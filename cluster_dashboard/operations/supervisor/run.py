@@ -12,7 +12,6 @@ from django.conf import settings
 from django.db import connections
 from setproctitle import setproctitle
 
-from cluster_dashboard.environment import EnvironmentInvalid
 from cluster_dashboard.operations import broker, first_start, processes
 from cluster_dashboard.operations.run_files import remove_pid, write_pid
 from cluster_dashboard.operations.supervisor import before
@@ -21,6 +20,7 @@ from cluster_dashboard.operations.supervisor.summary import summary
 from cluster_dashboard.operations.supervisor.supervisor import Supervisor
 from gpu_tasks.processes import prctl
 from scheduler.logs import event_logger
+from scheduler.rules.configuration import EnvironmentInvalid
 
 log = event_logger("cluster")
 

@@ -5,8 +5,9 @@ import stat
 
 import pytest
 
-from cluster_dashboard.environment import EnvironmentInvalid, read_environment, read_state_file
+from cluster_dashboard.environment import read_environment, read_state_file
 from cluster_dashboard.operations import first_start
+from scheduler.rules.configuration import EnvironmentInvalid
 
 
 @pytest.fixture(autouse=True)

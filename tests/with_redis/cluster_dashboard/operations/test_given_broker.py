@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cluster_dashboard.environment import EnvironmentInvalid
 from cluster_dashboard.operations.broker import check_given_broker
+from scheduler.rules.configuration import EnvironmentInvalid
 
 
 @pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-lru", "allkeys-random"])

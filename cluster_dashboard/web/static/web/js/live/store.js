@@ -49,7 +49,10 @@ export class Store {
 
   #appendPoint(point) {
     const length = this.series.t.length;
-    for (const [name, value] of Object.entries(point)) (this.series[name] ??= Array(length).fill(null)).push(value);
+    for (const [name, value] of Object.entries(point)) {
+      this.series[name] ??= Array(length).fill(null);
+      this.series[name].push(value);
+    }
   }
 
   #trim() {
