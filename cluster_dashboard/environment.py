@@ -1,7 +1,8 @@
-"""The environment, checked: what each variable takes, its default, and an error that names it."""
+"""The environment: the only module that reads it. What each variable accepts, its default, an error that names it."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -135,6 +136,23 @@ class Environment(BaseModel):
     @classmethod
     def _lower(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
+
+
+def own_environment(base_dir: Path) -> tuple[Path, Environment]:
+    """The state folder and the variables of this process; a variable that is not set may come from the state folder."""
+    state_dir = (base_dir / read_environment(os.environ).state_dir).resolve()
+    return state_dir, read_environment({**read_state_file(state_dir / ".env"), **os.environ})
+
+
+def is_set(name: str) -> bool:
+    """Whether the environment of this process holds NAME or NAME_FILE."""
+    return bool(os.environ.get(name) or os.environ.get(f"{name}_FILE"))
+
+
+def visible_cuda_devices() -> list[str] | None:
+    """What CUDA_VISIBLE_DEVICES leaves to this process; None: it is not set or empty, and every GPU is visible."""
+    devices = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return devices.split(",") if devices else None
 
 
 def read_environment(variables: Mapping[str, str]) -> Environment:

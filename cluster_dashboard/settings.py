@@ -1,4 +1,4 @@
-"""Django's settings. The only place that reads the environment (parsed in environment.py)."""
+"""Django's settings, from the environment (read and checked in environment.py)."""
 
 from __future__ import annotations
 
@@ -15,14 +15,11 @@ from urllib.parse import quote
 
 import dj_database_url
 
-from cluster_dashboard.environment import Environment, read_environment, read_state_file
+from cluster_dashboard.environment import own_environment, visible_cuda_devices
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-# The state folder is found first: it holds the generated secrets, which rank below the environment.
-STATE_DIR = (BASE_DIR / read_environment(os.environ).state_dir).resolve()
-ENVIRONMENT: Environment = read_environment({**read_state_file(STATE_DIR / ".env"), **os.environ})
-
+STATE_DIR, ENVIRONMENT = own_environment(BASE_DIR)
 
 #: Pidfiles, locks and the embedded broker's socket; log files of each process.
 RUN_DIR = STATE_DIR / "run"
@@ -171,8 +168,8 @@ REDIS_URL = ENVIRONMENT.redis_url or f"unix://{BROKER_SOCKET}?db=0"
 
 # --- The cluster ----------------------------------------------------------------------------------
 
-#: What CUDA_VISIBLE_DEVICES leaves us, one for each worker; None: not set, GPU 0 is the first worker's.
-CUDA_DEVICES = os.environ["CUDA_VISIBLE_DEVICES"].split(",") if os.environ.get("CUDA_VISIBLE_DEVICES") else None
+#: The GPUs that CUDA_VISIBLE_DEVICES names, one for each worker; None: it is not set, GPU 0 is the first worker's.
+CUDA_DEVICES = visible_cuda_devices()
 
 #: "module:Class" of each built-in job type; installed packages add theirs by entry point, JOB_TYPES_EXTRA below.
 JOB_TYPES = [

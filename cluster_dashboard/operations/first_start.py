@@ -16,7 +16,7 @@ from django.db import DatabaseError, connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 from django.db.models import Q
 
-from cluster_dashboard.environment import ACCEPTED, GpuBackendName, read_state_file
+from cluster_dashboard.environment import ACCEPTED, GpuBackendName, is_set, read_state_file
 from cluster_dashboard.operations.run_files import take_lock
 from gpu_tasks.gpus import resolve_backend
 from scheduler.models import Control, Gpu
@@ -87,7 +87,7 @@ def create_missing_secrets() -> bool:
 
 def secrets_given() -> list[str]:
     """Which secrets come from the environment, by NAME or NAME_FILE."""
-    return [name for name in SECRETS if os.environ.get(name) or os.environ.get(f"{name}_FILE")]
+    return [name for name in SECRETS if is_set(name)]
 
 
 def rotate_secrets(names: Sequence[str]) -> None:
