@@ -157,3 +157,16 @@ def test_a_note_that_is_explained_is_one_that_the_code_writes(note):
     words = [part.strip() for part in re.split(r"\bN\b|GPU-\.\.|\.\.|: (?=CUDA)|CUDA: ", note) if part.strip(" :,")]
 
     assert [part for part in words if part not in source] == []
+
+
+def log_events() -> list[str]:
+    section = (ROOT / "docs" / "operations.md").read_text().partition("## The log")[2].partition("\n## ")[0]
+    rows = [line.split(" | ")[0] for line in section.splitlines() if line.startswith("| `")]
+    return [event for row in rows for event in re.findall(r"`(\w+)`", row)]
+
+
+@pytest.mark.parametrize("event", log_events())
+def test_a_log_event_that_is_explained_is_one_that_the_code_writes(event):
+    folders = ("scheduler", "gpu_tasks", "cluster_dashboard")
+
+    assert any(f'"{event}"' in path.read_text() for folder in folders for path in (ROOT / folder).rglob("*.py"))
