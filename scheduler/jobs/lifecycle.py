@@ -142,10 +142,9 @@ def end(
 
 
 def requeue(job_id: int, attempt: int, reason: Reason, *, detail: str = "") -> JobState | None:
-    """Takes a running job from its worker. None: the attempt is no longer the current one.
+    """The attempt of a running job is lost. Returns the job's new state; None if that attempt was not running.
 
-    The job waits again, with attempt + 1; or ends: cancelled if that was requested, failed if this charge
-    reaches its limit.
+    rules.after_failure decides: the job waits again, with attempt + 1, or it ends.
     """
     with transaction.atomic():
         job = Job.objects.select_for_update().filter(id=job_id, state=JobState.RUNNING, attempt=attempt).first()
@@ -167,7 +166,7 @@ def requeue(job_id: int, attempt: int, reason: Reason, *, detail: str = "") -> J
         _append(job, kind, reason=after.reason, charged=after.charged, detail=words)
         tally.count(tally.SHARED_SHARD, tally.moved(Priority(job.priority), JobState.RUNNING, after.state))
         if after.charged or after.state is not JobState.QUEUED:
-            _roll_up_taken(job, kind, reason)
+            _roll_up_lost(job, kind, reason)
     return after.state
 
 
@@ -183,8 +182,8 @@ def _changes(after: AfterFailure, words: str) -> dict[str, Any]:
     }
 
 
-def _roll_up_taken(job: Job, kind: EventKind, reason: Reason) -> None:
-    """With the cause, not `exhausted`: that only says that it was not the first."""
+def _roll_up_lost(job: Job, kind: EventKind, reason: Reason) -> None:
+    """Under the cause of this loss, not under `exhausted`, which names no cause."""
     with connection.cursor() as cursor:
         rollup.add(
             cursor,

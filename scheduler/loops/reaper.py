@@ -1,4 +1,4 @@
-"""Finds dead workers and children by their heartbeats and gives their jobs back to the queue."""
+"""Finds dead workers and dead job processes by the workers' heartbeats, and requeues their jobs."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from scheduler.jobs import lifecycle
 from scheduler.logs import event_logger
 from scheduler.loops.heartbeats import SILENCE_SECONDS, Finding, Judge, RunningJob, prove_writable, read_beats
 from scheduler.models import ClusterEvent, Job
-from scheduler.rules.states import Reason
+from scheduler.rules.states import JobState, Reason
 
 log = event_logger(__name__)
 
 REASONS: Final[dict[Finding, tuple[Reason, str]]] = {
     Finding.SILENT: (Reason.WORKER_DIED, f"no heartbeat for {SILENCE_SECONDS:.0f} s"),
-    Finding.OTHER_BOOT: (Reason.WORKER_RESTARTED, "the worker was started anew"),
-    Finding.NOT_LISTED: (Reason.CHILD_DIED, "the worker no longer runs it"),
+    Finding.OTHER_BOOT: (Reason.WORKER_RESTARTED, "the worker restarted"),
+    Finding.NOT_LISTED: (Reason.CHILD_DIED, "the worker no longer lists it"),
 }
 
 
@@ -28,15 +28,15 @@ class Reaper:
     judge: Judge = field(default_factory=Judge)
 
     def tick(self, now: float) -> int:
-        """`now`: monotonic seconds. Gives the number of jobs taken from dead workers."""
+        """`now`: monotonic seconds. Returns the number of jobs that it requeued or ended."""
         running = [
             RunningJob(job_id=job_id, attempt=attempt, gpu=gpu, boot=boot)
             for job_id, attempt, gpu, boot in Job.objects.running().values_list("id", "attempt", "gpu", "boot")
             if gpu is not None
         ]
-        # Not while nobody can beat: a full broker answers reads, and refuses every heartbeat.
+        # Raises while no worker can beat: a full broker answers reads and refuses every heartbeat.
         prove_writable(self.redis)
-        # Read after the jobs: a job that started later is in no list of theirs.
+        # Read after the jobs: so no beat is held against a job that started after it was read.
         findings = self.judge.judge(read_beats(self.redis), running, now)
         return sum(self._act(job, finding) for job, finding in findings)
 
@@ -45,7 +45,8 @@ class Reaper:
         state = lifecycle.requeue(job.job_id, job.attempt, reason, detail=f"GPU {job.gpu}: {detail}")
         if state is None:
             return False
-        log.warning("job_taken_back", job=job.job_id, attempt=job.attempt, gpu=job.gpu, reason=reason, now=state)
+        event = "job_requeued" if state is JobState.QUEUED else f"job_{state}"
+        log.warning(event, job=job.job_id, attempt=job.attempt, gpu=job.gpu, reason=reason)
         if finding is Finding.SILENT:
             ClusterEvent.objects.create(
                 kind="worker_died", gpu=job.gpu, message=f"GPU {job.gpu}: worker silent for {SILENCE_SECONDS:.0f} s"

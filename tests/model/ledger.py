@@ -147,7 +147,7 @@ class Ledger:
         return "requested"
 
     def release(self, gpu: int, boot: str, now: datetime) -> list[int]:
-        """What an older boot left on this GPU goes back."""
+        """What an older boot left on this GPU is requeued."""
         left = [job for job in self.in_state("running") if job.gpu == gpu and job.boot != boot]
         for job in left:
             self.requeue(job.key, "worker_restarted", now)

@@ -146,7 +146,7 @@ def test_a_beat_composed_before_the_claim_proves_nothing(reaper, redis):
     assert reread(job).state == "running"
 
 
-def test_a_job_of_an_older_boot_is_taken_back(reaper, redis):
+def test_a_job_of_an_older_boot_is_requeued(reaper, redis):
     job = running(boot="older")
     worker = Worker(redis, boot="newer")
     worker.beat()

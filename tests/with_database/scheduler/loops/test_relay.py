@@ -106,7 +106,7 @@ def test_each_priority_has_its_queue(relay, redis):
     }
 
 
-def test_a_job_that_was_given_back_is_hinted_at_once(relay, redis):
+def test_a_requeued_job_without_a_back_off_is_hinted_at_once(relay, redis):
     job = running()
     lifecycle.requeue(job.id, 1, lifecycle.Reason.SHUTDOWN)
 
