@@ -1,4 +1,4 @@
-"""The admin: history to look at, GPUs and control to change. Every change goes through lifecycle and controls."""
+"""The admin: read-only history, and GPUs and control to change. Every change goes through lifecycle and controls."""
 
 from django.contrib import admin
 

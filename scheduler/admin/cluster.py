@@ -1,4 +1,4 @@
-"""GPUs, control and cluster events in the admin. What is changed here leaves an audit event."""
+"""GPUs, control and cluster events in the admin. Every change here writes an audit event."""
 
 from __future__ import annotations
 
@@ -20,17 +20,19 @@ BOOTED, HAPPENED = moment("booted_at", "booted (UTC)"), moment("at", "at (UTC)")
 BEFORE, AFTER = pretty("before", "before"), pretty("after", "after")
 
 
-# Hidden initial values tell what was changed on the page from what somebody else changed meanwhile.
+# Hidden initial values distinguish a change on the page from a change that somebody else made meanwhile.
 
 
 class GpuForm(forms.ModelForm):  # type: ignore[type-arg]
     failure_rate = forms.FloatField(
         min_value=0,
         max_value=1,
-        help_text="0 to 1: probability that a generated job meets a fault here",
+        help_text="0 to 1: the probability that a random fault hits an attempt of a generated job on this GPU",
         show_hidden_initial=True,
     )
-    drained = forms.BooleanField(required=False, help_text="Takes no new job", show_hidden_initial=True)
+    drained = forms.BooleanField(
+        required=False, help_text="Starts no new job; a running job continues", show_hidden_initial=True
+    )
 
     class Meta:
         model = Gpu
@@ -39,7 +41,7 @@ class GpuForm(forms.ModelForm):  # type: ignore[type-arg]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for name, field in self.fields.items():
-            # In the list only the column's head says what a field is, which nobody hears.
+            # In the list only the column heading names a field, which a screen reader does not read for each row.
             field.widget.attrs["aria-label"] = f"{name.replace('_', ' ').capitalize()} of GPU {self.instance.index}"
 
 
@@ -68,10 +70,10 @@ class ControlForm(forms.ModelForm):  # type: ignore[type-arg]
     rate_per_minute = forms.FloatField(
         min_value=RATE_MINIMUM,
         max_value=RATE_MAXIMUM,
-        help_text=f"Jobs a minute, {RATE_MINIMUM} to {RATE_MAXIMUM:.0f}",
+        help_text=f"Jobs a minute: {RATE_MINIMUM} to {RATE_MAXIMUM:.0f}",
         show_hidden_initial=True,
     )
-    paused = forms.BooleanField(required=False, help_text="No job arrives", show_hidden_initial=True)
+    paused = forms.BooleanField(required=False, help_text="The generator submits no jobs", show_hidden_initial=True)
     fault_profile = forms.ChoiceField(
         choices=[(profile.value, profile.value) for profile in FaultProfile], show_hidden_initial=True
     )
@@ -83,7 +85,7 @@ class ControlForm(forms.ModelForm):  # type: ignore[type-arg]
 
 @admin.register(Control)
 class ControlAdmin(ListAdmin):
-    """One row, so the list leads to it."""
+    """There is one row, so the list redirects to it."""
 
     form = ControlForm
     readonly_fields = ("preset", "seed", "arrivals")
@@ -99,18 +101,18 @@ class ControlAdmin(ListAdmin):
 
 
 def _changed(form: Any, switches: tuple[str, ...]) -> dict[str, Any]:
-    """Only what was changed on this page."""
+    """The values that were changed on this page."""
     return {name: form.cleaned_data[name] for name in switches if name in form.changed_data}
 
 
 class ByPeople(admin.SimpleListFilter):
-    """The audit: what somebody did."""
+    """Changes by people, which are the audit log, or events of the cluster."""
 
-    title = "who"
+    title = "actor"
     parameter_name = "who"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("people", "People: the audit"), ("cluster", "The cluster itself")]
+        return [("people", "People (audit log)"), ("cluster", "The cluster")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[ClusterEvent]) -> QuerySet[ClusterEvent]:
         match self.value():
@@ -124,7 +126,7 @@ class ByPeople(admin.SimpleListFilter):
 
 @admin.display(description="change")
 def change(event: ClusterEvent) -> str:
-    """What is different after it: "drained: False to True"."""
+    """The changed values: "drained: False → True"."""
     before, after = event.before or {}, event.after or {}
     changed = [name for name in after if name in before and before[name] != after[name]]
     shown = [f"{name}: {before[name]} \N{RIGHTWARDS ARROW} {after[name]}" for name in changed[:3]]
@@ -139,7 +141,7 @@ class ClusterEventAdmin(ReadOnlyAdmin):
     sortable_by = ()
     ordering = ("-id",)
     search_fields = ("kind", "actor")
-    search_help_text = "A kind, such as worker_died, or who did it; whole words."
+    search_help_text = "A kind, such as worker_died, or the name of an actor; exact matches only."
     fields = (HAPPENED, "kind", "gpu", "actor", "message", BEFORE, AFTER)
     readonly_fields = (HAPPENED, BEFORE, AFTER)
 
@@ -154,7 +156,7 @@ class ClusterEventAdmin(ReadOnlyAdmin):
 
 @admin.register(Checkpoint)
 class CheckpointAdmin(ReadOnlyAdmin):
-    """What retention removed, day by day."""
+    """What retention removed, by day."""
 
     list_display = ("day", "older_than", "succeeded", "failed", "cancelled", "events", "starts", "job")
     sortable_by = ()

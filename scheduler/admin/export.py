@@ -1,4 +1,4 @@
-"""The history as CSV and JSON Lines, page by page, so that memory stays flat however many jobs there are."""
+"""The history as CSV and JSON Lines, page by page, so that the memory does not grow with the number of jobs."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ FIELDS: Final = (
     "submitted_at", "started_at", "finished_at", "error", "params", "result",
 )  # fmt: skip
 
-#: Jobs read at once, newest first.
+#: The number of jobs read at once, newest first.
 PAGE: Final = 1000
 
-#: A cell that begins so is a formula to a spreadsheet (OWASP, "CSV Injection"), in full width too.
+#: A spreadsheet reads a cell that starts with one of these as a formula (OWASP, "CSV Injection"), also in full width.
 FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 type Row = Sequence[Any]
@@ -40,7 +40,7 @@ def json_pages(jobs: QuerySet[Job]) -> Iterator[str]:
 
 
 def _pages(jobs: QuerySet[Job]) -> Iterator[list[Row]]:
-    """By key, not by offset: each page costs the same, and what happens meanwhile shifts nothing."""
+    """By key, not by offset: each page costs the same, and jobs that are submitted meanwhile shift nothing."""
     jobs = jobs.order_by("-id")
     after: int | None = None
     while True:
@@ -71,7 +71,7 @@ def _cell(value: Any) -> Any:
 
 
 def unformulated(text: str) -> str:
-    """An apostrophe in front makes a spreadsheet take it as text."""
+    """With an apostrophe in front, which makes a spreadsheet read the cell as text."""
     return f"'{text}" if text.startswith(FORMULA_STARTS) else text
 
 

@@ -1,4 +1,4 @@
-"""The buttons that export what the list shows, all pages of it, as a stream."""
+"""The buttons that export all pages of the list as a stream."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ EXPORT_FORMATS: Final[dict[str, tuple[str, Callable[[QuerySet[Job]], Iterator[st
 
 
 class ExportAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """A list with an address for each format beside it."""
+    """A list with an export URL for each format."""
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.export_view)
         return [path("export.<str:form>", view, name="scheduler_job_export"), *super().get_urls()]
 
     def export_view(self, request: HttpRequest, form: str) -> HttpResponseBase:
-        """The same query string as the list's; the list's cap on its length does not hold here."""
+        """Accepts the query string of the list, without the list's limit of rows."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         if form not in EXPORT_FORMATS:
@@ -42,9 +42,9 @@ class ExportAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         try:
             jobs = self.get_changelist_instance(request).queryset
         except IncorrectLookupParameters:
-            return HttpResponseBadRequest("No such filter.")
+            return HttpResponseBadRequest("The filter is not valid.")
         pages: Iterator[str] = pages_of(jobs)
-        # Handed a plain iterator, Django would read all of it before the first byte leaves an ASGI server.
+        # Under ASGI, Django would read a plain iterator to its end before it sends the first byte.
         stream: Any = _asynchronously(pages) if isinstance(request, ASGIRequest) else pages
         response = StreamingHttpResponse(stream, content_type=content_type)
         response["Content-Disposition"] = f'attachment; filename="jobs-{database_now():%Y%m%dT%H%M%SZ}.{form}"'

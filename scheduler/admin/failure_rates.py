@@ -28,7 +28,7 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RatesWindow:
-    """length: None is all that was ever counted. step: of the plot over time."""
+    """length: None means all counts since the first. step: of the plot over time."""
 
     name: str
     label: str
@@ -36,7 +36,7 @@ class RatesWindow:
     step: timedelta
 
     def start(self, now: datetime) -> datetime:
-        """A whole step: the counts know no minutes. So a window is up to a step longer than it says."""
+        """Rounded down to a whole step, since counts are by the hour: a window may be one step longer than `length`."""
         if self.length is None:
             first = Rollup.objects.aggregate(first=Min("hour"))["first"] or now
             return _floor(first, self.step)
@@ -50,19 +50,19 @@ WINDOWS: Final = (
     RatesWindow(name="all", label="All", length=None, step=DAY),
 )
 
-REASON_UNKNOWN: Final = "not given"
+REASON_UNKNOWN: Final = "no reason"
 
 
 @admin.register(Rollup)
 class FailureRatesAdmin(ListAdmin):
-    """The list of rows gives way to what they tell."""
+    """Shows plots and tables of the rows instead of the rows."""
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         if not self.has_view_permission(request):
-            return super().changelist_view(request, extra_context)  # refuses as every list does
+            return super().changelist_view(request, extra_context)  # which refuses, like every list
         window = next((each for each in WINDOWS if each.name == request.GET.get("window")), WINDOWS[1])
         context = {**self.admin_site.each_context(request), "opts": self.opts, **_context(window, database_now())}
         return TemplateResponse(request, "admin/scheduler/rollup/change_list.html", context)
@@ -101,7 +101,7 @@ def _counted(window: RatesWindow, start: datetime) -> list[Counted]:
 
 
 def _points(window: RatesWindow, start: datetime, now: datetime) -> list[RatePoint]:
-    # Grouped by the hour alone, which the key's index has in order: a second column would sort all rows.
+    # Grouped by the hour only, which the index of the key holds in order: a second column would sort all rows.
     hours = Rollup.objects.filter(hour__gte=start).order_by("hour").values_list("hour")
     found: defaultdict[datetime, list[int]] = defaultdict(lambda: [0, 0])
     for at, ended, succeeded in hours.annotate(
@@ -127,7 +127,7 @@ def _floor(at: datetime, step: timedelta) -> datetime:
 
 
 def _gpus(summary: Summary) -> list[tuple[str, Attempts]]:
-    """Every GPU there is, and every one that there was."""
+    """All GPUs of today and of the past."""
     known = set(Gpu.objects.values_list("index", flat=True)) | set(summary.by_gpu)
     return [(f"GPU {index}", summary.by_gpu.get(index, Attempts())) for index in sorted(known)]
 
@@ -158,13 +158,13 @@ def _plot(name: str, noun: str, found: Sequence[tuple[str, Attempts]], *, expect
         for label, attempts in found
     ]
     title = f"Faults by {noun}, observed and expected" if expected else f"Failure rate by {noun}"
-    described = "; ".join(f"{row.label}: {_in_words(row)}" for row in rows) or "nothing has ended"
+    described = "; ".join(f"{row.label}: {_in_words(row)}" for row in rows) or "no attempt has ended"
     return mark_safe(plots.intervals(f"plot-{name}", title, described, rows))  # noqa: S308 (escaped in plots)
 
 
 def _in_words(row: PlotRow) -> str:
     if row.share is None:
-        return "none ended"
+        return "no attempt ended"
     words = (
         f"{plots.percent(row.share.rate)}, between {plots.percent(row.share.low)} and {plots.percent(row.share.high)}"
     )
@@ -179,7 +179,7 @@ def _plot_reasons(summary: Summary) -> str:
 
 def _over_time(window: RatesWindow, points: Sequence[RatePoint]) -> str:
     known = [(point.at, point.share) for point in points if point.share is not None]
-    described = "nothing has ended"
+    described = "no attempt has ended"
     if known:
         (best_at, best), (worst_at, worst) = (
             min(known, key=lambda each: each[1].rate),

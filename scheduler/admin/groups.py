@@ -1,4 +1,4 @@
-"""Who may do what: three groups, each with all that the one before may do. Made by a migration, later yours."""
+"""Permissions of three groups; each has those of the group before it. A migration creates them; edit them freely."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ VIEWER: Final = "viewer"
 OPERATOR: Final = "operator"
 ADMIN: Final = "admin"
 
-#: app.model: actions. The rows themselves are never deleted by hand.
+#: app.model: actions. No group may delete rows of the history.
 _LOOK: Final = {
     f"scheduler.{model}": ("view",)
     for model in ("job", "jobevent", "gpu", "control", "clusterevent", "rollup", "checkpoint")
@@ -28,9 +28,9 @@ GROUPS: Final = {
 
 
 def create_groups(apps: Any) -> None:
-    """apps: a migration's, or Django's own. Adds what is missing and takes nothing away.
+    """apps: of a migration, or of Django. Adds missing groups and permissions, and removes none.
 
-    Permissions are otherwise made only after the last migration, so they are made here.
+    Creates the permissions, since Django does so only after the last migration.
     """
     group_rows = apps.get_model("auth", "Group").objects
     for name, parts in GROUPS.items():
@@ -57,5 +57,5 @@ def _label(apps: Any, app_label: str, model_name: str) -> str:
     try:
         return str(apps.get_model(app_label, model_name)._meta.verbose_name_raw)
     except LookupError:
-        # A model of an app that is migrated later.
+        # A model of an app whose migrations run later.
         return {"apitoken": "API token"}.get(model_name, model_name)

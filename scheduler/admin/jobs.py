@@ -29,14 +29,14 @@ from scheduler.models import ClusterEvent, Job, JobEvent
 from scheduler.redis_client import connect
 from scheduler.rules.states import JobState, Priority, Reason, Source
 
-#: Jobs that one action takes: each is a transaction of its own, and somebody waits for the page.
+#: The maximum number of jobs in one action: each is its own transaction, and the user waits for the page.
 ACTION_MAXIMUM: Final = 500
 
 EVERYWHERE: Final = [ActionLocation.CHANGE_LIST, ActionLocation.CHANGE_FORM]
 
 CANCEL_WORDS: Final = {
     CancelOutcome.CANCELLED: "cancelled",
-    CancelOutcome.REQUESTED: "asked to stop",
+    CancelOutcome.REQUESTED: "running, cancel requested",
     CancelOutcome.ALREADY_ENDED: "had already ended",
 }
 
@@ -53,7 +53,7 @@ class TypeFilter(admin.SimpleListFilter):
 
 
 class RareWordFilter(admin.ChoicesFieldListFilter):
-    """A word that most jobs do not have: saying so lets the database use the index that leaves them out."""
+    """A filter for words that few jobs have: excluding the common word lets the database use its partial index."""
 
     COMMON: Final = {"reason": "", "source": Source.GENERATOR.value}
 
@@ -66,7 +66,7 @@ class RareWordFilter(admin.ChoicesFieldListFilter):
 
 
 class Story(admin.TabularInline):  # type: ignore[type-arg]
-    """Who may see the job may see what happened to it."""
+    """The events of a job, for everybody who may view the job."""
 
     model = JobEvent
     template = "admin/scheduler/job/story.html"
@@ -118,7 +118,7 @@ class JobAdmin(ExportAdmin, ReadOnlyAdmin):
     sortable_by = ("id",)
     ordering = ("-id",)
     search_fields = ("id", "name")
-    search_help_text = f"A job's number or its whole name. The list ends after {ROWS_MAXIMUM} jobs."
+    search_help_text = f"The number or the full name of a job. The list shows at most {ROWS_MAXIMUM} jobs."
     actions = ("cancel", "requeue", "run_again")
 
     inlines = (Story,)
@@ -130,14 +130,14 @@ class JobAdmin(ExportAdmin, ReadOnlyAdmin):
             {"fields": (("state", "reason", "gpu", ASKED_TO_STOP), ("attempt", "failures", "max_failures"))},
         ),
         ("Outcome", {"fields": (RESULT, ERROR)}),
-        ("What it asks for", {"fields": (PARAMS, ("gpu_memory_mib", "time_limit_seconds", ACCEPTS_FAULTS))}),
+        ("Requirements", {"fields": (PARAMS, ("gpu_memory_mib", "time_limit_seconds", ACCEPTS_FAULTS))}),
         ("Times (UTC)", {"fields": (TIMES[:3], TIMES[3:])}),
     )
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Job], search_term: str
     ) -> tuple[QuerySet[Job], bool]:
-        """Exact, so that an index answers: a substring would read a million names."""
+        """Exact matches, for which there is an index: a search for substrings would read all names."""
         term = search_term.strip()
         if not term:
             return queryset, False
@@ -159,8 +159,8 @@ class JobAdmin(ExportAdmin, ReadOnlyAdmin):
         self._report(request, "cancel", found)
 
     @admin.action(
-        description="Requeue this job: it waits again, and no failure is charged",
-        description_plural="Requeue selected jobs that run: they wait again, and no failure is charged",
+        description="Requeue this job, without a charged failure",
+        description_plural="Requeue selected running jobs, without a charged failure",
         permissions=["change"],
         location=EVERYWHERE,
     )
@@ -173,8 +173,8 @@ class JobAdmin(ExportAdmin, ReadOnlyAdmin):
         self._report(request, "requeue", found)
 
     @admin.action(
-        description="Run this job again, as a new one",
-        description_plural="Run selected jobs again, as new ones",
+        description="Run this job again, as a new job",
+        description_plural="Run selected jobs again, as new jobs",
         permissions=["change"],
         location=EVERYWHERE,
     )
@@ -200,7 +200,7 @@ class JobAdmin(ExportAdmin, ReadOnlyAdmin):
     def _chosen(self, request: HttpRequest, queryset: QuerySet[Job]) -> list[Job]:
         jobs = list(queryset.order_by("id")[: ACTION_MAXIMUM + 1])
         if len(jobs) > ACTION_MAXIMUM:
-            text = f"At most {ACTION_MAXIMUM} jobs at a time; nothing was done. Select fewer."
+            text = f"Select at most {ACTION_MAXIMUM} jobs. Nothing was changed."
             self.message_user(request, text, messages.ERROR)
             return []
         return jobs
@@ -230,11 +230,11 @@ def _jobs(n: int) -> str:
 def _requeue_word(state: JobState | None) -> str:
     match state:
         case None:
-            return "not running, left as it was"
+            return "not running, unchanged"
         case JobState.QUEUED:
-            return "back in the queue"
+            return "requeued"
         case _:
-            return f"{state}, since a cancel was requested"
+            return f"{state}, because a cancel was requested"
 
 
 def _copy(job: Job, largest_mib: int | None) -> JobRequest:

@@ -1,4 +1,4 @@
-"""What the lists share. Made for a million rows: nothing here counts, sorts or searches the whole history."""
+"""The base of all lists. Built for a million rows: nothing here counts, sorts or searches the whole history."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from django.utils.safestring import SafeString
 
 from scheduler.models import Gpu
 
-#: A list ends here: whoever looks for something older filters or searches.
+#: The maximum number of rows in a list: older ones are found with filters or the search.
 ROWS_MAXIMUM: Final = 5000
 
 
@@ -25,7 +25,7 @@ NOTHING: Final = "-"
 
 
 class CappedPaginator(Paginator):  # type: ignore[type-arg] # Django's class takes no type at run time
-    """Counts as far as the list goes, not the whole history."""
+    """Counts at most ROWS_MAXIMUM rows, not the whole history."""
 
     @cached_property
     def count(self) -> int:
@@ -34,7 +34,7 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg] # Django's class tak
 
 
 class ListAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Rows that are neither added nor deleted by hand, newest first. Facets and full counts read everything: off."""
+    """Rows that nobody adds or deletes by hand. Facets and full counts are off, since they read every row."""
 
     paginator = CappedPaginator
     show_full_result_count = False
@@ -58,14 +58,14 @@ class ListAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
 
 class ReadOnlyAdmin(ListAdmin):
-    """The permission to change is that for the list's actions; a row itself is never edited."""
+    """Nobody edits a row; the permission to change it permits the actions of the list."""
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return obj is None and super().has_change_permission(request)
 
 
 class GpuFilter(admin.SimpleListFilter):
-    """The GPUs there are, not a DISTINCT over all rows."""
+    """Offers the known GPUs; a DISTINCT would read all rows."""
 
     title = "GPU"
     parameter_name = "gpu"
@@ -79,7 +79,7 @@ class GpuFilter(admin.SimpleListFilter):
 
 
 def moment(field: str, label: str) -> Any:
-    """A column with the time in UTC, to the millisecond: Django's own format stops at minutes."""
+    """A column with the time in UTC, to the millisecond: Django's format ends at minutes."""
 
     @admin.display(description=label)
     def shown(row: Any) -> str:
@@ -91,7 +91,7 @@ def moment(field: str, label: str) -> Any:
 
 
 def yes(field: str, label: str) -> Any:
-    """A word where it is true: Django's red cross for false reads as an error."""
+    """A column with "yes" if true: Django's red cross for false looks like an error."""
 
     @admin.display(description=label)
     def shown(row: Any) -> str:
@@ -102,7 +102,7 @@ def yes(field: str, label: str) -> Any:
 
 
 def pretty(field: str, label: str) -> Any:
-    """JSON or text as it is, escaped."""
+    """A column with JSON or text, escaped."""
 
     @admin.display(description=label)
     def shown(row: Any) -> SafeString | str:

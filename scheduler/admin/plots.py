@@ -1,5 +1,5 @@
-"""Plots as SVG text, made here so that a page needs no script. Pure. Colours come from the page's stylesheet by
-class; each plot has a title and a description for those who do not see it."""
+"""Plots as SVG text, so that the page needs no script. Pure. The stylesheet of the page sets the colours by class;
+each plot has a title and a description for screen readers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Final
 
 from scheduler.admin.rates import Share
 
-#: In the units of the view box, which the page shows at about one pixel each.
+#: In units of the view box, about one pixel each.
 WIDTH: Final = 420
 ROW: Final = 26
 AXIS: Final = 24
@@ -24,7 +24,7 @@ HIGH: Final = 220
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlotRow:
-    """One line of a plot: a share with its interval, and the share to expect, if known."""
+    """One row of a plot: a share with its interval, and the expected share, if known."""
 
     label: str
     share: Share | None
@@ -38,7 +38,7 @@ class RatePoint:
 
 
 def percent(share: float) -> str:
-    """7.25 %, 0.05 %, 12.5 %, 100 %: three digits where they tell something."""
+    """At most three significant digits: 7.25 %, 0.05 %, 12.5 %, 100 %."""
     value = share * 100
     digits = 2 if value < 10 else 1
     text = f"{value:.{digits}f}"
@@ -46,7 +46,7 @@ def percent(share: float) -> str:
 
 
 def intervals(name: str, title: str, description: str, rows: Sequence[PlotRow]) -> str:
-    """A line for each row: the interval as a bar, the rate as a dot, the expected rate as a notch."""
+    """For each row the interval as a bar, the rate as a dot, the expected rate as a notch."""
     left = max((len(row.label) for row in rows), default=0) * LETTER + 14
     right = WIDTH - 64
     top = ceiling(value for row in rows for value in (row.share.high if row.share else 0.0, row.expected or 0.0))
@@ -60,7 +60,7 @@ def intervals(name: str, title: str, description: str, rows: Sequence[PlotRow]) 
         y = index * ROW + ROW / 2
         parts.append(_text(left - 10, y + 4, row.label, "label end"))
         if row.share is None:
-            parts.append(_text(left + 4, y + 4, "none ended", "quiet"))
+            parts.append(_text(left + 4, y + 4, "no attempt ended", "quiet"))
             continue
         parts.append(_line(x(row.share.low), y, x(row.share.high), y, "interval"))
         if row.expected is not None:
@@ -86,10 +86,11 @@ def bars(name: str, title: str, description: str, rows: Sequence[tuple[str, int]
 
 
 def over_time(name: str, title: str, description: str, points: Sequence[RatePoint], step: timedelta) -> str:
-    """The rate as a line through each step's middle, its interval as a band; a step without an end is a gap."""
+    """The rate as a line through the middle of each step, its interval as a band. A step in which no attempt ended is a
+    gap."""
     left, right, bottom = 48.0, WIDE - 8.0, HIGH - 24.0
     shares = [point.share for point in points if point.share]
-    # A step with a handful of ends has an interval up to the roof; it must not flatten all the others.
+    # The interval of a step with few attempts may reach 100 %; it must not flatten all the others.
     tops = [max(share.rate for share in shares) * 1.25, _median([share.high for share in shares])] if shares else []
     top = ceiling(tops)
     width = (right - left) / (len(points) or 1)

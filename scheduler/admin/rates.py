@@ -14,7 +14,7 @@ from scheduler.rules.states import EventKind
 #: The normal quantile of a two-sided 95 % interval.
 Z_95: Final = 1.959963984540054
 
-#: Reasons by which a random fault shows. A job may fail for one of them by itself, too.
+#: Reasons with which attempts end that a random fault hits. An attempt may end with one of them without a fault.
 FAULT_REASONS: Final = frozenset(effect.reason for effect in FAULTS.values())
 
 
@@ -40,7 +40,7 @@ def wilson(hits: int, of: int) -> Share | None:
 
 
 class Counted(NamedTuple):
-    """A row of the roll-up, summed over its hours."""
+    """Rows of the roll-up with the same key, summed over the hours."""
 
     gpu: int
     type: str
@@ -54,8 +54,8 @@ class Counted(NamedTuple):
 
 @dataclass(slots=True)
 class Attempts:
-    """Ended attempts of one GPU, type, priority, hour or all of them. Failed: ended failed, or lost with a charge.
-    Cancelled ones say nothing about failure and count in no rate."""
+    """Ended attempts of one GPU, type, priority or hour, or of all. failed: those that failed, or were requeued with a
+    charged failure. Cancelled attempts count in no rate."""
 
     succeeded: int = 0
     failed: int = 0
@@ -74,7 +74,7 @@ class Attempts:
 
     @property
     def fault(self) -> Share | None:
-        """Of the attempts that accept random faults: how many failed as by one."""
+        """The share of the attempts that accept random faults and failed with a reason of one."""
         return wilson(self.faults, self.at_risk)
 
     @property
@@ -83,7 +83,7 @@ class Attempts:
 
     @property
     def surprise(self) -> str:
-        """How the faults compare with what the GPU's failure rate lets expect: empty without an attempt at risk."""
+        """Observed faults compared with the failure rate of the GPU; empty if no attempt accepted faults."""
         fault, expected = self.fault, self.expected_fault_rate
         if fault is None or expected is None:
             return ""
@@ -114,7 +114,7 @@ class Summary:
 
 
 def summarise(rows: Iterable[Counted], *, no_gpu: int) -> Summary:
-    """no_gpu: what stands for a job that never ran; it is in the total, and on no GPU."""
+    """no_gpu: the index of jobs that never ran; they count in the total and for no GPU."""
     summary = Summary()
     gpus: defaultdict[int, Attempts] = defaultdict(Attempts)
     types: defaultdict[str, Attempts] = defaultdict(Attempts)

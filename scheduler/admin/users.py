@@ -1,4 +1,4 @@
-"""Users in the admin. Who may change users must not be able to become more than they are."""
+"""Users in the admin. A user who may change users must not be able to gain further permissions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.models import User
 from django.http import HttpRequest
 
-#: What makes a user more than the groups do.
+#: Fields that permit more than the groups do.
 POWERS = ("is_superuser", "user_permissions")
 
 admin.site.unregister(User)
@@ -17,7 +17,7 @@ admin.site.unregister(User)
 
 @admin.register(User)
 class ClusterUserAdmin(UserAdmin):  # type: ignore[type-arg]
-    """A superuser is changed, and made, by superusers alone."""
+    """Only superusers create and change superusers."""
 
     list_display = ("username", "is_active", "is_staff", "is_superuser", "last_login")
     show_facets = admin.ShowFacets.NEVER

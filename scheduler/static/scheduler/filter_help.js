@@ -1,4 +1,4 @@
-// Django's two-list boxes put their help into a label that no element without a role may have.
+// Django's filter_horizontal widgets put an aria-label on an element without a role, which ARIA forbids.
 addEventListener("load", () => {
   for (const icon of document.querySelectorAll(".help-tooltip[aria-label]")) icon.setAttribute("role", "img");
 });

@@ -1,12 +1,12 @@
-// Ahead of the admin's own scripts: what it remembers in this browser.
-// The page and the admin each remember a theme under a key of their own: the choice made in one holds in the other.
+// Must run before the scripts of the admin, which read what this browser has stored.
+// The page and the admin store the theme under different keys: a choice in one applies to the other too.
 {
   const PAGE = "gpu-cluster-theme";
   const ADMIN = "theme";
   const SIDEBAR = "django.admin.navSidebarIsOpen";
   try {
     localStorage.setItem(ADMIN, localStorage.getItem(PAGE) ?? "auto");
-    // The header leads to the same places: the lists get the sidebar's room until somebody opens it.
+    // The header has the same links, so the sidebar is closed until the user opens it.
     if (localStorage.getItem(SIDEBAR) === null) localStorage.setItem(SIDEBAR, "false");
     addEventListener("pagehide", () => {
       const chosen = localStorage.getItem(ADMIN);
@@ -14,6 +14,6 @@
       else localStorage.removeItem(PAGE);
     });
   } catch {
-    // Storage is forbidden in this browser: the system's theme stands.
+    // Storage is forbidden in this browser: the system's theme applies.
   }
 }

@@ -46,7 +46,7 @@ def test_the_dot_lies_on_its_interval_and_the_expected_notch_where_it_should():
 def test_a_row_without_an_end_says_so():
     plot = intervals(PlotRow(label="GPU 7", share=None))
 
-    assert "none ended" in ET.tostring(plot, encoding="unicode")
+    assert "no attempt ended" in ET.tostring(plot, encoding="unicode")
     assert of_class(plot, "rate") == []
 
 

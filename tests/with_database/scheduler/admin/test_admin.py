@@ -169,7 +169,7 @@ def test_cancel_says_what_became_of_each_job(admin_client: Client) -> None:
 
     (message,) = act(admin_client, "cancel", waiting, runs, over)
 
-    assert message == "1 job cancelled; 1 job asked to stop; 1 job had already ended."
+    assert message == "1 job cancelled; 1 job running, cancel requested; 1 job had already ended."
     assert reread(waiting).state == JobState.CANCELLED
     assert reread(runs).cancel_requested
     assert waiting.events.get(n=2).detail == "by admin"
@@ -181,7 +181,7 @@ def test_requeue_charges_nothing_and_leaves_the_others_alone(admin_client: Clien
     (message,) = act(admin_client, "requeue", waiting, runs)
 
     after = reread(runs)
-    assert message == "1 job not running, left as it was; 1 job back in the queue."
+    assert message == "1 job not running, unchanged; 1 job requeued."
     assert (after.state, after.attempt, after.failures, after.reason) == ("queued", 2, 0, Reason.OPERATOR)
     assert story(waiting) == [(1, "submitted", 1)]
 
@@ -223,7 +223,7 @@ def test_action_on_too_many_jobs_does_nothing(admin_client: Client, monkeypatch:
 
     (message,) = act(admin_client, "cancel", jobs[0], select_across="1")
 
-    assert "nothing was done" in message
+    assert "Nothing was changed" in message
     assert Job.objects.queued().count() == 3
 
 
