@@ -45,14 +45,14 @@ def exit_code_of_a_child_that_writes() -> int:
 def test_a_child_forked_in_the_middle_of_a_threads_write_can_write():
     writing, finish = Event(), Event()
 
-    def warden() -> None:
+    def write_slowly() -> None:
         with fork_guard.database(), transaction.atomic():
             Gpu.objects.filter(index=1).update(failure_rate=0.5)
             writing.set()
             finish.wait(10)
         connection.close()
 
-    thread = Thread(target=warden)
+    thread = Thread(target=write_slowly)
     thread.start()
     writing.wait(10)
     Timer(0.2, finish.set).start()
