@@ -1,4 +1,4 @@
-"""A process is hit only if its pidfile names one of ours."""
+"""A process is hit only if its pidfile names one of this cluster."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def first_line(process: subprocess.Popen[bytes]) -> str:
     return process.stdout.readline().decode().strip()
 
 
-def test_holder_of_the_lock_is_ours(run_dir: Path, start: Start) -> None:
+def test_holder_of_the_lock_is_of_this_cluster(run_dir: Path, start: Start) -> None:
     process = start(HOLDER, run_dir / "gpu-1.lock")
     assert first_line(process) == "holds"
     write_pid(run_dir, "gpu-1", process.pid)
@@ -65,7 +65,7 @@ def test_holder_of_the_lock_is_ours(run_dir: Path, start: Start) -> None:
     assert cluster_pids.pid_of("gpu-1") == process.pid
 
 
-def test_child_of_the_supervisor_is_ours(run_dir: Path, start: Start) -> None:
+def test_child_of_the_supervisor_is_of_this_cluster(run_dir: Path, start: Start) -> None:
     supervisor = start(PARENT, run_dir / "up.lock")
     web = int(first_line(supervisor))
     write_pid(run_dir, "up", supervisor.pid)
@@ -74,21 +74,23 @@ def test_child_of_the_supervisor_is_ours(run_dir: Path, start: Start) -> None:
     assert cluster_pids.pid_of("web") == web
 
 
-def test_stranger_named_by_a_stale_pidfile_is_not_hit(run_dir: Path, start: Start) -> None:
-    stranger = start(HOLDER, run_dir / "something-else")
-    assert first_line(stranger) == "holds"
-    write_pid(run_dir, "gpu-1", stranger.pid)
+def test_other_process_named_by_a_stale_pidfile_is_not_hit(run_dir: Path, start: Start) -> None:
+    other = start(HOLDER, run_dir / "something-else")
+    assert first_line(other) == "holds"
+    write_pid(run_dir, "gpu-1", other.pid)
 
-    with pytest.raises(OutOfReach, match=f"process {stranger.pid} of its pidfile is not of this cluster"):
+    with pytest.raises(OutOfReach, match=f"process {other.pid} of its pidfile is not of this cluster"):
         cluster_pids.send("gpu-1", signal.SIGKILL)
 
-    assert stranger.poll() is None
+    assert other.poll() is None
 
 
-def test_child_of_a_stranger_is_not_ours_though_the_pidfile_names_it_supervisor(run_dir: Path, start: Start) -> None:
-    stranger = start(PARENT, run_dir / "something-else")
-    child = int(first_line(stranger))
-    write_pid(run_dir, "up", stranger.pid)
+def test_child_of_another_process_is_not_of_this_cluster_though_the_pidfile_names_that_as_supervisor(
+    run_dir: Path, start: Start
+) -> None:
+    other = start(PARENT, run_dir / "something-else")
+    child = int(first_line(other))
+    write_pid(run_dir, "up", other.pid)
     write_pid(run_dir, "web", child)
 
     with pytest.raises(OutOfReach, match="not of this cluster"):

@@ -69,16 +69,16 @@ def test_a_process_that_has_ended_has_no_birth() -> None:
 
 def test_noted_processes_are_ended_and_others_that_got_their_pid_are_not(tmp_path: Path) -> None:
     file = tmp_path / "gpu-0.processes"
-    with subprocess.Popen(["sleep", "600"]) as left, subprocess.Popen(["sleep", "600"]) as stranger:
-        job_processes.Record(file).note([left.pid, stranger.pid])
-        older = job_processes.born_at(stranger.pid)
-        file.write_text(file.read_text().replace(f'"{stranger.pid}": {older}', f'"{stranger.pid}": {older - 1}'))
+    with subprocess.Popen(["sleep", "600"]) as left, subprocess.Popen(["sleep", "600"]) as other:
+        job_processes.Record(file).note([left.pid, other.pid])
+        older = job_processes.born_at(other.pid)
+        file.write_text(file.read_text().replace(f'"{other.pid}": {older}', f'"{other.pid}": {older - 1}'))
 
         assert job_processes.Record(file).end_left_overs() == []
 
         assert left.wait(5) == -9
-        assert stranger.poll() is None
-        stranger.kill()
+        assert other.poll() is None
+        other.kill()
 
 
 @pytest.mark.parametrize("content", [None, "", "[]", '{"a": 1}'])

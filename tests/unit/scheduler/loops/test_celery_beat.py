@@ -70,5 +70,5 @@ def test_a_tick_that_cannot_be_sent_for_another_reason_is_logged_each_time(
     for _ in range(2):
         beat.tick(what=object())
 
-    told = [record for record in caplog.records if record.exc_info]
-    assert [record.message for record in told] == ["tick_not_sent"] * 2
+    logged = [record for record in caplog.records if record.exc_info]
+    assert [record.message for record in logged] == ["tick_not_sent"] * 2

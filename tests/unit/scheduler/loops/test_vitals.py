@@ -1,4 +1,4 @@
-"""A process's health file, and its end when a part of it stands still."""
+"""A process's health file, and its end when a part of it is stuck."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_the_file_ages_while_the_part_turns_without_success(watched: Watched) ->
     assert not watched.ends
 
 
-def test_a_part_that_stands_still_ends_the_process(watched: Watched) -> None:
+def test_a_stuck_part_ends_the_process(watched: Watched) -> None:
     watched.pass_time(STUCK_SECONDS, turning=False)
     assert not watched.ends
 
@@ -71,7 +71,7 @@ def test_a_part_that_stands_still_ends_the_process(watched: Watched) -> None:
     assert watched.ends == [EXIT_STUCK]
 
 
-def test_a_process_that_was_stopped_as_a_whole_gets_a_fresh_term(watched: Watched) -> None:
+def test_a_process_that_was_suspended_as_a_whole_gets_a_fresh_term(watched: Watched) -> None:
     watched.now += 10 * STUCK_SECONDS
 
     watched.vitals.tick(watched.now)
@@ -79,7 +79,7 @@ def test_a_process_that_was_stopped_as_a_whole_gets_a_fresh_term(watched: Watche
     assert not watched.ends
 
 
-def test_a_stopped_watch_takes_its_file_away(watched: Watched) -> None:
+def test_a_stopped_watch_removes_its_file(watched: Watched) -> None:
     watched.file.touch()
     watched.vitals.start()
 

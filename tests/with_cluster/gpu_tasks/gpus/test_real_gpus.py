@@ -89,18 +89,16 @@ def test_a_gpu_that_is_not_the_pinned_one_runs_no_job(cluster: Cluster, machine:
     assert gpu_info(cluster, 1)["cuda_uuid"] == uuid_of(1)
 
 
-def test_a_gpu_with_a_process_of_somebody_else_takes_no_job_until_that_has_gone(
-    cluster: Cluster, machine: GpuMachine
-) -> None:
-    with subprocess.Popen(["sleep", "600"]) as stranger:
-        machine.set(1, pids=[stranger.pid])
-        wait_for_note(cluster, 1, str(stranger.pid))
+def test_a_gpu_with_a_foreign_process_takes_no_job_until_that_has_ended(cluster: Cluster, machine: GpuMachine) -> None:
+    with subprocess.Popen(["sleep", "600"]) as foreign:
+        machine.set(1, pids=[foreign.pid])
+        wait_for_note(cluster, 1, str(foreign.pid))
 
         assert gpus_of_jobs(cluster) == {0}
 
-        # It is none of our jobs': we do not touch it.
-        assert stranger.poll() is None
-        stranger.kill()
+        # It belongs to no job of this worker, and is not killed.
+        assert foreign.poll() is None
+        foreign.kill()
     wait_until(lambda: not cluster.beats()[1].note, 10, lambda: str(cluster.beats()[1]))
     assert gpus_of_jobs(cluster) == {0, 1}
 

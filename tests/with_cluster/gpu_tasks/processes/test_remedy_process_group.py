@@ -104,7 +104,7 @@ def kill_child(cluster: Cluster, started: Started) -> None:
 def test_processes_of_a_job_end_with_it(cluster: Cluster, job: Job, end: Callable[[Cluster, Started], None]) -> None:
     started = job.start(WITH)
     end(cluster, started)
-    # Before the row says so: nobody starts the job anew beside its own remains.
+    # Before the row says so: the job never runs again beside its own remains.
     assert started.living() == []
 
     started = job.start(WITHOUT)
@@ -125,7 +125,7 @@ def test_processes_of_a_job_end_with_a_killed_worker(cluster: Cluster, job: Job,
     assert list(started.processes) == started.living()
 
 
-def test_a_worker_that_nobody_keeps_ends_what_its_killed_predecessor_left(cluster: Cluster, job: Job) -> None:
+def test_a_worker_without_a_supervisor_ends_what_the_killed_one_before_it_left(cluster: Cluster, job: Job) -> None:
     by_hand = cluster.start_worker(OTHER)
     cluster.wait_for_worker(OTHER, by_hand)
     started = job.start(OTHER)

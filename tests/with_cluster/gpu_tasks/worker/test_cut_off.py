@@ -23,7 +23,7 @@ GPU_COUNT = 2
 
 @pytest.fixture(scope="module")
 def database() -> Iterator[PostgresServer]:
-    """Of this module alone: it goes away."""
+    """Of this module alone: it is stopped."""
     if not PostgresServer.is_installed():
         missing("PostgreSQL")
     with PostgresServer() as server:
@@ -40,7 +40,7 @@ def running_cluster(database: PostgresServer) -> Iterator[Cluster]:
 
 
 @contextmanager
-def away(database: PostgresServer) -> Iterator[None]:
+def stopped(database: PostgresServer) -> Iterator[None]:
     database.stop()
     try:
         yield
@@ -78,7 +78,7 @@ def test_results_are_kept_while_the_database_is_unavailable_and_no_hint_is_lost(
     for job_id in running:
         cluster.api.wait_for_event(job_id, "started")
     expected = [(job_id, 1) for job_id in sorted(running)]
-    with away(database):
+    with stopped(database):
         wait_until(lambda: kept_results(cluster) == expected, 20, lambda: f"{kept_results(cluster)}\n{cluster.tail()}")
         first = {beat.gpu: beat.seq for beat in cluster.beats().values()}
         # Whole beats later each worker still lists what it keeps, and takes nothing.
@@ -99,7 +99,7 @@ def test_job_of_a_worker_that_is_cut_off_is_killed_and_requeued_without_a_charge
     job_id = cluster.api.submit_one(params={"seconds": 120})
     child = cluster.child_pid(cluster.api.wait_for_event(job_id, "started")["gpu"])
 
-    with away(database), frozen(cluster.pid("broker")):
+    with stopped(database), frozen(cluster.pid("broker")):
         wait_until(lambda: not is_alive(child), SILENCE_SECONDS + 8, lambda: f"{child} ends\n{cluster.tail()}")
 
     wait_until_it_answers(cluster)

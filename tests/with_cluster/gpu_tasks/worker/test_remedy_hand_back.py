@@ -1,4 +1,4 @@
-"""A worker that is asked to stop gives its running job back without a charge.
+"""A worker that is asked to stop requeues its running job without a charge.
 
 GPU 0 has the remedy; GPU 1's worker, started by hand, lacks it: there a stop costs a failure, as a crash does.
 """

@@ -1,4 +1,4 @@
-"""A worker that no longer hears its queues starts itself anew.
+"""A worker that no longer hears its queues restarts itself.
 
 Both workers are made deaf: their consumers forget all queues, as after a reconnect gone wrong. GPU 0's has the
 watchdog; GPU 1's, started by hand, lacks it and stays idle beside full queues.
@@ -43,7 +43,7 @@ def test_a_deaf_worker_restarts_itself(cluster: Cluster) -> None:
 
     successor = cluster.wait_for_successor("gpu-0", deaf, seconds=BACK_WITHIN_SECONDS)
     jobs = cluster.api.wait_for_jobs(job_ids, seconds=30)
-    # Both ran there, one after the other: the other GPU stood idle all the time, and nobody was charged.
+    # Both ran there, one after the other: the other GPU was idle all the time, and no failure was charged.
     assert {(job["state"], job["gpu"], job["failures"]) for job in jobs} == {("succeeded", WITH, 0)}
     assert [len(events_of(job, "started")) for job in jobs] == [1, 1], "\n".join(map(story, jobs))
     assert is_alive(by_hand)

@@ -1,4 +1,4 @@
-"""Faults that a worker carries out on itself since nobody else can reach its processes."""
+"""Faults that a worker carries out on itself, since its processes cannot be reached from elsewhere."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def a_beat(client: Redis, **changes: Any) -> Beat:
 
 @pytest.fixture(autouse=True)
 def _no_alarm_clock_is_left() -> Iterator[None]:
-    """Python complains at its end of a process that nobody has waited for."""
+    """Python warns about a child process that was not waited for."""
     yield
     clocks = helpers._started
     wait_until(lambda: all(clock.poll() is not None for clock in clocks), 10, "every hang has ended")
@@ -101,7 +101,7 @@ def test_worker_of_another_machine_is_asked_and_obeys(
     assert nothing_recorded == [FaultKind.CHILD_KILLED]
 
 
-def test_request_that_comes_too_late_hits_nobody(
+def test_request_that_comes_too_late_hits_no_process(
     client: Redis, processes: list[Process], nothing_recorded: list[FaultKind]
 ) -> None:
     a_beat(client)
