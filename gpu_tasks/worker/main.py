@@ -230,7 +230,8 @@ class Threads:
 
     def stop(self) -> None:
         self._vitals.stop()
-        self._faults_ticker.stop()
+        # Only asked now: it may wait for a broker that does not answer.
+        self._faults_ticker.ask_to_stop()
         # These first: they would take the job process that is killed at a stop for one that died.
         self._watch_ticker.stop()
         self._cut_off_ticker.stop()
@@ -238,6 +239,7 @@ class Threads:
             self._watchdog_ticker.stop()
         self._child.stop()
         self._heartbeat_ticker.stop()
+        self._faults_ticker.stop()
 
 
 def _step(parts: Parts) -> type[bootsteps.StartStopStep]:

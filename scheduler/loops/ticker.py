@@ -67,8 +67,12 @@ class Ticker(Thread):
         self._at_end()
         connection.close()
 
+    def ask_to_stop(self) -> None:
+        """The tick in progress is the last one."""
+        self._stopping.set()
+
     def stop(self) -> None:
         """Returns when the thread has ended, or after STOP_SECONDS."""
-        self._stopping.set()
+        self.ask_to_stop()
         if self.ident is not None:
             self.join(STOP_SECONDS)
