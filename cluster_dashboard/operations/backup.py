@@ -29,6 +29,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.db.models.functions import Now
 
 from cluster_dashboard.operations.first_start import secrets_given, secrets_path
+from scheduler.files import replace_file, replacement
 from scheduler.jobs import lifecycle
 from scheduler.jobs.clock import database_now
 from scheduler.models import Job, Lease
@@ -70,17 +71,8 @@ def backup(path: Path, *, with_secrets: bool = True) -> dict[str, int]:
 
     Gives the number of rows of each table.
     """
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with os.fdopen(os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600), "w+b") as file:
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-                rows = _write(archive, with_secrets=with_secrets)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
-    finally:
-        fresh.unlink(missing_ok=True)
-    return rows
+    with replacement(path, durable=True) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        return _write(archive, with_secrets=with_secrets)
 
 
 def _write(archive: zipfile.ZipFile, *, with_secrets: bool) -> dict[str, int]:
@@ -273,10 +265,7 @@ def _put_files_back(archive: zipfile.ZipFile, *, with_secrets: bool) -> None:
 
 def _write_for_us_alone(path: Path, content: bytes) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(content)
-    fresh.replace(path)
+    replace_file(path, content)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from django.db.models import Q
 from cluster_dashboard.environment import ACCEPTED, GpuBackendName, is_set, read_state_file
 from cluster_dashboard.operations.run_files import take_lock
 from gpu_tasks.gpus import resolve_backend
+from scheduler.files import replace_file
 from scheduler.models import Control, Gpu
 from scheduler.rules.configuration import EnvironmentInvalid
 from scheduler.rules.faults import FaultProfile, default_failure_rate
@@ -122,16 +123,9 @@ def _set_admin_password(password: str) -> None:
 
 def _replace_secrets(values: dict[str, str]) -> None:
     """All or nothing, and never readable for others, not even for a moment."""
-    path = secrets_path()
-    fresh = path.with_name(f".env.{os.getpid()}.new")
     text = "# Generated at first start. Variables of the environment rank above these.\n"
     text += "".join(f"{name}={value}\n" for name, value in values.items())
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
+    replace_file(secrets_path(), text, durable=True)
 
 
 def prepare_database() -> None:

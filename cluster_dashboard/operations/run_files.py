@@ -5,10 +5,10 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from pathlib import Path
 from typing import Final
 
-from django.conf import settings
+from gpu_tasks.processes.cluster_pids import lock_path, pid_path, read_pid
+from scheduler.files import replace_file
 
 #: How long a new process waits for the end of the one before it. A killed worker's child needs about 1 s.
 LOCK_WAIT_SECONDS: Final = 10.0
@@ -18,27 +18,9 @@ class LockHeld(Exception):
     """Another living process holds the lock."""
 
 
-def pid_path(name: str) -> Path:
-    return Path(settings.RUN_DIR, f"{name}.pid")
-
-
-def lock_path(name: str) -> Path:
-    return Path(settings.RUN_DIR, f"{name}.lock")
-
-
 def write_pid(name: str, pid: int) -> None:
     """Atomic: a reader finds the old pid or the new one, never half of one."""
-    path = pid_path(name)
-    fresh = path.with_suffix(f".{pid}.new")
-    fresh.write_text(f"{pid}\n")
-    fresh.replace(path)
-
-
-def read_pid(name: str) -> int | None:
-    try:
-        return int(pid_path(name).read_text())
-    except (FileNotFoundError, ValueError):
-        return None
+    replace_file(pid_path(name), f"{pid}\n")
 
 
 def remove_pid(name: str, pid: int) -> None:

@@ -49,9 +49,17 @@ def send(name: str, number: signal.Signals) -> int:
     return pid
 
 
+def pid_path(name: str) -> Path:
+    return Path(settings.RUN_DIR, f"{name}.pid")
+
+
+def lock_path(name: str) -> Path:
+    return Path(settings.RUN_DIR, f"{name}.lock")
+
+
 def read_pid(name: str) -> int | None:
     try:
-        return int(Path(settings.RUN_DIR, f"{name}.pid").read_text())
+        return int(pid_path(name).read_text())
     except (OSError, ValueError):
         return None
 
@@ -68,7 +76,7 @@ def parent_of(pid: int) -> int | None:
 
 
 def _holds_lock(pid: int, name: str) -> bool:
-    lock = str(Path(settings.RUN_DIR, f"{name}.lock"))
+    lock = str(lock_path(name))
     with suppress(OSError):
         for descriptor in Path(f"/proc/{pid}/fd").iterdir():
             with suppress(OSError):

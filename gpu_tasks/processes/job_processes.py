@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from gpu_tasks.processes import helpers, prctl, proc
+from scheduler.files import replace_file
 from scheduler.logs import event_logger
 
 log = event_logger(__name__)
@@ -73,7 +74,7 @@ def end_children(spared: Callable[[], Iterable[int]]) -> list[int]:
 
 
 def _strangers(spared: Callable[[], Iterable[int]]) -> list[int]:
-    found = set(children_of(os.getpid()))
+    found = set(proc.children_of(os.getpid()))
     return [pid for pid in found.difference(spared()) if not _reap(pid)] if found else []
 
 
@@ -84,16 +85,6 @@ def _reap(pid: int) -> bool:
     return True
 
 
-def children_of(pid: int) -> list[int]:
-    """Zombies included."""
-    found: list[int] = []
-    with suppress(OSError):
-        for thread in Path(f"/proc/{pid}/task").iterdir():
-            with suppress(OSError):
-                found += map(int, (thread / "children").read_text().split())
-    return found
-
-
 def is_of_our_group(pid: int) -> bool:
     try:
         return os.getpgid(pid) == os.getpgrp()
@@ -102,9 +93,9 @@ def is_of_our_group(pid: int) -> bool:
 
 
 def descendants_of(pid: int) -> list[int]:
-    found = children_of(pid)
+    found = proc.children_of(pid)
     for each in found:
-        found += children_of(each)
+        found += proc.children_of(each)
     return found
 
 
@@ -123,10 +114,8 @@ class Record:
         seen = {pid: born for pid in pids if (born := born_at(pid)) is not None}
         if seen == self._written:
             return
-        aside = self._path.with_suffix(".new")
         try:
-            aside.write_text(json.dumps(seen))
-            aside.replace(self._path)
+            replace_file(self._path, json.dumps(seen))
         except OSError as error:
             log.warning("job_processes_not_noted", file=self._path, error=error)
         else:

@@ -12,7 +12,7 @@ from typing import Final
 
 from django.db import DatabaseError, InterfaceError, close_old_connections
 
-from gpu_tasks.processes import fork_guard, helpers, job_processes
+from gpu_tasks.processes import fork_guard, helpers, job_processes, proc
 from gpu_tasks.worker.celery_pool import CeleryPool
 from gpu_tasks.worker.commit import Commit, Ending
 from gpu_tasks.worker.held import Held, HeldJob
@@ -160,7 +160,7 @@ class ChildWatch:
     def _spared_pids(self) -> Collection[int]:
         """Children that belong to no job. One that Celery has just forked, and does not list yet, is still in this
         process's group; a job's process never is."""
-        newborn = [pid for pid in job_processes.children_of(os.getpid()) if job_processes.is_of_our_group(pid)]
+        newborn = [pid for pid in proc.children_of(os.getpid()) if job_processes.is_of_our_group(pid)]
         return {*self.pool.child_pids(), *helpers.pids(), *newborn}
 
     def _use(self, now: float) -> GpuUse:

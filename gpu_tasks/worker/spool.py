@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
+
+from scheduler.files import replace_file
 
 type Key = tuple[int, int]
 """(job, attempt)"""
@@ -19,14 +20,8 @@ class Spool:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def keep(self, key: Key, values: dict[str, Any]) -> None:
-        """Durable when it returns: written aside, synced, renamed. OSError if the disk is full."""
-        path = self._path(key)
-        aside = path.with_suffix(".part")
-        with aside.open("w") as file:
-            json.dump(values, file)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
+        """Durable when it returns: OSError if the disk is full."""
+        replace_file(self._path(key), json.dumps(values), durable=True)
 
     def kept(self) -> list[dict[str, Any]]:
         return [json.loads(path.read_text()) for path in self._files()]

@@ -10,8 +10,8 @@ import socket
 
 from django.conf import settings
 
-from cluster_dashboard.operations.run_files import lock_path
 from cluster_dashboard.operations.supervisor.readiness import local_host
+from gpu_tasks.processes.cluster_pids import lock_path
 from scheduler.rules.configuration import EnvironmentInvalid
 
 

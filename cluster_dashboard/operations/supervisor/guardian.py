@@ -19,11 +19,12 @@ from setproctitle import setproctitle
 
 from cluster_dashboard.operations import processes
 from cluster_dashboard.operations.processes import Process
-from cluster_dashboard.operations.run_files import read_pid
 from cluster_dashboard.operations.supervisor import unix
 from cluster_dashboard.operations.supervisor.backoff import Backoff
 from cluster_dashboard.operations.supervisor.warm import warm_up
 from gpu_tasks.processes import prctl
+from gpu_tasks.processes.cluster_pids import read_pid
+from gpu_tasks.processes.proc import children_of
 from scheduler.rules.configuration import EnvironmentInvalid
 
 #: sysexits.h's "internal software error": it met a bug of ours, or found itself stuck, and is started again too.
@@ -102,7 +103,7 @@ def _end_leftovers() -> None:
     """What a killed supervisor left became ours: its successor must find no port, lock or GPU taken."""
     deadline = time.monotonic() + BROKER_END_SECONDS
     broker_pid = read_pid("broker")
-    while left := unix.child_pids():
+    while left := children_of(os.getpid()):
         for pid in left:
             if pid != broker_pid or time.monotonic() > deadline:
                 with contextlib.suppress(ProcessLookupError):

@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 
 from cluster_dashboard.operations import broker
 from cluster_dashboard.operations.processes import Process, Role
-from cluster_dashboard.operations.run_files import read_pid
+from gpu_tasks.processes.cluster_pids import read_pid
 
 #: The supervisor waits for these answers, so they have to be quick.
 _TIMEOUT_SECONDS: Final = 0.3

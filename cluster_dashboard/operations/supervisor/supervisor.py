@@ -18,6 +18,7 @@ from cluster_dashboard.operations.supervisor.backoff import Backoff
 from cluster_dashboard.operations.supervisor.child import Child, fork_child
 from cluster_dashboard.operations.supervisor.output import Output
 from cluster_dashboard.operations.supervisor.readiness import is_ready
+from gpu_tasks.processes.proc import children_of
 from scheduler.logs import event_logger
 
 log = event_logger("cluster")
@@ -195,7 +196,7 @@ class Supervisor:
     def _end_orphans(self) -> None:
         """What a dead process left behind became ours: a job's processes must not go on using its GPU."""
         ours = {child.pid for child in self._children()}
-        for pid in set(unix.child_pids()) - ours:
+        for pid in set(children_of(os.getpid())) - ours:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
             with contextlib.suppress(ChildProcessError):
@@ -230,7 +231,7 @@ class Supervisor:
     def end_what_is_left(self) -> None:
         """After the last child: orphans that its death has just given us."""
         deadline = time.monotonic() + 1.0
-        while unix.child_pids() and time.monotonic() < deadline:
+        while children_of(os.getpid()) and time.monotonic() < deadline:
             self._end_orphans()
             self._selector.select(0.02)
         self._output.terminal.flush(wait_seconds=0.5)

@@ -6,7 +6,6 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Final
 
 from gpu_tasks.processes import prctl
@@ -32,15 +31,6 @@ def begin_anew(parent_pid: int, death_signal: signal.Signals) -> None:
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-
-
-def child_pids() -> list[int]:
-    """Every child of this single-threaded process, adopted ones and zombies included."""
-    pid = os.getpid()
-    try:
-        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except FileNotFoundError:
-        return []
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from django.core.management import CommandError, call_command
 
 from cluster_dashboard.operations import run_files
 from cluster_dashboard.operations.processes import ENTRIES, Process, Role, parse
+from gpu_tasks.processes.cluster_pids import read_pid
 
 
 @pytest.fixture(autouse=True)
@@ -70,8 +71,8 @@ def test_a_process_does_not_remove_its_successor_s_pidfile():
 
     run_files.remove_pid("web", 100)
 
-    assert run_files.read_pid("web") == 200
+    assert read_pid("web") == 200
 
 
 def test_a_missing_pidfile_is_nobody():
-    assert run_files.read_pid("web") is None
+    assert read_pid("web") is None

@@ -12,7 +12,8 @@ import pytest
 from django.db import OperationalError
 from django.db.models import F
 
-from gpu_tasks.processes.job_processes import Record, children_of
+from gpu_tasks.processes.job_processes import Record
+from gpu_tasks.processes.proc import children_of
 from gpu_tasks.worker.child_watch import ChildWatch
 from gpu_tasks.worker.commit import Commit, Ending
 from gpu_tasks.worker.held import Held
