@@ -29,7 +29,7 @@ from scheduler.rules.states import TERMINAL_STATES, EventKind, Priority, Source
 NAME_PREFIX: Final = "chaos-"
 ACTOR: Final = "chaos"
 
-POLL_SECONDS: Final = 0.05
+STAGE_POLL_SECONDS: Final = 0.05
 #: The time that a scenario waits for something that takes a moment on an idle cluster.
 PATIENCE_SECONDS: Final = 60.0
 #: Ids in one query.
@@ -174,7 +174,7 @@ class Stage:
                 return value
             if time.monotonic() > deadline:
                 raise NotSeen(f"{words}: not seen within {seconds:g} s")
-            time.sleep(POLL_SECONDS)
+            time.sleep(STAGE_POLL_SECONDS)
 
     def event(self, job: int, kind: EventKind, *, attempt: int = 1, seconds: float = PATIENCE_SECONDS) -> SeenEvent:
         def found() -> SeenEvent | None:

@@ -22,7 +22,7 @@ log = event_logger(__name__)
 
 SNAPSHOT_SECONDS: Final = 0.5
 #: The period without clients: the series continue, at a lower load.
-IDLE_SECONDS: Final = 5.0
+FEED_IDLE_SECONDS: Final = 5.0
 
 
 class Hub:
@@ -80,7 +80,7 @@ class Hub:
 
     async def _idle(self) -> None:
         try:
-            await asyncio.wait_for(self._wanted.wait(), IDLE_SECONDS)
+            await asyncio.wait_for(self._wanted.wait(), FEED_IDLE_SECONDS)
         except TimeoutError:
             return
 

@@ -26,7 +26,7 @@ log = event_logger(__name__)
 #: A request older than this is dropped: a worker that was restarted meanwhile is not hit in place of the one before it.
 REQUEST_SECONDS: Final = 4.0
 #: How often a worker looks for requests.
-PERIOD_SECONDS: Final = 0.5
+FAULTS_PERIOD_SECONDS: Final = 0.5
 
 
 def requests_key(gpu: int) -> str:

@@ -23,13 +23,13 @@ from scheduler.rules.states import JobState, Reason
 
 log = event_logger(__name__)
 
-PERIOD_SECONDS: Final = 0.25
+WATCH_PERIOD_SECONDS: Final = 0.25
 #: How often the database is asked whether the claim is still valid and no cancel was requested.
 CLAIM_SECONDS: Final = 1.0
 #: At a stop of the worker a running job may end by itself for this time; then it is killed and requeued.
-GRACE_SECONDS: Final = 3.0
+CHILD_GRACE_SECONDS: Final = 3.0
 #: For this time after a job, memory in use may still be that job's: a sample, and the driver's own pace.
-IDLE_SECONDS: Final = 2.0
+WATCH_IDLE_SECONDS: Final = 2.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -94,7 +94,7 @@ class ChildWatch:
 
     def stop(self) -> None:
         """The running job ends within its grace, or is requeued without a charge."""
-        deadline = time.monotonic() + GRACE_SECONDS
+        deadline = time.monotonic() + CHILD_GRACE_SECONDS
         while (job := self.held.read()) is not None and time.monotonic() < deadline and _is_alive(job.child_pid):
             time.sleep(0.05)
         if job is None:
@@ -164,7 +164,7 @@ class ChildWatch:
         return {*self.pool.child_pids(), *helpers.pids(), *newborn}
 
     def _use(self, now: float) -> GpuUse:
-        is_idle = self._seen is None and now - self._idle_since > IDLE_SECONDS
+        is_idle = self._seen is None and now - self._idle_since > WATCH_IDLE_SECONDS
         return GpuUse(left_over=self.left_over, is_idle=is_idle, is_replacing=self._is_replacing)
 
     # --- the claim

@@ -19,7 +19,7 @@ from scheduler.rules.states import Reason
 
 log = event_logger(__name__)
 
-PERIOD_SECONDS: Final = 1.0
+CUT_OFF_PERIOD_SECONDS: Final = 1.0
 #: A database that has not answered for this time is unavailable, though it refused nothing.
 ANSWER_SECONDS: Final = 5.0
 
@@ -42,7 +42,7 @@ class CutOff:
 
         now: monotonic seconds. Returns whether the database answers.
         """
-        if now - self._looked_at > 2 * PERIOD_SECONDS:
+        if now - self._looked_at > 2 * CUT_OFF_PERIOD_SECONDS:
             self._silent_from = now
         self._looked_at = now
         answered_at = max(self.valve.answered_at, self._silent_from)

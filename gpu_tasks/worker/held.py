@@ -23,7 +23,7 @@ _SPENT_OFFSET: Final = 512
 _NO_JOB: Final = 0
 
 #: How often a new job process looks whether it may claim its first job.
-POLL_SECONDS: Final = 0.01
+HELD_POLL_SECONDS: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +60,7 @@ class Held:
         """
         pid = os.getpid()
         while (job := self.read()) is not None and job.child_pid != pid:
-            time.sleep(POLL_SECONDS)
+            time.sleep(HELD_POLL_SECONDS)
         self._write(job_id, attempt, 0, 0, 0.0)
 
     def running(self, job_id: int, attempt: int, *, time_limit_seconds: int, memory_mib: int, load: float) -> None:

@@ -206,10 +206,10 @@ class Threads:
         )
         faults = RequestedFaults(gpu=gpu, child_pid=pool.child_pid, redis=connect())
         self._heartbeat_ticker = Ticker("heartbeat", self._heartbeat.tick, heartbeat.SAMPLE_SECONDS)
-        self._watch_ticker = Ticker("watch", self._child.tick, child_watch.PERIOD_SECONDS)
-        self._cut_off_ticker = Ticker("cut_off", cut_off_watch.tick, cut_off.PERIOD_SECONDS)
-        self._watchdog_ticker = Ticker("watchdog", self._watchdog.tick, watchdog.PERIOD_SECONDS)
-        self._faults_ticker = Ticker("faults", faults.tick, fault_requests.PERIOD_SECONDS)
+        self._watch_ticker = Ticker("watch", self._child.tick, child_watch.WATCH_PERIOD_SECONDS)
+        self._cut_off_ticker = Ticker("cut_off", cut_off_watch.tick, cut_off.CUT_OFF_PERIOD_SECONDS)
+        self._watchdog_ticker = Ticker("watchdog", self._watchdog.tick, watchdog.WATCHDOG_PERIOD_SECONDS)
+        self._faults_ticker = Ticker("faults", faults.tick, fault_requests.FAULTS_PERIOD_SECONDS)
         self._vitals = Vitals(
             Path(settings.RUN_DIR, f"gpu-{gpu}.health"), [self._heartbeat_ticker.sign, self._watch_ticker.sign]
         )

@@ -15,13 +15,13 @@ from scheduler.logs import event_logger
 
 log = event_logger(__name__)
 
-PERIOD_SECONDS: Final = 0.5
+WATCHDOG_PERIOD_SECONDS: Final = 0.5
 #: A worker that is idle and eligible, and for this time takes none of the hints in its queues, is deaf.
 DEAF_SECONDS: Final = 20.0
 #: After a longer gap between two ticks the whole process was suspended: its term starts again.
 GAP_SECONDS: Final = 3.0
 #: A worker that was asked to stop, and still runs after this time, is ended.
-STOP_SECONDS: Final = 10.0
+DEAF_STOP_SECONDS: Final = 10.0
 
 
 @dataclass(slots=True)
@@ -53,8 +53,8 @@ class Watchdog:
     def tick(self, now: float) -> bool:
         """`now`: monotonic seconds. Returns False while the worker seems to be deaf."""
         if self._asked_at is not None:
-            if now - self._asked_at > STOP_SECONDS:
-                log.error("deaf_worker_ended", gpu=self.gpu, seconds=STOP_SECONDS)
+            if now - self._asked_at > DEAF_STOP_SECONDS:
+                log.error("deaf_worker_ended", gpu=self.gpu, seconds=DEAF_STOP_SECONDS)
                 self.end()
             return False
         if not self._should_hear(now):

@@ -27,7 +27,7 @@ from scheduler.redis_client import connect
 
 log = event_logger(__name__)
 
-PERIOD_SECONDS: Final = 0.5
+LOOP_SECONDS: Final = 0.5
 
 #: A loop that did at least this much in one tick runs again sooner: a window may run dry within a period.
 BUSY_FROM: Final = 100
@@ -59,7 +59,7 @@ class LeasedLoop:
         return True
 
     def period_seconds(self) -> float:
-        return BUSY_PERIOD_SECONDS if self._done >= BUSY_FROM else PERIOD_SECONDS
+        return BUSY_PERIOD_SECONDS if self._done >= BUSY_FROM else LOOP_SECONDS
 
 
 class Loops(bootsteps.StartStopStep):

@@ -28,7 +28,7 @@ from scheduler.rules.waiting import (
 LOST_AFTER_SECONDS: Final = 5.0
 
 #: New rows younger than this are left to the sender after commit. A job that was given back has no other sender.
-GRACE_SECONDS: Final = 0.5
+RELAY_GRACE_SECONDS: Final = 0.5
 
 #: Up to so many waiting jobs of one tier are found by their size and sorted. Of more, the first are met soon enough
 #: among the jobs of all sizes: of 100,000 that wait, both ways then pass as many rows for a window.
@@ -70,7 +70,7 @@ class Relay:
         """What should lie in this queue and does not. Jobs that ran already go in even when the window is full."""
         room = max(0, window - len(lying))
         # A first attempt is left to the sender after commit for a moment; a later one has only us.
-        first = Q(queued_at__lte=Now() - timedelta(seconds=GRACE_SECONDS)) if room else Q(pk__in=())
+        first = Q(queued_at__lte=Now() - timedelta(seconds=RELAY_GRACE_SECONDS)) if room else Q(pk__in=())
         wanted = due.filter(Q(attempt__gt=1) | first).in_line()
         rows = wanted.values_list("id", "attempt", "type")[: window + len(lying)]
         found = [Hint(job_id=row[0], attempt=row[1], type=row[2], queue=queue.name) for row in rows]

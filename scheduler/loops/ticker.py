@@ -14,7 +14,7 @@ from scheduler.logs import event_logger
 log = event_logger(__name__)
 
 #: How long `stop` waits for the tick in progress.
-STOP_SECONDS: Final = 5.0
+JOIN_SECONDS: Final = 5.0
 
 
 class Sign:
@@ -72,7 +72,7 @@ class Ticker(Thread):
         self._stopping.set()
 
     def stop(self) -> None:
-        """Returns when the thread has ended, or after STOP_SECONDS."""
+        """Returns when the thread has ended, or after JOIN_SECONDS."""
         self.ask_to_stop()
         if self.ident is not None:
-            self.join(STOP_SECONDS)
+            self.join(JOIN_SECONDS)

@@ -17,7 +17,7 @@ from scheduler.loops.ticker import Sign, Ticker
 
 log = event_logger(__name__)
 
-PERIOD_SECONDS: Final = 1.0
+CHECK_SECONDS: Final = 1.0
 #: A part whose last success is older than this does not work: the file is no longer touched.
 WELL_SECONDS: Final = 10.0
 #: A part that has not gone round for this time is stuck. Far above every timeout in its loop.
@@ -30,7 +30,7 @@ class Vitals:
     def __init__(self, health_file: Path, signs: Sequence[Sign], *, end: Callable[[int], object] = os._exit) -> None:
         self._file, self._signs, self._end = health_file, signs, end
         self._last_tick = time.monotonic()
-        self._ticker = Ticker("vitals", self.tick, PERIOD_SECONDS, at_end=lambda: self._file.unlink(missing_ok=True))
+        self._ticker = Ticker("vitals", self.tick, CHECK_SECONDS, at_end=lambda: self._file.unlink(missing_ok=True))
 
     def start(self) -> None:
         self._ticker.start()
@@ -41,7 +41,7 @@ class Vitals:
 
     def tick(self, now: float) -> bool:
         """`now`: monotonic seconds. Returns whether all parts work."""
-        if now - self._last_tick > 5 * PERIOD_SECONDS:
+        if now - self._last_tick > 5 * CHECK_SECONDS:
             # The whole process was suspended, not one part of it: each part gets a fresh term.
             for sign in self._signs:
                 sign.turned_at = now

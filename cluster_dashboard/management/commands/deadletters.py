@@ -18,7 +18,7 @@ from scheduler.broker import dead_letters
 from scheduler.broker.dead_letters import DEAD_LETTERS_KEPT, DeadLetter
 from scheduler.redis_client import connect
 
-COLUMNS = ("ID", "AT", "QUEUE", ">BYTES", "WHAT WAS WRONG")
+HEADINGS = ("ID", "AT", "QUEUE", ">BYTES", "WHAT WAS WRONG")
 
 
 class Command(ConsoleCommand):
@@ -74,7 +74,7 @@ exit status: 0 done, 1 there is none with that id, 2 bad input, 3 the broker or 
                 for each in found
             ]
             screen = console(self.stdout, no_color=options["no_color"])
-            screen.print(table(COLUMNS, rows, cut="WHAT WAS WRONG"))
+            screen.print(table(HEADINGS, rows, cut="WHAT WAS WRONG"))
             if counts.kept > len(found):
                 self.note(f"there are {counts.kept}: --limit {counts.kept}")
         return 0

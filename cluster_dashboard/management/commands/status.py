@@ -15,7 +15,7 @@ from cluster_dashboard.console.screen import console, data
 from scheduler.redis_client import connect
 
 #: Between two looks of the live view.
-LOOK_SECONDS: Final = 1.0
+REFRESH_SECONDS: Final = 1.0
 
 BROKER_TIMEOUT_SECONDS: Final = 1.0
 
@@ -59,7 +59,7 @@ def live(viewer: Viewer, screen: Console) -> int:
                 except DATABASE_AWAY as error:
                     seen = data(database_words(error), "bold red")
                 shown.update(seen, refresh=True)
-                time.sleep(LOOK_SECONDS)
+                time.sleep(REFRESH_SECONDS)
     except KeyboardInterrupt:
         screen.print(seen)
     return 0

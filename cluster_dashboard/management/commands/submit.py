@@ -27,7 +27,7 @@ from scheduler.rules.limits import FAILURE_LIMIT, FAILURE_LIMIT_MAXIMUM, TIME_LI
 from scheduler.rules.states import JobState, Priority, Source
 
 #: What is asked of the broker is a bonus, and keeps nobody waiting.
-BROKER_TIMEOUT_SECONDS: Final = 0.5
+SEND_TIMEOUT_SECONDS: Final = 0.5
 
 #: Jobs that did not succeed, named one by one.
 FAILURES_SHOWN: Final = 10
@@ -102,7 +102,7 @@ exit status: 0 submitted, and with --wait all succeeded; 1 a job failed or was c
             time_limit_seconds=options["time_limit"],
             max_failures=options["max_failures"],
         )
-        client = connect(timeout_seconds=BROKER_TIMEOUT_SECONDS)
+        client = connect(timeout_seconds=SEND_TIMEOUT_SECONDS)
         ids = self._submit(requests, client, as_json=options["json"])
         if not options["json"]:
             self.say(f"submitted {counted(len(ids), f'{options["type"]} job')}: {ranges(ids)}")

@@ -24,7 +24,7 @@ from scheduler.logs import event_logger
 log = event_logger("cluster")
 
 #: How long a process may take to end after SIGTERM. GPU workers use about 8 s of it to give their jobs back.
-GRACE_SECONDS: Final = 11.0
+STOP_GRACE_SECONDS: Final = 11.0
 
 #: The broker ends last and needs only to write its file. With the grace above: all within 15 s.
 BROKER_GRACE_SECONDS: Final = 2.5
@@ -208,10 +208,10 @@ class Supervisor:
         others = [child for child in self._children() if child.process.role is not Role.BROKER]
         if self._stopping_at is None:
             self._stopping_at = now
-            log.info("stopping", grace_s=f"{GRACE_SECONDS:.0f}")
+            log.info("stopping", grace_s=f"{STOP_GRACE_SECONDS:.0f}")
             for child in others:
                 _send(child.pid, signal.SIGTERM)
-        elif others and not self._killed and (self._stops_asked > 1 or now - self._stopping_at > GRACE_SECONDS):
+        elif others and not self._killed and (self._stops_asked > 1 or now - self._stopping_at > STOP_GRACE_SECONDS):
             self._killed = True
             for child in others:
                 log.warning("killing", role=child.process.name, pid=child.pid)

@@ -10,7 +10,7 @@ import pytest
 
 from gpu_tasks.processes import job_processes
 from gpu_tasks.worker.child_watch import ChildWatch
-from gpu_tasks.worker.cut_off import ANSWER_SECONDS, PERIOD_SECONDS, CutOff
+from gpu_tasks.worker.cut_off import ANSWER_SECONDS, CUT_OFF_PERIOD_SECONDS, CutOff
 from gpu_tasks.worker.held import Held
 from gpu_tasks.worker.valve import DATABASE_UNAVAILABLE, Valve
 from scheduler.loops.heartbeats import SILENCE_SECONDS
@@ -33,7 +33,7 @@ class Worker:
     def live(self, seconds: float, *, database: bool = False, broker: bool = False) -> None:
         until = self.now + seconds
         while self.now < until:
-            self.now += PERIOD_SECONDS
+            self.now += CUT_OFF_PERIOD_SECONDS
             if database:
                 self.valve.answered_at = self.now
             if broker:
@@ -49,7 +49,7 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> Worker:
 
 
 def test_the_job_ends_after_a_whole_term_without_both(worker: Worker) -> None:
-    worker.live(SILENCE_SECONDS - PERIOD_SECONDS)
+    worker.live(SILENCE_SECONDS - CUT_OFF_PERIOD_SECONDS)
     assert not worker.killed
 
     worker.live(3)
@@ -66,7 +66,7 @@ def test_the_job_goes_on_while_one_of_them_answers(worker: Worker, answers: str)
 
 def test_the_term_begins_with_the_last_answer_of_either(worker: Worker) -> None:
     worker.live(SILENCE_SECONDS, broker=True)
-    worker.live(SILENCE_SECONDS - PERIOD_SECONDS)
+    worker.live(SILENCE_SECONDS - CUT_OFF_PERIOD_SECONDS)
 
     assert not worker.killed
 
@@ -82,13 +82,13 @@ def test_a_claim_in_progress_has_nothing_to_kill(worker: Worker) -> None:
 def test_a_worker_that_was_suspended_asks_before_it_kills_its_job(worker: Worker) -> None:
     worker.now += 10 * SILENCE_SECONDS
 
-    worker.live(SILENCE_SECONDS - PERIOD_SECONDS)
+    worker.live(SILENCE_SECONDS - CUT_OFF_PERIOD_SECONDS)
 
     assert not worker.killed
 
 
 def test_a_database_that_does_not_answer_shuts_the_valve(worker: Worker) -> None:
-    worker.live(ANSWER_SECONDS - PERIOD_SECONDS, broker=True)
+    worker.live(ANSWER_SECONDS - CUT_OFF_PERIOD_SECONDS, broker=True)
     assert worker.valve.note == ""
 
     worker.live(3, broker=True)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gpu_tasks.worker.held import Held
-from gpu_tasks.worker.watchdog import DEAF_SECONDS, GAP_SECONDS, PERIOD_SECONDS, STOP_SECONDS, Watchdog
+from gpu_tasks.worker.watchdog import DEAF_SECONDS, DEAF_STOP_SECONDS, GAP_SECONDS, WATCHDOG_PERIOD_SECONDS, Watchdog
 
 
 class Worker:
@@ -36,7 +36,7 @@ class Worker:
     def live(self, seconds: float, meanwhile: Callable[[], Any] = lambda: None) -> None:
         until = self.now + seconds
         while self.now < until:
-            self.now += PERIOD_SECONDS
+            self.now += WATCHDOG_PERIOD_SECONDS
             meanwhile()
             self.watchdog.tick(self.now)
 
@@ -57,7 +57,7 @@ def test_a_deaf_worker_is_restarted_once_after_its_term(worker: Worker) -> None:
 
 
 def test_a_deaf_worker_that_does_not_stop_is_ended(worker: Worker) -> None:
-    worker.live(DEAF_SECONDS + 2 + STOP_SECONDS)
+    worker.live(DEAF_SECONDS + 2 + DEAF_STOP_SECONDS)
 
     assert worker.restarts == 1
     assert worker.ends >= 1

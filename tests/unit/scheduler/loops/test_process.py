@@ -9,7 +9,7 @@ import pytest
 from django.db import OperationalError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from scheduler.loops.process import BUSY_FROM, BUSY_PERIOD_SECONDS, PERIOD_SECONDS, LeasedLoop
+from scheduler.loops.process import BUSY_FROM, BUSY_PERIOD_SECONDS, LOOP_SECONDS, LeasedLoop
 
 
 def a_loop(act: Callable[[float], int], *, holds_lease: bool = True) -> LeasedLoop:
@@ -60,4 +60,4 @@ def test_a_loop_with_much_to_do_runs_again_sooner() -> None:
     assert loop.period_seconds() == BUSY_PERIOD_SECONDS
 
     loop.tick(2.0)
-    assert loop.period_seconds() == PERIOD_SECONDS
+    assert loop.period_seconds() == LOOP_SECONDS

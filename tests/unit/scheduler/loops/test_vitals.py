@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scheduler.loops.ticker import Sign
-from scheduler.loops.vitals import EXIT_STUCK, PERIOD_SECONDS, STUCK_SECONDS, WELL_SECONDS, Vitals
+from scheduler.loops.vitals import CHECK_SECONDS, EXIT_STUCK, STUCK_SECONDS, WELL_SECONDS, Vitals
 
 
 class Watched:
@@ -25,7 +25,7 @@ class Watched:
         """Ticks as often as the thread does."""
         until = self.now + seconds
         while self.now < until:
-            self.now += PERIOD_SECONDS
+            self.now += CHECK_SECONDS
             if turning:
                 self.sign.turned_at = self.now
             self.vitals.tick(self.now)
@@ -33,7 +33,7 @@ class Watched:
     def is_touched_by_next_tick(self) -> bool:
         if self.file.exists():
             os.utime(self.file, (0, 0))
-        self.pass_time(PERIOD_SECONDS, turning=True)
+        self.pass_time(CHECK_SECONDS, turning=True)
         return self.file.exists() and self.file.stat().st_mtime > 0
 
 
@@ -66,7 +66,7 @@ def test_a_stuck_part_ends_the_process(watched: Watched) -> None:
     watched.pass_time(STUCK_SECONDS, turning=False)
     assert not watched.ends
 
-    watched.pass_time(PERIOD_SECONDS, turning=False)
+    watched.pass_time(CHECK_SECONDS, turning=False)
 
     assert watched.ends == [EXIT_STUCK]
 
