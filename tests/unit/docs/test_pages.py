@@ -7,6 +7,7 @@ import tomllib
 
 import pytest
 
+from cluster_dashboard.chaos.catalogue import SCENARIOS
 from docs.tools.generate import PARTS, pages
 from docs.tools.pages import parts_in, with_parts
 from docs.tools.words import MEANINGS
@@ -113,6 +114,10 @@ def test_the_readme_is_short():
 
     assert len(text.split()) <= README_WORDS_MAXIMUM
     assert [line for line in text.splitlines() if len(line) > LINE_MAXIMUM] == []
+
+
+def test_it_counts_the_scenarios():
+    assert f"{len(SCENARIOS)} chaos scenarios" in (ROOT / "README.md").read_text()
 
 
 def test_its_picture_moves_and_loads_quickly():
