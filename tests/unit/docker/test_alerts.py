@@ -1,4 +1,4 @@
-"""The alert rules, asked by Prometheus' own tool; when each fires stands in docker/monitoring/alerts_test.yml."""
+"""The alert rules, checked by promtool; docker/monitoring/alerts_test.yml holds when each one fires."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def test_prometheus_accepts_its_configuration_and_the_rules() -> None:
     assert f"{len(ALERTS)} rules found" in checked.stdout
 
 
-def test_alerts_fire_on_what_they_are_for_and_not_otherwise() -> None:
+def test_alerts_fire_on_their_cause_only() -> None:
     tested = promtool("test", "rules", "alerts_test.yml")
 
     assert tested.returncode == os.EX_OK, tested.stdout + tested.stderr
 
 
 @pytest.mark.parametrize("alert", ALERTS)
-def test_both_is_asked_of_each_alert(alert: str) -> None:
+def test_each_alert_has_a_case_with_and_one_without_it(alert: str) -> None:
     cases = [
         case
         for test in read_yaml(MONITORING / "alerts_test.yml")["tests"]
