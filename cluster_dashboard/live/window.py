@@ -22,7 +22,7 @@ SPANS_MAXIMUM: Final = 2000
 RATE_SECONDS: Final = 60.0
 HOUR_SECONDS: Final = 3600.0
 
-_ENDS: Final = {EventKind.SUCCEEDED, EventKind.FAILED, EventKind.CANCELLED, EventKind.REQUEUED}
+_ATTEMPT_ENDS: Final = {EventKind.SUCCEEDED, EventKind.FAILED, EventKind.CANCELLED, EventKind.REQUEUED}
 _OUTCOMES: Final = {EventKind.SUCCEEDED, EventKind.FAILED, EventKind.CANCELLED}
 
 Span = dict[str, Any]
@@ -77,7 +77,7 @@ class Window:
             self._arrived.append(event.at)
         elif event.kind is EventKind.STARTED:
             self._start(event)
-        if event.kind in _ENDS and event.gpu is not None:
+        if event.kind in _ATTEMPT_ENDS and event.gpu is not None:
             self._end(event)
         if event.kind in _OUTCOMES:
             self._finished.append(event.at)

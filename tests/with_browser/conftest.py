@@ -12,14 +12,14 @@ from tests.conftest import missing
 from tests.with_cluster.cluster import Cluster
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-#: Milliseconds for what a page is to show: the machine has other tests to run.
+#: Milliseconds to wait for an element: other tests run on the machine.
 PATIENCE_MS = 15_000
 ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Of the module, not of the session: while playwright is there, Django takes every test for asynchronous."""
+    """For a module, not for the session: while playwright runs, Django treats every test as asynchronous."""
     path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
     if path is None:
         missing("Chromium")
@@ -32,7 +32,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def running_cluster(browser: Browser) -> Iterator[Cluster]:
-    """As it comes, but smaller: jobs arrive, and some meet a fault."""
+    """With the defaults, but smaller: jobs arrive, and faults hit some of them."""
     with Cluster(gpus=3, environment={"JOB_RATE": "12"}) as cluster:
         yield cluster
 
@@ -53,7 +53,7 @@ def cluster_page(page: Page) -> Page:
 
 @pytest.fixture
 def staff_page(page: Page, running_cluster: Cluster) -> Page:
-    """The live page as the administrator sees it, who signed in by hand."""
+    """The live page as the administrator sees it, signed in with the form."""
     page.goto("/login?next=/")
     page.get_by_label("User name").fill("admin")
     page.get_by_label("Password").fill(running_cluster.secret("ADMIN_PASSWORD"))

@@ -1,4 +1,4 @@
-"""Stands between the page and /ws/live: reads, changes or cuts what the server sends."""
+"""A proxy between the page and /ws/live: reads, changes or blocks the messages of the server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Message = dict[str, Any]
 
 
 class LiveFeed:
-    """Takes effect when the page loads next. While `cut` is true no connection comes to stand."""
+    """Takes effect when the page is loaded again. While `cut` is true every connection is closed."""
 
     def __init__(self, page: Page, change: Callable[[Message], None] = lambda message: None) -> None:
         self.cut = False

@@ -1,4 +1,4 @@
-"""API tokens as people make and revoke them: in the admin, and by manage.py token."""
+"""API tokens: created and revoked in the admin, and by the token command."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LIST = "/admin/cluster_dashboard/apitoken/"
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
-    """Exit code and what was written."""
+    """Exit code, standard output and standard error."""
     code = 0
     try:
         call_command("token", *words)

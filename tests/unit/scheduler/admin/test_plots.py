@@ -1,4 +1,4 @@
-"""Plots are whole SVG with words for those who do not see them."""
+"""Plots are complete SVG with a title and a description for screen readers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Intervals against published values, and what is made of the roll-up's counts."""
+"""Intervals against published values, and the rates from the counts of the roll-up."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def counted(**fields) -> Counted:
         (15, 148, 0.0624, 0.1605),
         (0, 20, 0.0000, 0.1611),
         (1, 29, 0.0061, 0.1718),
-        # Its mirror image.
+        # The complements.
         (20, 20, 0.8389, 1.0000),
     ],
 )

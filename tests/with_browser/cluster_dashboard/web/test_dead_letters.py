@@ -1,4 +1,4 @@
-"""Dead letters on the page: counted on the live page, shown as text, dropped by those who may."""
+"""Dead letters on the page: counted on the live page, shown as text, dropped by users with the permission."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def running_cluster(browser: Browser) -> Iterator[Cluster]:
 
 @pytest.fixture
 def letters(running_cluster: Cluster) -> None:
-    """Two messages that are none of ours, taken out of a queue by a real worker."""
+    """Two messages that this cluster did not send, moved out of a queue by a real worker."""
     with running_cluster.redis() as redis:
         redis.delete("gpucluster:dead-letters")
         redis.lpush(queue_key("low"), EVIL, b"\xff\x00")
@@ -66,7 +66,7 @@ def test_staff_drops_one_and_then_all(staff_page: Page) -> None:
     staff_page.get_by_role("button", name="Drop all").click()
     staff_page.get_by_role("dialog").get_by_role("button", name="Drop all").click()
 
-    # Hidden, it says so while there are letters too: leaving before the answer would take the order back.
+    # Visible, since the hidden element has this text already: leaving the page earlier would cancel the request.
     expect(staff_page.locator("#letters-empty")).to_be_visible()
     expect(staff_page.locator("#letters-empty")).to_have_text("There are no dead letters.")
     staff_page.goto("/")

@@ -1,4 +1,4 @@
-"""The faults panel of the live page: for whom it is, and that it breaks something for real."""
+"""The faults panel of the live page: who sees it, and that a fault takes effect."""
 
 from __future__ import annotations
 

@@ -16,9 +16,9 @@ from tests.with_cluster.cluster import Cluster
 
 DESKTOP = {"width": 1440, "height": 900}
 PHONE = {"width": 390, "height": 844}
-#: Milliseconds; the list asks every two seconds, a job's stream looks twice a second.
+#: Milliseconds; the list polls every two seconds, the stream of a job twice a second.
 SOON_MS = 10_000
-#: Until a job that is killed three times is given up, with its back-offs.
+#: Until a job whose process is killed three times has failed, with its back-offs.
 EXHAUSTED_SECONDS = 90
 
 Job = dict[str, Any]
@@ -26,21 +26,21 @@ Job = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def quiet_cluster(running_cluster: Cluster) -> Cluster:
-    """Nothing but the jobs of these tests."""
+    """A cluster with the jobs of these tests only."""
     running_cluster.settle()
     return running_cluster
 
 
 @pytest.fixture
 def ended_job(quiet_cluster: Cluster) -> Job:
-    """The newest of all: tests in any order find it on the first page of the list, and on the live page."""
+    """The newest job: tests in any order find it on the first page of the list and on the live page."""
     job_id = quiet_cluster.api.submit_one(params={"seconds": 0.1})
     return quiet_cluster.api.wait_for_job(job_id)
 
 
 @pytest.fixture(scope="module")
 def exhausted_job(quiet_cluster: Cluster) -> Job:
-    """It killed its worker's child at each attempt."""
+    """A job that killed its job process at each attempt."""
     job_id = quiet_cluster.api.submit_one("fault_injection", params={"mode": "kill"}, max_failures=2, name="a-poison")
     return quiet_cluster.api.wait_for_job(job_id, "failed", seconds=EXHAUSTED_SECONDS)
 

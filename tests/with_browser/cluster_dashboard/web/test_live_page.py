@@ -16,7 +16,7 @@ from tests.with_browser.live_feed import LiveFeed, Message
 DESKTOP = {"width": 1440, "height": 900}
 PHONE = {"width": 390, "height": 844}
 
-#: Milliseconds. A fresh cluster makes 12 jobs a minute.
+#: Milliseconds. The generator of a new cluster submits 12 jobs a minute.
 FIRST_JOB_MS = 60_000
 #: Stale after 3 s without a snapshot; reconnecting takes up to a few back-off steps.
 STALE_MS, BACK_MS = 10_000, 20_000
@@ -74,8 +74,8 @@ def test_every_gpu_has_a_lane_and_jobs_appear_on_them(cluster_page: Page) -> Non
     expect(cluster_page.locator("#lanes li")).to_have_count(len(feed.snapshots[-1]["gpus"]))
     lanes_with_jobs = cluster_page.get_by_role("img", name=re.compile(r"^GPU \d+: .*, [1-9]\d* jobs? in 5 minutes"))
     expect(lanes_with_jobs.first).to_be_visible(timeout=FIRST_JOB_MS)
-    # An empty lane has its ground, the utilisation line and their blends; a job adds its fill, foot and name,
-    # as soon as it has run for long enough to be more than a sliver.
+    # An empty lane has few colours (background and utilisation line); a job adds its fill, edge and name, once it
+    # has run long enough to be wider than a few pixels.
     wait_until(lambda: colors_of(lanes_with_jobs.first) > 20, 20, "a job is drawn")
 
 
@@ -118,7 +118,7 @@ def test_staff_chooses_a_preset(staff_page: Page) -> None:
 
 
 def asks_for(response: Response, rate: float) -> bool:
-    """Answers to older changes may still be on their way."""
+    """Whether the response is the one to this change: responses to older changes may still arrive."""
     asked = response.request.post_data_json if response.url.endswith("/api/control") else None
     return asked is not None and asked.get("rate_per_minute") == rate
 
@@ -127,7 +127,7 @@ def asks_for(response: Response, rate: float) -> bool:
 def test_staff_moves_the_slider_to_its_ends(staff_page: Page, key: str, rate: float, shown: str) -> None:
     slider = staff_page.locator("#rate")
     expect(staff_page.locator("#rate-shown")).to_contain_text("jobs / min")
-    # From the middle, so that the key moves it whatever another test left behind.
+    # From the middle, so that the key moves it, whatever the value was before.
     with staff_page.expect_response(lambda response: asks_for(response, 2.2)):
         slider.fill("500")
 

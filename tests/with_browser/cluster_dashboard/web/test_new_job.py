@@ -19,7 +19,7 @@ SIZES = {"desktop": (1440, 900), "phone": (390, 844)}
 
 @pytest.fixture(scope="module")
 def running_cluster(browser: Browser) -> Iterator[Cluster]:
-    """With the README's own type, and one with a parameter of each kind."""
+    """A cluster with the job type of the README, and one with a parameter of each kind."""
     own = {"JOB_TYPES_EXTRA": "countdown:Countdown,kinds:Kinds", "PYTHONPATH": str(TYPES)}
     with Cluster(gpus=1, environment=own) as cluster:
         yield cluster

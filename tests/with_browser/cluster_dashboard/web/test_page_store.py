@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page
 
-# Runs BODY with a fresh store and a builder of snapshots.
+# Runs BODY with a new store and a function that adds a snapshot.
 HARNESS = """async () => {
   const { Store } = await import("/static/web/js/live/store.js");
   const store = new Store();

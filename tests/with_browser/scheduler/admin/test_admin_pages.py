@@ -1,4 +1,4 @@
-"""The admin's pages, Django's own ones among them: no accessibility finding, on a desktop and on a phone."""
+"""The pages of the admin, with those of Django: no accessibility finding, on a desktop and on a phone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, StorageState, expect
 
 from tests.with_cluster.cluster import Cluster
 
-#: Colours depend on the scheme alone, what overflows on the size alone.
+#: Colours depend on the scheme only, overflow on the size only.
 LOOKS = (("dark", {"width": 1440, "height": 900}), ("light", {"width": 390, "height": 844}))
 
 PAGES = (
@@ -42,7 +42,7 @@ PAGES = (
 
 @pytest.fixture(scope="module")
 def running_cluster(browser: Browser) -> Iterator[Cluster]:
-    """With a job, a change and a worker's restart to show."""
+    """A cluster with a job, a change and a restarted worker."""
     with Cluster(gpus=1) as cluster:
         assert cluster.api.submit_one() == 1
         cluster.api.wait_for_job(1, "succeeded")
@@ -52,7 +52,7 @@ def running_cluster(browser: Browser) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def session(browser: Browser, running_cluster: Cluster) -> StorageState:
-    """The administrator's, who signs in once."""
+    """A browser context in which the administrator has signed in."""
     context = browser.new_context(base_url=running_cluster.url)
     page = context.new_page()
     page.goto("/admin/login/?next=/admin/")
@@ -86,7 +86,7 @@ def test_it_has_no_finding_and_no_console_error(errors: list[str], page: Page, p
     for scheme, size in LOOKS:
         page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         page.set_viewport_size(size)
-        # Loaded in its colours: a change of them fades, and axe would measure the middle of it.
+        # The scheme is set before the page is loaded: a later change fades, and axe would measure mixed colours.
         answer = page.goto(path)
         assert answer is not None
         assert answer.status == 200

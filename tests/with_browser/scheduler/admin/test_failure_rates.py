@@ -14,7 +14,7 @@ from tests.services import wait_until
 DESKTOP = {"width": 1440, "height": 900}
 PHONE = {"width": 390, "height": 844}
 
-#: A fresh cluster makes 12 jobs a minute.
+#: The generator of a new cluster submits 12 jobs a minute.
 FIRST_END_SECONDS = 90
 
 
@@ -29,7 +29,7 @@ def rates_page(staff_page: Page) -> Page:
 def test_it_has_no_accessibility_finding_and_never_scrolls_sideways(rates_page: Page, size: Any, scheme: Any) -> None:
     rates_page.set_viewport_size(size)
     rates_page.emulate_media(color_scheme=scheme)
-    # Loaded in its colours: a change of them fades, and axe would measure the middle of it.
+    # The scheme is set before the page is loaded: a later change fades, and axe would measure mixed colours.
     rates_page.reload()
 
     findings = Axe().run(rates_page).response["violations"]
@@ -57,7 +57,7 @@ def test_a_window_is_a_click_away(rates_page: Page) -> None:
 
 def test_the_theme_chosen_on_the_page_holds_in_the_admin(staff_page: Page) -> None:
     staff_page.emulate_media(color_scheme="dark")
-    # Before that the page's script is not there yet, and nobody hears the click.
+    # Before that the script of the page is not loaded yet and misses the click.
     expect(staff_page.locator("#connection-state")).to_have_text("Live")
     staff_page.locator("#theme").click()
     expect(staff_page.locator("html")).to_have_attribute("data-theme", "light")

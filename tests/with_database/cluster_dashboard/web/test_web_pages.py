@@ -42,7 +42,7 @@ def test_staff_gets_enabled_controls_and_a_token(client: Client, staff) -> None:
 
     page = answer.content.decode()
     assert 'data-staff="true"' in page
-    # Only the one that waits for its script: without it the browser itself would send the form.
+    # Only the button that waits for its script: without the script the browser itself would submit the form.
     assert re.findall(r"<[^>]* disabled[^>]*>[^<]*", page) == ['<button class="button" type="submit" disabled>Inject']
     assert settings.CSRF_COOKIE_NAME in answer.cookies
 

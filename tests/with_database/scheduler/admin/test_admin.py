@@ -24,13 +24,13 @@ pytestmark = pytest.mark.usefixtures("control", "gpus", "no_broker")
 
 @pytest.fixture
 def no_broker(settings: Any, tmp_path: Any) -> None:
-    """Hints are lost: a copy of a job is submitted all the same."""
+    """Hints are lost; a copy of a job is submitted nevertheless."""
     settings.REDIS_URL = f"unix://{tmp_path}/nothing.sock"
 
 
 @pytest.fixture
 def viewer(client: Client, django_user_model: Any) -> Client:
-    """Staff who may look at everything of ours and change nothing."""
+    """A member of staff who may view every model of this project and change none."""
     user = django_user_model.objects.create_user("vera", is_staff=True)
     of_ours = Permission.objects.filter(content_type__app_label="scheduler", codename__startswith="view_")
     user.user_permissions.set(of_ours)
@@ -39,7 +39,7 @@ def viewer(client: Client, django_user_model: Any) -> Client:
 
 
 def act(client: Client, action: str, *jobs: Job, **more: str) -> list[str]:
-    """Runs an action of the list; gives the messages that the next page shows."""
+    """Runs an action of the list; returns the messages on the next page."""
     data = {"action": action, "_selected_action": [str(job.id) for job in jobs], **more}
     page = client.post(JOBS, data, follow=True)
     return [str(message) for message in page.context["messages"]]
@@ -254,7 +254,7 @@ def test_gpu_page_changes_the_switches_with_an_audit_event(admin_client: Client)
 
 
 def sent_back(page: Any) -> dict[str, str]:
-    """What a browser would send if nothing was changed on the page."""
+    """The form data that a browser sends if nothing was changed on the page."""
     found = {}
     for tag in re.findall(r"<input[^>]*>", page.content.decode()):
         attributes = dict(re.findall(r'(\S+)="([^"]*)"', tag))

@@ -1,4 +1,4 @@
-"""The export: what the list's filters leave, all of it, as a stream that no spreadsheet takes for formulas."""
+"""The export: all jobs that match the filters of the list, as a stream without formulas for a spreadsheet."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_under_asgi_it_streams_page_by_page(monkeypatch: pytest.MonkeyPatch, adm
         answer = await client.get(f"{EXPORT}.jsonl")
         return [chunk async for chunk in answer.streaming_content]
 
-    # A stream that Django had to read as a whole first would warn, and warnings are errors here.
+    # Django warns if it has to read the whole stream first, and warnings are errors here.
     assert [chunk.count(b"\n") for chunk in async_to_sync(chunks)()] == [2, 2, 1]
 
 

@@ -1,4 +1,4 @@
-"""The failure rates page: which window it shows, and what it says of each GPU, type, priority and reason."""
+"""The failure rates page: the window, and the rates of each GPU, type, priority and reason."""
 
 from __future__ import annotations
 

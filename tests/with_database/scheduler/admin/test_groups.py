@@ -1,4 +1,4 @@
-"""The groups of the migration: what each may do in the admin, and what nobody but a superuser may."""
+"""The groups of the migration: what each may do in the admin, and what only a superuser may."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("control", "gpus", "groups")
 
 @pytest.fixture
 def groups(transactional_db: None) -> None:
-    """As the migration makes them: a test's end empties every table."""
+    """Created as by the migration, since the end of each test empties every table."""
     create_groups(apps)
 
 
