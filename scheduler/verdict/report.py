@@ -93,7 +93,7 @@ def _facts(verdict: Verdict) -> list[tuple[str, str]]:
         ("requeue to next start, seconds", _seconds(found["recovery_seconds"])),
         ("priority inversions", str(verdict.priority_inversions)),
         ("late results refused", str(verdict.refused_commits)),
-        ("deaths without injected fault", str(verdict.unexplained_deaths)),
+        ("deaths that no fault explains", str(verdict.unexplained_deaths)),
         ("overlaps in unconfirmed kills", str(verdict.overlaps_in_unconfirmed_kills)),
     ]
 
