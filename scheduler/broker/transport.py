@@ -91,6 +91,16 @@ class GuardedChannel(Channel):
         client.parse_response = guarded
         return client
 
+    def _size(self, queue: str) -> int:
+        """A consumer asks for the length of each queue before its first read: an error would end each of its starts."""
+        try:
+            return int(super()._size(queue))
+        except ResponseError as error:
+            if "WRONGTYPE" not in str(error):
+                raise
+            set_aside(_own_connection(), [queue])
+            return 0
+
     def _checked(self, key: bytes | str, item: bytes) -> tuple[bytes | str, bytes] | None:
         """None is what an empty queue answers: the consumer simply goes on."""
         queue = key.decode() if isinstance(key, bytes) else key

@@ -15,6 +15,7 @@ from scheduler.broker.dead_letters import dead_letter_count_key, dead_letters_ke
 from scheduler.broker.hints import Hint, queue_key
 from scheduler.broker.transport import _own_connection
 from scheduler.celery import app, job_queue
+from scheduler.redis_client import KEY_PREFIX
 from scheduler.rules.states import Priority
 from tests.unit.scheduler.broker.test_message_format import WRONG
 
@@ -124,3 +125,13 @@ def consume(
                 break
     hub.close()
     return got
+
+
+def test_a_consumer_starts_although_its_queues_key_is_no_list(redis, connection):
+    """The first thing that a consumer asks is the length of its queues."""
+    redis.set(queue_key("high"), "not a list")
+
+    job_queue("high")(connection.default_channel).queue_declare()
+
+    assert redis.get(f"{KEY_PREFIX}set-aside:high") == b"not a list"
+    assert int(redis.get(dead_letter_count_key())) == 1
