@@ -83,7 +83,11 @@ class GpuWorker:
     def _takes_jobs(self) -> bool:
         assert not self.has_ended(), self.tail()
         beat = self.beat()
-        return beat is not None and beat.child_pid is not None and not beat.note
+        return beat is not None and beat.child_pid is not None and not beat.note and self._waits_for_hints()
+
+    def _waits_for_hints(self) -> bool:
+        """In BRPOP: after its consumer has started, remote control included."""
+        return any("b" in client["flags"] for client in self._redis.client_list())
 
     def has_ended(self) -> bool:
         return self.exit_code is not None
