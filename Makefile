@@ -1,4 +1,4 @@
-# Everything a newcomer types. Each target sets up what it needs.
+# The commands of a checkout. Each target installs what it needs.
 .DEFAULT_GOAL := help
 .PHONY: help run test lint bench model docs screenshots gpu requirements
 SHELL := /bin/sh
@@ -10,18 +10,18 @@ BOOTSTRAP = for python in .venv/bin/python python3 python /usr/bin/python3 pytho
 		exec "$$python" requirements/bootstrap.py $(1); fi; done; \
 	echo "make: no python3 (3.9 or later) runs here: install one" >&2; exit 1
 
-help: ## What there is
+help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 22
 
-run: ## The cluster on this machine, until Ctrl-C (variables: .env.example)
+run: ## Run the cluster on this machine until Ctrl-C (variables: .env.example)
 	@($(call BOOTSTRAP,base))
 	@exec .venv/bin/python manage.py up
 
-test: ## All tests; those for Docker where an engine runs (ARGS="tests/unit -x" for some)
+test: ## Run all tests; those for Docker if an engine is running (ARGS="tests/unit -x" for some)
 	@($(call BOOTSTRAP,base test))
 	@exec .venv/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
 
-lint: ## Style, types, the direction of imports, JavaScript and CSS, the files for Docker
+lint: ## Check style, types, the direction of imports, JavaScript and CSS, the files for Docker
 	@($(call BOOTSTRAP,base test))
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
@@ -33,27 +33,27 @@ lint: ## Style, types, the direction of imports, JavaScript and CSS, the files f
 	@for file in docker-compose*.yml; do sed 's/!reset //' $$file | \
 		.venv/bin/check-jsonschema --builtin-schema vendor.compose-spec --default-filetype yaml - || exit 1; done
 
-bench: ## Speed beside Celery, as ratios in one run (ARGS=--postgresql); writes tests/benchmarks/results
+bench: ## Measure the speed next to plain Celery, as ratios (ARGS=--postgresql); writes tests/benchmarks/results
 	@($(call BOOTSTRAP,base test))
 	@exec .venv/bin/python -m tests.benchmarks.protocol $(ARGS)
 
-model: ## Search for an order of events that breaks a promise (SECONDS=600; SEED=7 for one that was found)
+model: ## Search for an order of events that breaks a guarantee (SECONDS=600; SEED=7 repeats a finding)
 	@($(call BOOTSTRAP,base test))
 	@exec .venv/bin/python -m tests.model.hunt --shrink --seconds $(or $(SECONDS),600) \
 		$(if $(SEED),--seed $(SEED) --rounds 1)
 
-docs: ## The generated parts of README.md and docs/
+docs: ## Generate the parts made from code and results in README.md and docs/
 	@($(call BOOTSTRAP,base test))
 	@exec .venv/bin/python -m docs.tools.generate
 
-screenshots: ## The moving picture of the README, from a cluster that runs for it (needs Chromium; six minutes)
+screenshots: ## Record the moving picture of the README from a running cluster (needs Chromium; six minutes)
 	@($(call BOOTSTRAP,base test))
 	@exec .venv/bin/python -m docs.tools.screenshots
 
-gpu: ## What a GPU host needs on top (CuPy): before `GPU_BACKEND=nvml make run`
+gpu: ## Install what a GPU host needs in addition (CuPy), before `GPU_BACKEND=nvml make run`
 	@($(call BOOTSTRAP,base gpu))
 
-requirements: ## Pin again what requirements/*.in ask for
+requirements: ## Pin the versions of requirements/*.in again
 	@($(call BOOTSTRAP,base test))
 	@cd requirements && for name in base test gpu uv; do \
 		../.venv/bin/pip-compile -q --generate-hashes --strip-extras --no-emit-options \

@@ -34,31 +34,31 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
-#: What each variable takes, in the words of the error message.
+#: What each variable accepts, in the words of the error message.
 ACCEPTED: Final = {
     "WEB_PORT": "a free TCP port, 1 to 65535",
     "FLOWER_PORT": "a free TCP port, 1 to 65535",
     "BIND_HOST": "an address or host name to listen on, such as 127.0.0.1",
-    "STATE_DIR": "a folder that can be written",
+    "STATE_DIR": "a writable folder",
     "REDIS_URL": "redis://, rediss:// or unix:// (empty: an embedded server)",
     "DATABASE_URL": "sqlite:/// or postgres:// (empty: SQLite in STATE_DIR)",
     "GPU_BACKEND": "simulated, nvml or auto",
     "GPU_COUNT": "a whole number, 1 to 64",
     "GPU_OFFSET": "a whole number, 0 to 1000",
     "GPU_DEVICE": "a whole number, 0 to 63 (empty: the N of gpu-N)",
-    "GPU_MEMORY_GIB": "GiB of each simulated GPU, 1 to 1024: one number for all, or one for each of GPU_COUNT",
+    "GPU_MEMORY_GIB": "GiB of each simulated GPU, 1 to 1024: one number for all, or one for each of the GPU_COUNT GPUs",
     "JOB_RATE": f"jobs a minute, {RATE_MINIMUM} to {RATE_MAXIMUM:.0f}",
     "JOB_TYPES_EXTRA": "module:Class of each further job type, separated by commas",
     "GENERATOR_CONFIG": "the name of a workload, such as demo or philly, or the path of a .toml or .json file",
-    "SEED": "a whole number, 0 or more (empty: drawn at first start)",
+    "SEED": "a whole number, 0 or more (empty: drawn at the first start)",
     "RETENTION_DAYS": "days, more than 0 and at most 36500",
     "DISK_FREE_MIN_MIB": "MiB, 0 to 10000000",
     "QUEUED_MAX": "a whole number, 1 to 100000000",
     "LOG_FORMAT": "color or json",
-    "API_TOKEN": "at least 16 characters (empty: generated at first start)",
-    "SECRET_KEY": "at least 32 characters (empty: generated at first start)",
-    "ADMIN_PASSWORD": "at least 8 characters (empty: generated at first start)",
-    "FLOWER_PASSWORD": "at least 8 characters (empty: generated at first start)",
+    "API_TOKEN": "at least 16 characters (empty: generated at the first start)",
+    "SECRET_KEY": "at least 32 characters (empty: generated at the first start)",
+    "ADMIN_PASSWORD": "at least 8 characters (empty: generated at the first start)",
+    "FLOWER_PASSWORD": "at least 8 characters (empty: generated at the first start)",
     "PUBLIC_READ": "true or false",
     "ALLOWED_HOSTS": "host names, separated by commas",
     "HTTPS": "true or false",
@@ -120,16 +120,16 @@ class Environment(BaseModel):
     @field_validator("gpu_memory_gib")
     @classmethod
     def _for_all_or_each(cls, value: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
-        # Not there where it was wrong itself: that is said already.
+        # gpu_count is missing here if its own value was wrong, which has its own error.
         if len(value) > 1 and len(value) != info.data.get("gpu_count", len(value)):
-            raise ValueError("neither one for all nor one for each")
+            raise ValueError("neither one number for all GPUs nor one for each")
         return value
 
     def gpu_memory_mib(self, index: int) -> int | None:
-        """Of the simulated GPU with this index; None: as its backend has it."""
+        """Memory of the simulated GPU with this index; None: the backend's default."""
         if not self.gpu_memory_gib:
             return None
-        # A worker started by hand may have a higher index than GPU_COUNT foresees.
+        # A worker that is started by hand may have an index of GPU_COUNT or more.
         return round(self.gpu_memory_gib[min(index, len(self.gpu_memory_gib) - 1)] * 1024)
 
     @field_validator("gpu_backend", "log_format", mode="before")
@@ -172,8 +172,8 @@ def read_environment(variables: Mapping[str, str]) -> Environment:
 
 def _line(name: str, value: str) -> str:
     secret = name.endswith(("TOKEN", "KEY", "PASSWORD", "URL"))
-    shown = "the value given" if secret else repr(value)
-    return f"{name}: {shown} is not accepted; it takes {ACCEPTED[name]}"
+    shown = "the given value" if secret else repr(value)
+    return f"{name}: {shown} is not accepted; expected: {ACCEPTED[name]}"
 
 
 def _from_file(name: str, path: str) -> str:
@@ -186,7 +186,7 @@ def _from_file(name: str, path: str) -> str:
 
 
 def read_state_file(path: Path) -> dict[str, str]:
-    """The generated secrets: NAME=value lines; a missing file (before the first start) is empty."""
+    """The generated secrets: NAME=value lines; empty before the first start, when there is no file."""
     if not path.exists():
         return {}
     lines = [line.strip() for line in path.read_text().splitlines()]

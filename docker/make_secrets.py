@@ -82,7 +82,7 @@ def rotate(root: Path, names: Sequence[str]) -> None:
     """Draws new values, and writes the files anew. An unknown name changes nothing."""
     unknown = [name for name in names if name not in ROTATED]
     if unknown or not names:
-        said = f"{unknown[0]!r} is not accepted; it takes" if unknown else "at least one of"
+        said = f"{unknown[0]!r} is not accepted; expected:" if unknown else "at least one of"
         sys.exit(f"NAME: {said} {', '.join(ROTATED)}, or --all alone")
     for name in names:
         write(root / "values" / name, GENERATED[name](), folder_mode=0o700, mode=0o400)

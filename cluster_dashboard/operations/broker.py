@@ -1,4 +1,4 @@
-"""The embedded broker (Valkey on a unix socket), and what is asked of a broker that is given."""
+"""The embedded broker (Valkey on a unix socket), and the checks of an external one (REDIS_URL)."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ def make_socket_dir() -> None:
     private = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
     if not private and folder != Path(settings.RUN_DIR):
         raise EnvironmentInvalid(
-            f"STATE_DIR: its path is long, and {folder} for the socket is not ours alone; remove it"
+            f"STATE_DIR: its path is long, and {folder} for the socket is accessible to other users; remove it"
         )
 
 
 def remove_socket_dir() -> None:
-    """After the broker's end: nothing of ours stays in the temporary folder."""
+    """After the broker's end: leaves nothing in the temporary folder."""
     folder = Path(settings.BROKER_SOCKET).parent
     if folder != Path(settings.RUN_DIR):
         shutil.rmtree(folder, ignore_errors=True)
@@ -80,22 +80,22 @@ def answers(*, timeout_seconds: float = 1.0) -> bool:
 
 
 def check_given_broker() -> None:
-    """Raises EnvironmentInvalid where REDIS_URL's server is unreachable or may evict our queues."""
+    """Raises EnvironmentInvalid if the server of REDIS_URL is unreachable or may evict keys."""
     client = Redis.from_url(settings.REDIS_URL, socket_timeout=5, socket_connect_timeout=5)
     try:
         policy = str(client.info("memory").get("maxmemory_policy"))
     except RedisError as error:
-        raise EnvironmentInvalid(f"REDIS_URL: the server does not answer: {error}") from None
+        raise EnvironmentInvalid(f"REDIS_URL: the server is unreachable: {error}") from None
     finally:
         client.close()
     if policy != "noeviction":
         raise EnvironmentInvalid(
-            f"REDIS_URL: the server's maxmemory-policy is {policy}; it must be noeviction, or jobs would vanish"
+            f"REDIS_URL: the server's maxmemory-policy is {policy}; it must be noeviction, or jobs are lost"
         )
 
 
 def refuse_eviction() -> None:
-    """Raises EnvironmentInvalid where a given server that answers may evict; one that is away is waited for."""
+    """Raises EnvironmentInvalid if an external server may evict; an unreachable one is waited for."""
     if not settings.BROKER_EMBEDDED and answers():
         check_given_broker()
 

@@ -1,4 +1,4 @@
-"""What the first start makes and every later one finds: folders, secrets, tables, admin user, first rows."""
+"""What the first start creates: folders, secrets, tables, the admin user, the first rows. Later starts keep it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from scheduler.rules.presets import PRESETS
 
 ADMIN_NAME: Final = "admin"
 
-#: What is generated where neither the environment nor an earlier start gives it.
+#: What is generated if neither the environment nor an earlier start has set it.
 GENERATED: Final[dict[str, Callable[[], str]]] = {
     "SECRET_KEY": lambda: secrets.token_urlsafe(48),
     "API_TOKEN": lambda: secrets.token_urlsafe(32),
@@ -36,7 +36,7 @@ GENERATED: Final[dict[str, Callable[[], str]]] = {
     "SEED": lambda: str(secrets.randbelow(2**31)),
 }
 
-#: What may be made anew; the seed is no secret.
+#: What `rotate` may replace; the seed is no secret.
 SECRETS: Final = tuple(name for name in GENERATED if name != "SEED")
 
 
@@ -49,14 +49,14 @@ def secrets_path() -> Path:
 
 
 def begin() -> None:
-    """Folders and secrets. Where secrets were missing this process starts anew: its settings are older than they."""
+    """Creates folders and secrets. If secrets were missing, this process executes itself again, to read them."""
     make_state_dir()
     if create_missing_secrets():
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 (no shell is the point)
 
 
 def make_state_dir() -> None:
-    """The state folder and its rooms, for us alone. Raises EnvironmentInvalid where it cannot be written."""
+    """The state folder and its subfolders, for this user only. Raises EnvironmentInvalid if they are not writable."""
     os.umask(0o077)
     try:
         for folder in (settings.STATE_DIR, settings.RUN_DIR, settings.LOG_DIR):
@@ -66,12 +66,12 @@ def make_state_dir() -> None:
             probe.unlink()
     except OSError as error:
         raise EnvironmentInvalid(
-            f"STATE_DIR: {settings.STATE_DIR} cannot be written ({error.strerror}); it takes {ACCEPTED['STATE_DIR']}"
+            f"STATE_DIR: {settings.STATE_DIR} cannot be written ({error.strerror}); expected: {ACCEPTED['STATE_DIR']}"
         ) from None
 
 
 def create_missing_secrets() -> bool:
-    """Whether any was made: then the settings, which are read already, do not know it yet."""
+    """Whether any secret was created: the settings of this process do not have it yet."""
     missing = [name for name in GENERATED if getattr(settings.ENVIRONMENT, name.lower()) is None]
     if not missing:
         return False
@@ -94,7 +94,7 @@ def secrets_given() -> list[str]:
 def rotate_secrets(names: Sequence[str]) -> None:
     """New values in the state folder. Raises SecretElsewhere, and then changes none of them."""
     if given := set(names) & set(secrets_given()):
-        raise SecretElsewhere(f"{min(given)} comes from the environment of this command: change it there")
+        raise SecretElsewhere(f"{min(given)} is set in the environment of this command: change it there")
     lock = take_lock("secrets")
     try:
         fresh = {name: GENERATED[name]() for name in names}
@@ -106,35 +106,35 @@ def rotate_secrets(names: Sequence[str]) -> None:
 
 
 def apply_given_password() -> None:
-    """The admin's password becomes the one that the environment gives. Raises SecretElsewhere if it gives none."""
+    """Sets the admin's password to ADMIN_PASSWORD of the environment. Raises SecretElsewhere if that is not set."""
     password = settings.ENVIRONMENT.admin_password
     if "ADMIN_PASSWORD" not in secrets_given() or password is None:
-        raise SecretElsewhere("ADMIN_PASSWORD does not come from the environment of this command")
+        raise SecretElsewhere("ADMIN_PASSWORD is not set in the environment of this command")
     _set_admin_password(password)
 
 
 def _set_admin_password(password: str) -> None:
     admin = get_user_model().objects.filter(username=ADMIN_NAME).first()
     if admin is None:
-        raise SecretElsewhere(f"there is no user {ADMIN_NAME} any more")
+        raise SecretElsewhere(f"the user {ADMIN_NAME} does not exist any more")
     admin.set_password(password)
     admin.save(update_fields=["password"])
 
 
 def _replace_secrets(values: dict[str, str]) -> None:
     """All or nothing, and never readable for others, not even for a moment."""
-    text = "# Generated at first start. Variables of the environment rank above these.\n"
+    text = "# Generated at the first start. Variables of the environment override these.\n"
     text += "".join(f"{name}={value}\n" for name, value in values.items())
     replace_file(secrets_path(), text, durable=True)
 
 
 def prepare_database() -> None:
-    """Tables, admin user and first rows; what is there already stays as it is."""
+    """Creates tables, the admin user and the first rows; what exists already stays unchanged."""
     try:
         connection.ensure_connection()
     except DatabaseError as error:
         reason = str(error).strip().splitlines()[0]
-        raise EnvironmentInvalid(f"DATABASE_URL: the database does not answer: {reason}") from None
+        raise EnvironmentInvalid(f"DATABASE_URL: the database is unreachable: {reason}") from None
     migrate()
     with transaction.atomic():
         create_admin()
@@ -143,7 +143,7 @@ def prepare_database() -> None:
 
 
 def migrate() -> bool:
-    """Whether there was anything to do. Asked first: Django's command takes its time even for nothing."""
+    """Whether any migration ran. Checked first: Django's command is slow even with nothing to do."""
     executor = MigrationExecutor(connection)
     if not executor.migration_plan(executor.loader.graph.leaf_nodes()):
         return False
@@ -152,7 +152,7 @@ def migrate() -> bool:
 
 
 def create_admin() -> None:
-    """Once: a changed password, another superuser or another name for it is somebody's decision."""
+    """Only the first time: an operator may have changed the password, or use another superuser."""
     users = get_user_model().objects
     if users.filter(Q(is_superuser=True) | Q(username=ADMIN_NAME)).exists():
         return
@@ -168,7 +168,7 @@ def create_control() -> None:
             "rate_per_minute": rate,
             "preset": next((name for name, preset in PRESETS.items() if preset.rate_per_minute == rate), ""),
             "seed": settings.ENVIRONMENT.seed or 0,
-            # On real hardware nothing is broken or loaded before somebody asks for it.
+            # On real hardware nothing is injected and no load generated until an operator asks for it.
             "paused": real,
             "fault_profile": FaultProfile.NONE if real else FaultProfile.DEMO,
         },
@@ -185,7 +185,7 @@ def create_gpus() -> None:
 
 
 def uses_real_gpus() -> bool:
-    """Whether GPU_BACKEND, asked or found, is the real hardware."""
+    """Whether GPU_BACKEND, or what `auto` finds, is real hardware."""
     return resolve_backend(settings.ENVIRONMENT.gpu_backend) == "nvml"
 
 

@@ -1,4 +1,4 @@
-"""Flower's receiver of events, which finds a broker that was away again within about a second."""
+"""Flower's receiver of events, which reconnects within about a second once the broker has recovered."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = event_logger(__name__)
 
 
 class PromptEvents(Events):
-    """Flower's own waits twice as long after each try, without a limit: for as long again as the outage took."""
+    """Flower's own receiver doubles its wait after each attempt without a limit, up to the length of the outage."""
 
     def run(self) -> None:
         failing = False
@@ -25,12 +25,12 @@ class PromptEvents(Events):
                 with self.capp.connection() as connection:
                     receiver = EventReceiver(connection, handlers={"*": self.on_event}, app=self.capp)
                     if failing:
-                        log.info("flower_goes_on")
+                        log.info("broker_recovered", component="flower")
                     failing = False
                     receiver.capture(limit=None, timeout=None, wakeup=True)
             except (KombuError, RedisError, OSError) as error:
                 if not failing:
-                    log.warning("flower_waits", error=f"{type(error).__name__}: {error}")
+                    log.warning("broker_unreachable", component="flower", error=f"{type(error).__name__}: {error}")
             except Exception:
                 # One message that cannot be read must not end it: no task would be shown from then on.
                 log.exception("flower_failed")

@@ -32,7 +32,7 @@ log = event_logger(__name__)
 #: sysexits.h's "temporary failure": another one is still running, try again later.
 EXIT_LOCKED: Final = 75
 
-#: One thread for each process of ours: eight workers with a BLAS pool each would fight for the same cores.
+#: One thread for each process of the cluster: eight workers with a BLAS pool each would fight for the same cores.
 #: They act only if they are set before numpy is imported.
 BLAS_VARIABLES: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -77,7 +77,7 @@ def parse(words: str, index: int | None = None) -> Process:
     if number and index is not None:
         raise ValueError(f"{words}: the index is given twice")
     if role_name not in set(Role):
-        raise ValueError(f"{words}: no such role; roles are {', '.join(Role)} (GPU workers: gpu-0, gpu-1, ...)")
+        raise ValueError(f"{words}: no such role; expected one of {', '.join(Role)} (GPU workers: gpu-0, gpu-1, ...)")
     role = Role(role_name)
     if number:
         if not number.isdecimal():
@@ -103,14 +103,14 @@ def all_processes() -> list[Process]:
 
 
 def run(process: Process) -> int:
-    """Is the process until it is stopped; gives its exit code."""
+    """Runs as this process until it is stopped; returns its exit code."""
     os.umask(0o077)
     limit_blas_threads()
     entry, name, pid = ENTRIES[process.role], process.name, os.getpid()
     try:
         lock = take_lock(name) if entry.exclusive else None
     except LockHeld as held:
-        print(f"{held}: waited in vain", flush=True)
+        print(f"{held}: gave up waiting", flush=True)
         return EXIT_LOCKED
     if lock is not None and process.role is Role.BROKER:
         # Held for as long as the server that this process becomes.
@@ -128,7 +128,7 @@ def run(process: Process) -> int:
 
 
 def name_json_records(name: str) -> None:
-    """Adds the process's name to each record; on a terminal it stands before the line already."""
+    """Adds the process's name to each record; on a terminal the supervisor prints it before the line."""
     if settings.ENVIRONMENT.log_format is not LogFormat.JSON:
         return
 
@@ -145,7 +145,7 @@ def limit_blas_threads() -> None:
         os.environ.setdefault(variable, "1")
 
 
-# --- How each role starts. Imports stand inside: no process pays for another one's libraries. -----
+# --- How each role starts. Imports are inside: no process loads the libraries of another. -----
 
 
 def _broker(_process: Process) -> None:
@@ -225,7 +225,7 @@ def _close_connections(**_: object) -> None:
 
 
 def _wait_less(connection: BaseDatabaseWrapper, **_: object) -> None:
-    """Somebody waits for the answer: behind a lock he is told soon, where a worker's result has time."""
+    """A request waits only briefly for a lock, and then answers 503; a worker's result waits longer."""
     if connection.vendor == "sqlite":
         statement = f"PRAGMA busy_timeout = {WEB_LOCK_SECONDS * 1000:.0f}"
     else:
@@ -247,8 +247,8 @@ def _flower(_process: Process) -> None:
 
     password = settings.ENVIRONMENT.flower_password
     if password is None:
-        raise EnvironmentInvalid("FLOWER_PASSWORD: not there yet; run `manage.py setup` first")
-    # By variable: an argument would stand in the list of processes.
+        raise EnvironmentInvalid("FLOWER_PASSWORD: not generated yet; run `manage.py setup` first")
+    # By variable: the list of processes would show an argument to every user.
     os.environ["FLOWER_BASIC_AUTH"] = f"admin:{password}"
     options = {
         "address": settings.ENVIRONMENT.bind_host,

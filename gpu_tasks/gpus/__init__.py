@@ -33,4 +33,4 @@ def resolve_backend(backend: str) -> Literal["simulated", "nvml"]:
 
             return "nvml" if gpu_count() else "simulated"
         case _:
-            raise ValueError(f"unknown GPU backend {backend!r}; known are simulated, nvml, auto")
+            raise ValueError(f"unknown GPU backend {backend!r}; expected simulated, nvml or auto")

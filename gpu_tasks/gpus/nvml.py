@@ -101,7 +101,7 @@ class NvmlGpu:
         return self._handle
 
     def _forget(self) -> None:
-        """Closes NVML, so that the next try sees a driver that was loaded or a GPU that was reset meanwhile."""
+        """Closes NVML, so that the next attempt sees a driver that was loaded or a GPU that was reset meanwhile."""
         if self._handle is not None:
             if self._events is not None:
                 _free(self._events)

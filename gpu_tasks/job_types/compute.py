@@ -32,14 +32,14 @@ SECONDS_PER_UNIT: Final = {
 
 
 class ComputeParams(JobParams):
-    kernel: Kernel = Field(default=Kernel.MONTE_CARLO_PI, description="What is computed")
+    kernel: Kernel = Field(default=Kernel.MONTE_CARLO_PI, description="The computation")
     size: int = Field(
         default=5_000_000,
         ge=1_000,
         le=10_000_000_000,
-        description="Random points, largest number looked at, or links of the chain",
+        description="Random points, largest number tested for being prime, or links of the hash chain",
     )
-    repetitions: int = Field(default=1, ge=1, le=10_000, description="How often the kernel runs")
+    repetitions: int = Field(default=1, ge=1, le=10_000, description="Number of times the kernel runs")
 
 
 class Compute:

@@ -43,7 +43,7 @@ class MatrixParams(JobParams):
         description=f"Rows and columns of each matrix; above {HOST_SIZE_MAXIMUM} only on a real GPU",
     )
     dtype: Dtype = Field(default=Dtype.FLOAT32, description="Number format; float16 only on a real GPU")
-    repetitions: int = Field(default=20, ge=1, le=100_000, description="How many products are computed")
+    repetitions: int = Field(default=20, ge=1, le=100_000, description="Number of products to compute")
 
 
 class Matrix:
@@ -54,7 +54,7 @@ class Matrix:
 
     def run(self, params: MatrixParams, context: JobContext) -> dict[str, Any]:
         if not context.has_cuda and (params.size > HOST_SIZE_MAXIMUM or params.dtype is Dtype.FLOAT16):
-            raise JobFailed(f"size {params.size} in {params.dtype} takes a real GPU; this one has none")
+            raise JobFailed(f"size {params.size} in {params.dtype} needs a real GPU; this worker has a simulated one")
         xp = _array_module(context)
         try:
             result = _multiply(xp, params, context)
@@ -79,7 +79,7 @@ class Matrix:
         return 1.0
 
     def duration_seconds(self, params: MatrixParams) -> float:
-        # Of the host: a real GPU takes a hundredth of it.
+        # On the host: a real GPU needs about a hundredth of it.
         return 2 * params.size**3 * params.repetitions / HOST_FLOPS[params.dtype]
 
 

@@ -16,17 +16,20 @@ STEP_SECONDS: Final = 0.5
 
 
 class SleepParams(JobParams):
-    seconds: float = Field(default=5.0, ge=0, le=86_400, description="How long it holds the GPU, in seconds")
-    memory_mib: int = Field(default=4096, ge=0, le=1_048_576, description="GPU memory that it declares, in MiB")
-    load: float = Field(default=0.9, ge=0, le=1, description="Share of a simulated GPU's compute that it shows")
+    seconds: float = Field(default=5.0, ge=0, le=86_400, description="Seconds for which the job occupies the GPU")
+    memory_mib: int = Field(default=4096, ge=0, le=1_048_576, description="GPU memory that the job declares, in MiB")
+    load: float = Field(default=0.9, ge=0, le=1, description="Utilisation of a simulated GPU while it runs, 0 to 1")
     requested_gpus: int = Field(
-        default=1, ge=1, le=65_536, description="GPUs that it asked for in the trace it comes from; it runs on one"
+        default=1,
+        ge=1,
+        le=65_536,
+        description="GPUs that the job requested in its original trace; it runs on one",
     )
 
 
 class Sleep:
     name: ClassVar[str] = "sleep"
-    summary: ClassVar[str] = "Waits; stands in for work of a known length"
+    summary: ClassVar[str] = "Waits: a placeholder for work of known length"
     Params = SleepParams
     accepts_random_faults: ClassVar[bool] = False
 

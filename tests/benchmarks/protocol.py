@@ -48,7 +48,7 @@ def run(database: str, command: str) -> None:
     with (state / "up.txt").open("w") as output:
         cluster = subprocess.Popen([sys.executable, "manage.py", "up"], cwd=ROOT, stdout=output, stderr=output)
     try:
-        _wait(lambda: "cluster is ready" in (state / "up.txt").read_text(), 60, "the cluster is ready")
+        _wait(lambda: "cluster_ready" in (state / "up.txt").read_text(), 60, "the cluster is ready")
         result = measure(state)
     finally:
         cluster.terminate()

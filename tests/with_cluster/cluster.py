@@ -83,7 +83,7 @@ class Cluster:
     def start(self) -> None:
         """Until everything is ready."""
         self.launch()
-        self.wait_for_output("cluster is ready", READY_SECONDS)
+        self.wait_for_output("cluster_ready", READY_SECONDS)
         self._api = Api(self.url, self.secret("API_TOKEN"))
 
     def launch(self) -> None:

@@ -1,4 +1,4 @@
-"""When a process that ended starts again."""
+"""When a process that ended is restarted."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 FIRST_DELAY_SECONDS: Final = 0.5
 LONGEST_DELAY_SECONDS: Final = 15.0
 
-#: Who lived so long was well: its next end counts as its first one.
+#: A process that ran this long was healthy: its next end counts as its first one.
 WELL_AFTER_SECONDS: Final = 30.0
 
 

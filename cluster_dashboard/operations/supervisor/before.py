@@ -1,4 +1,4 @@
-"""What is checked before the first process starts: that nothing is in the way."""
+"""What is checked before the first process starts: no other cluster on the state folder, free ports."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from scheduler.rules.configuration import EnvironmentInvalid
 
 
 class AlreadyRunning(Exception):
-    """A cluster lives on this state folder; says where."""
+    """Another cluster is running on this state folder; the message says where."""
 
 
 def take_cluster_lock() -> int:
@@ -53,7 +53,7 @@ def address(what: str) -> str:
 
 
 def check_ports() -> None:
-    """Raises EnvironmentInvalid for a port that is taken, and for an address that is not this machine's."""
+    """Raises EnvironmentInvalid for a port in use, and for an address that is not this machine's."""
     held: list[socket.socket] = []
     try:
         for variable in ("WEB_PORT", "FLOWER_PORT"):
@@ -69,7 +69,7 @@ def _listening(variable: str, port: int) -> list[socket.socket]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
-        raise EnvironmentInvalid(f"BIND_HOST: {host!r} is no address of this machine: {error.strerror}") from None
+        raise EnvironmentInvalid(f"BIND_HOST: {host!r} is not an address of this machine: {error.strerror}") from None
     sockets: list[socket.socket] = []
     refusal = "nothing to listen on"
     for family, kind, protocol, _name, place in found:
@@ -82,14 +82,14 @@ def _listening(variable: str, port: int) -> list[socket.socket]:
             listener.bind(place)
             listener.listen()
         except PermissionError:
-            raise EnvironmentInvalid(f"{variable}: {port} needs privileges; it takes a free TCP port") from None
+            raise EnvironmentInvalid(f"{variable}: {port} needs privileges; expected: a free TCP port") from None
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 raise EnvironmentInvalid(
-                    f"{variable}: {port} on {host} is taken by another program; it takes a free TCP port"
+                    f"{variable}: {port} on {host} is in use by another program; expected: a free TCP port"
                 ) from None
             refusal = error.strerror or str(error)
             sockets.remove(listener)
     if not sockets:
-        raise EnvironmentInvalid(f"BIND_HOST: {host!r} is no address of this machine: {refusal}")
+        raise EnvironmentInvalid(f"BIND_HOST: {host!r} is not an address of this machine: {refusal}")
     return sockets

@@ -39,7 +39,7 @@ class Child:
     _partial: bytes = field(default=b"")
 
     def read_lines(self) -> tuple[list[str], bool]:
-        """What it wrote since the last call, line by line, and whether that was all for ever."""
+        """What it wrote since the last call, line by line, and whether its output has ended."""
         try:
             data = os.read(self.pipe, 64 * 1024)
         except BlockingIOError:
@@ -52,7 +52,7 @@ class Child:
 
 def fork_child(process: Process, *, forget: Callable[[], None]) -> Child:
     """`forget` closes, in the child, what belongs to the supervisor alone (its lock above all)."""
-    # Only this thread would live on in the child; a lock that another one holds would be held for ever.
+    # Only this thread exists in the child; a lock that another thread holds would never be released.
     assert threading.active_count() == 1, threading.enumerate()  # noqa: S101
     reading, writing = os.pipe()
     supervisor_pid = os.getpid()
@@ -66,7 +66,7 @@ def fork_child(process: Process, *, forget: Callable[[], None]) -> Child:
 
 
 def _be_the_process(process: Process, supervisor_pid: int, output: int, forget: Callable[[], None]) -> None:
-    """Never returns: what stands above on the stack is the supervisor's."""
+    """Never returns: the frames above it on the stack belong to the supervisor."""
     code = 1
     try:
         _leave_the_supervisor(process, supervisor_pid, output, forget)
@@ -82,7 +82,7 @@ def _be_the_process(process: Process, supervisor_pid: int, output: int, forget: 
 
 
 def _leave_the_supervisor(process: Process, supervisor_pid: int, output: int, forget: Callable[[], None]) -> None:
-    # The broker gets the chance to write its file; the others must be gone before their successors come.
+    # The broker may write its file first; the others must have ended before their successors start.
     unix.begin_anew(supervisor_pid, signal.SIGTERM if process.role is Role.BROKER else signal.SIGKILL)
     forget()
     _redirect(output)

@@ -1,5 +1,5 @@
-"""The process above the supervisor, or above a GPU worker that runs alone: does nothing but start it again if it is
-killed, from what it has loaded before."""
+"""The parent of the supervisor, or of a process that runs without one: restarts it if it is killed, from modules that
+are loaded already."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from gpu_tasks.processes.cluster_pids import read_pid
 from gpu_tasks.processes.proc import children_of
 from scheduler.rules.configuration import EnvironmentInvalid
 
-#: sysexits.h's "internal software error": it met a bug of ours, or found itself stuck, and is started again too.
+#: sysexits.h's "internal software error": a bug in this program, or a loop that hangs. Restarted too.
 EXIT_BUG: Final = 70
 
 #: How long the broker of a dead supervisor may take to write its file and end.
@@ -36,15 +36,15 @@ BROKER_END_SECONDS: Final = 5.0
 
 @dataclass(slots=True, kw_only=True)
 class Guardian:
-    #: Who is guarded, in words.
+    #: The guarded process, in words.
     name: str
-    #: In a forked child: gives its exit code.
+    #: In a forked child: returns its exit code.
     work: Callable[[], int]
     _pid: int = 0
     _stop_asked: bool = False
 
     def run(self) -> int:
-        """Until it ends by itself; gives its exit code."""
+        """Runs until the guarded process ends by itself; returns its exit code."""
         prctl.become_subreaper()
         setproctitle(f"gpu-cluster: guardian of {self.name}")
         self._pass_stop_signals_on()
@@ -57,7 +57,7 @@ class Guardian:
             if self._stop_asked or code not in {EXIT_BUG, *(-number for number in signal.Signals)}:
                 return code if code >= 0 else 1
             delay = backoff.delay_after(time.monotonic() - began)
-            print(f"{self.name} ended: {unix.describe_end(status)}; starts again in {delay:.1f} s", file=sys.stderr)
+            print(f"{self.name} ended: {unix.describe_end(status)}; restarting in {delay:.1f} s", file=sys.stderr)
             time.sleep(delay)
 
     def _pass_stop_signals_on(self) -> None:
@@ -100,7 +100,7 @@ def _be_it(work: Callable[[], int]) -> None:
 
 
 def _end_leftovers() -> None:
-    """What a killed supervisor left became ours: its successor must find no port, lock or GPU taken."""
+    """Kills what a killed supervisor left behind: the next one must find its ports, locks and GPUs free."""
     deadline = time.monotonic() + BROKER_END_SECONDS
     broker_pid = read_pid("broker")
     while left := children_of(os.getpid()):
@@ -118,7 +118,7 @@ def guard_supervisor() -> int:
 
 
 def guard(process: Process) -> int:
-    """A process that has no supervisor: one alone in its container above all."""
+    """For a process without a supervisor, such as the only one of a container."""
     guardian_pid = os.getpid()
 
     def work() -> int:

@@ -16,13 +16,13 @@ from cluster_dashboard.operations.supervisor.terminal import Terminal, decorate
 #: The supervisor's own name among the processes.
 OWN_NAME: Final = "cluster"
 
-#: The broker's advice about the kernel's settings: it would alarm everybody who starts a cluster on a laptop.
+#: The broker's advice about the kernel's settings: it would alarm people who start a cluster on a laptop.
 ONLY_IN_FILES: Final = ("Memory overcommit must be enabled!",)
 
 
 @dataclass(slots=True)
 class Output:
-    """json: lines go out as they come, those that are not JSON (the broker's, a traceback) become it."""
+    """json: JSON lines are printed unchanged, other lines (the broker's, a traceback) are wrapped in JSON."""
 
     folder: Path
     json: bool

@@ -1,4 +1,4 @@
-"""Whether a process that was started does its work: asked from outside, never believed."""
+"""Whether a started process does its work: checked from outside, not reported by the process itself."""
 
 from __future__ import annotations
 

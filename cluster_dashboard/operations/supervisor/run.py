@@ -26,7 +26,7 @@ log = event_logger("cluster")
 
 
 def run() -> int:
-    """Gives the exit code of `up`: 0 after a stop that was asked for, 1 where it could not start."""
+    """Returns the exit code of `up`: 0 after a requested stop, 1 if it could not start."""
     os.setpgid(0, 0)
     prctl.become_subreaper()
     setproctitle("gpu-cluster: supervisor")
@@ -52,15 +52,15 @@ def _supervise(lock: int) -> int:
     supervisor = Supervisor(processes.all_processes(), output, lock)
     supervisor.listen()
     write_pid("up", os.getpid())
-    log.info("starting", state=settings.STATE_DIR, gpus=settings.ENVIRONMENT.gpu_count)
+    log.info("cluster_starting", state=settings.STATE_DIR, gpus=settings.ENVIRONMENT.gpu_count)
     first_start.prepare_database()
     connections.close_all()  # a connection shared by a fork answers the wrong one
-    log.info("database is ready", after_s=f"{time.monotonic() - began:.1f}")
+    log.info("database_ready", after_s=f"{time.monotonic() - began:.1f}")
     gc.freeze()  # what the set-up has loaded is shared too
     _until_stopped(supervisor, output, began)
     if settings.BROKER_EMBEDDED:
         broker.remove_socket_dir()
-    log.info("all stopped")
+    log.info("cluster_stopped")
     output.terminal.flush(wait_seconds=0.5)
     remove_pid("up", os.getpid())
     return 0
@@ -72,7 +72,7 @@ def _until_stopped(supervisor: Supervisor, output: Output, began: float) -> None
         supervisor.tick()
         if supervisor.all_ready and not shown:
             shown = True
-            log.info("cluster is ready", after_s=f"{time.monotonic() - began:.1f}", web=before.address("web"))
+            log.info("cluster_ready", after_s=f"{time.monotonic() - began:.1f}", web=before.address("web"))
             if not output.json:
                 for line in summary(show_password=output.terminal.is_tty):
                     output.terminal.print(line)

@@ -1,4 +1,4 @@
-"""What `up` shows when the cluster runs."""
+"""What `up` prints when the cluster is running."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def summary(*, show_password: bool) -> list[str]:
 
 
 def _page() -> str:
-    """Behind a proxy that speaks TLS: by the first of the names. Our own port sends browsers there."""
+    """Behind a TLS proxy: the first host name. The web process redirects browsers there."""
     if not settings.ENVIRONMENT.https:
         return address("web")
     return f"https://{settings.ENVIRONMENT.allowed_hosts.split(',')[0].strip()}/"
@@ -37,7 +37,7 @@ def _login(*, show_password: bool) -> str:
     finally:
         connections.close_all()  # the next fork must not share a connection
     if not works:
-        return "with a password of your own"
+        return "with the password you have set"
     if not show_password:
         return f"user admin, ADMIN_PASSWORD in {first_start.secrets_path()}"
     return f"user admin, password {settings.ENVIRONMENT.admin_password}"

@@ -1,4 +1,4 @@
-"""Starts the processes of one machine, starts again what dies, and stops them all in order."""
+"""Starts the processes of one machine, restarts those that die, and stops all of them in order."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from scheduler.logs import event_logger
 
 log = event_logger("cluster")
 
-#: How long a process may take to end after SIGTERM. GPU workers use about 8 s of it to give their jobs back.
+#: How long a process may take to end after SIGTERM. GPU workers use about 8 s of it to requeue their jobs.
 STOP_GRACE_SECONDS: Final = 11.0
 
 #: The broker ends last and needs only to write its file. With the grace above: all within 15 s.
 BROKER_GRACE_SECONDS: Final = 2.5
 
-#: Orphans are looked for this often; nothing else is polled while all is well.
+#: How often orphans are looked for; nothing else is polled while every process is ready.
 IDLE_TICK_SECONDS: Final = 1.0
 
 #: How often a process that is starting is asked whether it is ready.
 READINESS_TICK_SECONDS: Final = 0.1
 
-#: Who is not ready by then is reported; it is still waited for.
+#: A process that is not ready by then is logged; the supervisor goes on waiting for it.
 READY_WITHIN_SECONDS: Final = 60.0
 
 
@@ -138,7 +138,7 @@ class Supervisor:
     # --- starting ---------------------------------------------------------------------------------
 
     def _may_start(self, part: Part) -> bool:
-        """The broker first; after that everybody alone: all of them wait for a broker that is away."""
+        """The broker starts first. A restart does not wait for it: each process waits for the broker itself."""
         broker = next((each for each in self._parts if each.process.role is Role.BROKER), part)
         return broker is part or broker.ready or part.started_before
 
@@ -150,7 +150,7 @@ class Supervisor:
                 self._selector.register(part.child.pipe, selectors.EVENT_READ, part.child)
 
     def _forget(self) -> None:
-        """In a child: closes what is the supervisor's alone. With a copy of its lock no successor could start."""
+        """In a child: closes what only the supervisor may hold. A copy of its lock would block the next supervisor."""
         for descriptor in [key.fd for key in self._selector.get_map().values()]:
             os.close(descriptor)
         os.close(self._waker.fileno())
@@ -164,10 +164,10 @@ class Supervisor:
             age = max(0.0, now - part.child.started_at)
             if is_ready(part.process, part.child.pid):
                 part.ready = True
-                log.info("ready", role=part.process.name, pid=part.child.pid, after_s=f"{age:.1f}")
+                log.info("process_ready", role=part.process.name, pid=part.child.pid, after_s=f"{age:.1f}")
             elif age > READY_WITHIN_SECONDS and not part.overdue:
                 part.overdue = True
-                log.warning("not ready yet", role=part.process.name, pid=part.child.pid, after_s=f"{age:.0f}")
+                log.warning("process_not_ready", role=part.process.name, pid=part.child.pid, after_s=f"{age:.0f}")
 
     # --- ends -------------------------------------------------------------------------------------
 
@@ -187,14 +187,15 @@ class Supervisor:
         remove_pid(name, child.pid)
         part.child, part.ready = None, False
         if self.stop_asked:
-            log.info("stopped", role=name, how=unix.describe_end(status))
+            log.info("process_stopped", role=name, how=unix.describe_end(status))
             return
         delay = part.backoff.delay_after(lived)
         part.start_at = time.monotonic() + delay
-        log.warning("ended, starts again", role=name, pid=child.pid, how=unix.describe_end(status), in_s=f"{delay:.1f}")
+        how = unix.describe_end(status)
+        log.warning("process_ended", role=name, pid=child.pid, how=how, restart_in_s=f"{delay:.1f}")
 
     def _end_orphans(self) -> None:
-        """What a dead process left behind became ours: a job's processes must not go on using its GPU."""
+        """Kills what a dead process left behind: a job's processes must not keep using its GPU."""
         ours = {child.pid for child in self._children()}
         for pid in set(children_of(os.getpid())) - ours:
             with contextlib.suppress(ProcessLookupError):
@@ -208,19 +209,19 @@ class Supervisor:
         others = [child for child in self._children() if child.process.role is not Role.BROKER]
         if self._stopping_at is None:
             self._stopping_at = now
-            log.info("stopping", grace_s=f"{STOP_GRACE_SECONDS:.0f}")
+            log.info("cluster_stopping", grace_s=f"{STOP_GRACE_SECONDS:.0f}")
             for child in others:
                 _send(child.pid, signal.SIGTERM)
         elif others and not self._killed and (self._stops_asked > 1 or now - self._stopping_at > STOP_GRACE_SECONDS):
             self._killed = True
             for child in others:
-                log.warning("killing", role=child.process.name, pid=child.pid)
+                log.warning("process_killed", role=child.process.name, pid=child.pid)
                 _kill_group(child.pid, signal.SIGKILL)
         if not others:
             self._stop_broker(now)
 
     def _stop_broker(self, now: float) -> None:
-        """Last: the others need it to give their jobs back."""
+        """Last: the others need it to requeue their jobs."""
         for child in self._children():
             if self._broker_told_at is None:
                 self._broker_told_at = now
@@ -229,7 +230,7 @@ class Supervisor:
                 _kill_group(child.pid, signal.SIGKILL)
 
     def end_what_is_left(self) -> None:
-        """After the last child: orphans that its death has just given us."""
+        """After the last child ended: kills the orphans that its end has left to this process."""
         deadline = time.monotonic() + 1.0
         while children_of(os.getpid()) and time.monotonic() < deadline:
             self._end_orphans()

@@ -1,4 +1,4 @@
-"""Lines for people on standard output. A terminal that hangs or is gone never holds the supervisor up."""
+"""Lines for people on standard output. A terminal that hangs or is closed never blocks the supervisor."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def decorate(name: str, line: str, *, color: bool) -> str:
 
 @dataclass(slots=True)
 class Terminal:
-    """Written to only as far as it takes bytes right now; `flush` is called again and again."""
+    """Never blocks: writes as many bytes as the terminal accepts now; `flush` is called repeatedly."""
 
     descriptor: int = 1
     _lines: deque[bytes] = field(default_factory=lambda: deque(maxlen=MAX_WAITING_LINES))

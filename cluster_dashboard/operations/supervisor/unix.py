@@ -1,4 +1,4 @@
-"""How the supervisor's processes begin and end: forks, signals, children."""
+"""How the supervisor's processes start and end: forks and signals."""
 
 from __future__ import annotations
 

@@ -64,13 +64,13 @@ def test_a_wrong_value_is_refused_with_the_variable_and_what_it_takes(name: str,
         read_environment({name: value})
 
     assert str(caught.value).startswith(f"{name}: ")
-    assert f"it takes {ACCEPTED[name]}" in str(caught.value)
+    assert f"expected: {ACCEPTED[name]}" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["JOB_RATE"])
 @pytest.mark.parametrize("value", ["nan", "inf", "100001", "fast"])
 def test_a_rate_that_is_no_rate_is_refused(name: str, value: str) -> None:
-    with pytest.raises(EnvironmentInvalid, match=r"JOB_RATE: .* it takes jobs a minute, 0\.1 to 100000"):
+    with pytest.raises(EnvironmentInvalid, match=r"JOB_RATE: .* expected: jobs a minute, 0\.1 to 100000"):
         read_environment({name: value})
 
 
@@ -90,7 +90,7 @@ def test_simulated_gpus_have_one_size_or_one_each() -> None:
 
 @pytest.mark.parametrize("value", ["80,40", "80,,40", "0", "1025", "nan", "80;40;40", ","])
 def test_sizes_of_gpus_that_are_not_one_for_each_are_refused(value: str) -> None:
-    with pytest.raises(EnvironmentInvalid, match=r"^GPU_MEMORY_GIB: .* it takes GiB of each simulated GPU"):
+    with pytest.raises(EnvironmentInvalid, match=r"^GPU_MEMORY_GIB: .* expected: GiB of each simulated GPU"):
         read_environment({"GPU_COUNT": "3", "GPU_MEMORY_GIB": value})
 
 

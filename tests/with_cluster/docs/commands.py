@@ -61,7 +61,7 @@ COMMANDS: Final = [
     Command(page="docs/chaos.md", text="gpuc inject worker_hung --gpu 3 --seconds 15", shows=r"GPU 3: worker hung"),
     Command(page="docs/guarantees.md", text="gpuc verify", shows=r"PASS"),
     Command(page="docs/operations.md", text="gpuc token revoke ci", shows=r"revoked ci"),
-    Command(page="docs/operations.md", text="grep 'cluster is ready' var/log/cluster.log", shows=r"web="),
+    Command(page="docs/operations.md", text="grep cluster_ready var/log/cluster.log", shows=r"web="),
     Command(page="docs/deployment.md", text="manage.py check --deploy", shows=r"no issues"),
     Command(page="docs/security.md", text="manage.py check --deploy", shows=r"no issues"),
     Command(page="docs/metrics.md", text="curl -s localhost:8080/metrics | grep gpu_cluster_up", shows=r"broker.* 1"),

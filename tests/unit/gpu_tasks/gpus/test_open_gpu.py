@@ -60,7 +60,7 @@ def test_a_worker_whose_container_sees_one_gpu_opens_that_one(driver: FakeNvml) 
 
 
 def test_another_backend_is_refused_with_those_there_are() -> None:
-    with pytest.raises(ValueError, match="simulated, nvml, auto"):
+    with pytest.raises(ValueError, match="simulated, nvml or auto"):
         open_gpu("rocm", 0, 5)
 
 

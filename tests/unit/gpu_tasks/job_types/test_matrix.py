@@ -121,7 +121,7 @@ def test_a_wrong_product_fails_the_job(monkeypatch: pytest.MonkeyPatch, cupy: Fa
 
 @pytest.mark.parametrize("params", [{"dtype": "float16"}, {"size": matrix.HOST_SIZE_MAXIMUM + 1}])
 def test_what_takes_a_real_gpu_fails_without_one(params: dict[str, Any]) -> None:
-    with pytest.raises(JobFailed, match="takes a real GPU"):
+    with pytest.raises(JobFailed, match="needs a real GPU"):
         run(**params)
 
 

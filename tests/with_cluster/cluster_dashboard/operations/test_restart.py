@@ -110,4 +110,4 @@ def test_wrong_value_ends_the_start_and_names_the_variable(variable: str, value:
         refused.clean_up()
 
     assert ended.returncode == 1
-    assert f"{variable}: '{value}' is not accepted; it takes {takes}" in ended.stdout
+    assert f"{variable}: '{value}' is not accepted; expected: {takes}" in ended.stdout

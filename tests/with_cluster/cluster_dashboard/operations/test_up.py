@@ -21,7 +21,7 @@ from cluster_dashboard.environment import read_state_file
 from tests.project import ROOT
 from tests.services import wait_until
 
-READY = "cluster is ready"
+READY = "cluster_ready"
 
 
 def free_ports(count: int) -> list[int]:
@@ -212,7 +212,7 @@ def test_a_taken_port_is_named(settled, variable):
         first = refused(settled, **{variable: port})
 
     assert first.returncode == 1
-    assert f"{variable}: {port} on 127.0.0.1 is taken" in first.stderr
+    assert f"{variable}: {port} on 127.0.0.1 is in use" in first.stderr
 
 
 @pytest.mark.parametrize(
