@@ -107,7 +107,7 @@ class ParamsInvalid(ValueError):
 
 class UnknownJobType(ParamsInvalid):
     def __init__(self, name: str, known: Iterable[str]) -> None:
-        super().__init__("type", f"unknown job type {name!r}; known are {', '.join(sorted(known))}")
+        super().__init__("type", f"unknown job type {name!r}; must be one of {', '.join(sorted(known))}")
 
 
 def parse_params[P: JobParams](job_type: JobType[P], values: Mapping[str, Any]) -> P:

@@ -1,4 +1,4 @@
-"""The REST API. Reading is public where PUBLIC_READ is true; all else takes a token or a session with permission."""
+"""The REST API. Reading is public where PUBLIC_READ is true; all else needs a token or a session with permission."""
 
 from __future__ import annotations
 
@@ -34,12 +34,13 @@ class ClusterApi(NinjaAPI):
 api = ClusterApi(
     title="GPU cluster",
     version="1",
-    description="Jobs, GPUs and the load of the cluster. Times are UTC; errors are problem details (RFC 9457).",
+    description="Jobs, GPUs and the load of the cluster. Times are UTC; errors are problem details (RFC 9457). "
+    "Words such as priorities, states and presets are accepted in any case.",
     urls_namespace="api",
     docs=OwnHostDocs(),
     docs_decorator=for_readers,
     parser=StrictParser(),
-    # What an operation does not say otherwise about is a control.
+    # The default of operations that name no right of their own.
     auth=CONTROL,
 )
 answer_with_problems(api)

@@ -1,4 +1,4 @@
-"""The API's door to Redis: what it asks there is a bonus, and must not keep anybody waiting."""
+"""The API's connection to Redis, with a short timeout: no answer waits long for what Redis knows."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ TIMEOUT_SECONDS: Final = 0.5
 
 @cache
 def client() -> Redis:
-    """One for this process, made at the first call: its pool hands every thread a connection of its own."""
+    """One client for this process, made at the first call; its pool gives each thread its own connection."""
     return connect(timeout_seconds=TIMEOUT_SECONDS)

@@ -34,7 +34,7 @@ class ControlState(Schema):
 
 
 class ControlChange(Input):
-    """What is given is changed; a preset sets the rate, so give only one of the two."""
+    """Changes the fields that are given. A preset sets the rate, so only one of the two may be given."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -53,12 +53,12 @@ class ControlChange(Input):
     fault_profile: FaultProfile | None = None
 
 
-@router.get("/control", auth=READ, response=ControlState, summary="How many jobs arrive, and whether they do")
+@router.get("/control", auth=READ, response=ControlState, summary="Read the rate, the pause and the fault profile")
 def get_control(request: HttpRequest) -> ControlState:
     return _shown(Control.objects.get())
 
 
-@router.patch("/control", auth=CONTROL, response=ControlState, summary="Change the rate, pause, or choose what breaks")
+@router.patch("/control", auth=CONTROL, response=ControlState, summary="Change the rate, the pause or the faults")
 def patch_control(request: HttpRequest, change: ControlChange) -> ControlState:
     actor = actor_of(request)
     count_control(actor)

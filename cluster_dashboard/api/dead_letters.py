@@ -1,4 +1,4 @@
-"""/api/dead-letters: messages that were none of ours, to look at and to drop."""
+"""/api/dead-letters: messages that this cluster did not send or that are malformed, to look at and to drop."""
 
 from __future__ import annotations
 
@@ -22,34 +22,39 @@ from scheduler.broker.dead_letters import DEAD_LETTERS_KEPT, ID_LENGTH
 
 router = Router(tags=["dead letters"])
 
-LetterId = Annotated[str, Path(pattern=f"^[0-9a-f]{{{ID_LENGTH}}}$", description="As the list tells it")]
-NO_SUCH: Final = "There is no dead letter with this id: it was dropped, or newer ones have taken its place."
+LetterId = Annotated[str, Path(pattern=f"^[0-9a-f]{{{ID_LENGTH}}}$", description="As in the list")]
+NO_SUCH: Final = "There is no dead letter with this id: it was dropped, or newer ones have displaced it."
 
 
 class DeadLetterInfo(Schema):
     id: str
     at: datetime
     queue: str
-    reason: str = Field(description="What was wrong with it")
+    reason: str = Field(description="Why the message was refused")
     size: int = Field(description="Bytes of the whole message")
-    content: str = Field(description="Its beginning, as text; what is no UTF-8 stands as \\x..")
+    content: str = Field(description="Its beginning, as text; bytes that are not UTF-8 appear as \\x..")
     is_whole: bool = Field(description="Whether `content` is all of it")
 
 
 class DeadLetterPage(Schema):
-    """Newest first."""
+    """Messages that this cluster did not send or that are malformed, newest first."""
 
     dead_letters: list[DeadLetterInfo]
-    kept: int = Field(description="How many can be looked at")
-    total: int = Field(description="How many there were since the broker was last emptied")
-    next_offset: int | None = Field(description="Give it as `offset` to get the next page; null on the last one")
+    kept: int = Field(description="The number of dead letters kept")
+    total: int = Field(description="The number since the broker was last emptied")
+    next_offset: int | None = Field(description="Send it as `offset` to get the next page; null on the last one")
 
 
 class Dropped(Schema):
     dropped: int
 
 
-@router.get("/dead-letters", auth=READ, response=DeadLetterPage, summary="Messages that were none of ours")
+@router.get(
+    "/dead-letters",
+    auth=READ,
+    response=DeadLetterPage,
+    summary="List dead letters",
+)
 def list_dead_letters(
     request: HttpRequest,
     limit: Annotated[int, Query(ge=1, le=LIMIT_MAXIMUM)] = 50,
@@ -90,5 +95,5 @@ def _broker_asked() -> Iterator[None]:
     try:
         yield
     except (RedisError, OSError) as error:
-        detail = f"The broker, which keeps the dead letters, does not answer ({type(error).__name__})."
+        detail = f"The broker, which keeps the dead letters, is unavailable ({type(error).__name__})."
         raise Problem(503, detail, retry_after=RETRY_AFTER_SECONDS) from None

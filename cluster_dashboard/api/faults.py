@@ -1,4 +1,4 @@
-"""POST /api/gpus/N/faults: one fault, for real and at once, by the code that random faults and chaos use too."""
+"""POST /api/gpus/N/faults: injects one fault at once, by the code that random faults and chaos use too."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ HANG_MAXIMUM_SECONDS = 600.0
 class Fault(Input):
     kind: FaultKind
     hang_seconds: Annotated[
-        float, Field(gt=0, le=HANG_MAXIMUM_SECONDS, description="How long worker_hung lasts, in seconds")
+        float, Field(gt=0, le=HANG_MAXIMUM_SECONDS, description="Duration of worker_hung, in seconds")
     ] = HANG_SECONDS
 
 
@@ -39,7 +39,10 @@ class Injected(Schema):
 
 
 @router.post(
-    "/gpus/{index}/faults", auth=CHANGE_GPU, response={202: Injected}, summary="Break a GPU's worker or its job now"
+    "/gpus/{index}/faults",
+    auth=CHANGE_GPU,
+    response={202: Injected},
+    summary="Inject a fault into a worker or its job now",
 )
 def inject_fault(
     request: HttpRequest, index: Annotated[int, Path(ge=0, le=SMALLINT_MAXIMUM)], fault: Fault

@@ -1,4 +1,4 @@
-"""Jobs as streams of server-sent events. One task for all of them looks twice a second, however many follow."""
+"""Jobs as streams of server-sent events. One task reads the followed jobs of all streams twice a second."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 
 from cluster_dashboard.api.broker import client
 from cluster_dashboard.api.job_detail import read_job
-from scheduler.logs import event_logger
+from scheduler.logs import Outage, event_logger
 from scheduler.loops.samples import NO_SAMPLE, LiveSample, read_samples
 from scheduler.models import Job
 from scheduler.rules.states import TERMINAL_STATES, JobState
@@ -27,9 +27,9 @@ from scheduler.rules.states import TERMINAL_STATES, JobState
 log = event_logger(__name__)
 
 FOLLOW_SECONDS: Final = 0.5
-#: A comment goes out where nothing else does, so that no proxy takes the stream for dead.
+#: A comment is sent after this time without an event, so that no proxy closes the stream as idle.
 KEEP_ALIVE_SECONDS: Final = 15.0
-#: A stream ends after this; browsers come back by themselves.
+#: A stream ends after this; browsers reconnect by themselves.
 LENGTH_MAXIMUM_SECONDS: Final = 3600.0
 IDS_IN_ONE_QUERY: Final = 500
 
@@ -72,7 +72,7 @@ class FollowedJob:
 
 
 class Watch:
-    """Lives in one event loop. Looks at all jobs that somebody follows, and rests while nobody does."""
+    """Belongs to one event loop. Reads all jobs that clients follow; its task ends when there are none."""
 
     def __init__(self) -> None:
         self._followers: Counter[int] = Counter()
@@ -81,11 +81,12 @@ class Watch:
         self._wanted = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._ending = False
+        self._outage = Outage(log, "follow")
         # One thread, so that the database connection is always the same one.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="follow")
 
     async def changes(self, job_id: int) -> AsyncGenerator[FollowedJob | None]:
-        """What is known of the job, at once and whenever it changes; None where nothing did for a while."""
+        """The job's state at once and after each change; None after KEEP_ALIVE_SECONDS without a change."""
         ends_at = asyncio.get_running_loop().time() + LENGTH_MAXIMUM_SECONDS
         last: FollowedJob | None = None
         self._enter(job_id)
@@ -104,7 +105,7 @@ class Watch:
             self._leave(job_id)
 
     async def detail(self, job_id: int) -> str | None:
-        """The job as JSON; None where it cannot be read: a client comes back, and finds out more."""
+        """The job as JSON; None if it cannot be read: the stream ends, and the client reconnects."""
         return await self._in_thread(_read_detail, job_id)
 
     async def end(self) -> None:
@@ -137,7 +138,7 @@ class Watch:
             self._wanted.clear()
             await self._look()
             try:
-                # Whoever comes new is looked after at once.
+                # A new follower is served at once.
                 await asyncio.wait_for(self._wanted.wait(), FOLLOW_SECONDS)
             except TimeoutError:
                 continue
@@ -147,9 +148,10 @@ class Watch:
         try:
             found = await self._in_thread(_read, list(self._followers))
         except DatabaseError as error:
-            # The streams stay: they go on when it is back.
-            log.warning("follow_waits", error=f"{type(error).__name__}: {error}")
+            # The streams stay open, and continue when the database has recovered.
+            self._outage.broke(error)
             return
+        self._outage.recovered()
         async with self._changed:
             self._seen = {job_id: seen for job_id, seen in found.items() if job_id in self._followers}
             self._changed.notify_all()
@@ -162,7 +164,7 @@ _watches: WeakKeyDictionary[asyncio.AbstractEventLoop, Watch] = WeakKeyDictionar
 
 
 def _watch() -> Watch:
-    """This event loop's: a web process has one loop, a test run many."""
+    """The watch of this event loop: a web process has one loop, a test run many."""
     loop = asyncio.get_running_loop()
     if loop not in _watches:
         _watches[loop] = Watch()
@@ -170,7 +172,7 @@ def _watch() -> Watch:
 
 
 def end_streams() -> None:
-    """The process is to stop: without this its streams hold it up until they are cut off. Safe in a signal handler."""
+    """Called when the process is to stop, which open streams would delay. Safe in a signal handler."""
     for loop, watch in list(_watches.items()):
         if loop.is_running():
             asyncio.run_coroutine_threadsafe(watch.end(), loop)
@@ -195,7 +197,7 @@ def _read(job_ids: list[int]) -> dict[int, FollowedJob]:
 
 
 def _samples() -> dict[int, LiveSample]:
-    """By GPU; nothing while Redis is away: progress is a bonus."""
+    """By GPU; empty while Redis is unavailable: the stream then has no progress."""
     try:
         return read_samples(client())
     except (RedisError, OSError):
@@ -206,11 +208,11 @@ def _read_detail(job_id: int) -> str | None:
     try:
         job = read_job(job_id)
     except DatabaseError as error:
-        log.warning("follow_ends", job=job_id, error=f"{type(error).__name__}: {error}")
+        log.warning("stream_ended", job=job_id, error=f"{type(error).__name__}: {error}")
         return None
     return None if job is None else job.model_dump_json()
 
 
 def _close_connection() -> None:
-    """A function, since each thread has a connection of its own."""
+    """A function, to be called in the thread whose connection it closes."""
     connection.close()

@@ -1,4 +1,4 @@
-"""/api/generator: which load arrives by itself, and how far it has come. Its rate is turned at /api/control."""
+"""/api/generator: the workload that the generator submits, and its position. Its rate is set at /api/control."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ router = Router(tags=["control"])
 
 
 class GeneratorState(Schema):
-    workload: str = Field(description="The profile or file that says what arrives")
-    shape: str = Field(description="How arrivals are spread over time, such as poisson or replay")
-    types: list[str] = Field(description="Job types that it makes")
+    workload: str = Field(description="The profile or file that defines the jobs and their arrivals")
+    shape: str = Field(description="The distribution of arrivals over time, such as poisson or replay")
+    types: list[str] = Field(description="Job types that it submits")
     seed: int = Field(description="The same seed makes the same jobs")
     rate_per_minute: float
     paused: bool
     arrivals: int = Field(description="Jobs drawn so far")
-    next_arrival_at: datetime | None = Field(description="Null until it is drawn, and during a pause")
+    next_arrival_at: datetime | None = Field(description="Null during a pause, and before the first tick after it")
 
 
-@router.get("/generator", auth=READ, response=GeneratorState, summary="What the generator makes")
+@router.get("/generator", auth=READ, response=GeneratorState, summary="The workload and position of the generator")
 def get_generator(request: HttpRequest) -> GeneratorState:
     """The workload comes from the file or profile that GENERATOR_CONFIG names; the same seed makes the same jobs."""
     control, load = Control.objects.get(), workload()

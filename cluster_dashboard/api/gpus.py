@@ -1,4 +1,4 @@
-"""/api/gpus: what is known of each GPU, and what its worker says now."""
+"""/api/gpus: the row of each GPU, and what its worker reports now."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ log = event_logger(__name__)
 
 router = Router(tags=["GPUs"])
 
-#: What only Redis knows; all of it null while Redis does not answer.
+#: Known only from Redis; null while Redis is unavailable.
 LIVE_FIELDS: Final = (
     "state",
     "note",
@@ -44,19 +44,21 @@ class GpuJob(Schema):
 
 
 class GpuInfo(Schema):
-    """What cannot be told now is null."""
+    """A value that is unknown now is null."""
 
     index: int
     name: str
     uuid: str
-    cuda_uuid: str = Field(description="What CUDA told the process of its jobs; equal to uuid: the pinning is proven")
+    cuda_uuid: str = Field(
+        description="The UUID that CUDA reports in a job process; equal to uuid: the pinning is proven"
+    )
     host: str
     backend: str
     memory_total_mib: int | None
     power_limit_w: float | None
     failure_rate: float = Field(description="Probability that a generated job meets a fault here")
     drained: bool
-    quarantined: str = Field(description="Why it takes no job; may be empty")
+    quarantined: str = Field(description="Why the cluster gives it no jobs; empty if it is not quarantined")
     job: GpuJob | None
     state: GpuState | None
     note: str | None
@@ -76,7 +78,7 @@ class GpuChange(Input):
     drained: StrictBool | None = None
 
 
-@router.get("/gpus", auth=READ, response=Gpus, summary="The GPUs and what they do now")
+@router.get("/gpus", auth=READ, response=Gpus, summary="List the GPUs and their present state")
 def list_gpus(request: HttpRequest) -> Gpus:
     jobs = {held.gpu: _job(held) for held in Allocation.objects.select_related("job")}
     live = _read_live()
@@ -93,7 +95,7 @@ def patch_gpu(
         gpu = change_gpu(index, actor=actor, **change.model_dump())
     except Gpu.DoesNotExist:
         known = ", ".join(str(each) for each in Gpu.objects.values_list("index", flat=True))
-        raise Problem(404, f"There is no GPU {index}. Known are {known or 'none yet'}.") from None
+        raise Problem(404, f"There is no GPU {index}. Known GPUs: {known or 'none yet'}.") from None
     held = Allocation.objects.select_related("job").filter(gpu=index).first()
     return _info(gpu, None if held is None else _job(held), _read_live())
 
@@ -106,7 +108,7 @@ def _read_live() -> RedisView | None:
     try:
         return read_redis(client())
     except (RedisError, OSError) as error:
-        log.info("gpus_without_broker", error=f"{type(error).__name__}: {error}")
+        log.info("broker_unreachable", component="api_gpus", error=f"{type(error).__name__}: {error}")
         return None
 
 

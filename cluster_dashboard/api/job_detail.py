@@ -1,4 +1,4 @@
-"""One job as the API shows it: the row, its story, and how far it has come."""
+"""One job as the API shows it: its row, its events and its progress."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _progress(job: Job) -> float | None:
     try:
         return read_sample(client(), job.gpu).progress_of(job.id, job.attempt)
     except (RedisError, OSError) as error:
-        log.info("progress_not_read", job=job.id, error=f"{type(error).__name__}: {error}")
+        log.info("broker_unreachable", component="api_progress", job=job.id, error=f"{type(error).__name__}: {error}")
         return None
 
 
@@ -54,7 +54,7 @@ def _waits_because(job: Job) -> str:
 
 
 def _silent_gpus() -> set[int]:
-    """Whose worker has not been heard of for too long; none while the broker is away, since nobody knows then."""
+    """GPUs whose workers have been silent for too long; none while the broker is unavailable: it is unknown then."""
     try:
         (seconds, _), beats = client().time(), read_beats(client())
     except (RedisError, OSError):

@@ -1,4 +1,4 @@
-"""/api/jobs: submit, and list with filters; and the job types there are."""
+"""/api/jobs: submit jobs, and list them with filters. /api/job-types: the job types of this cluster."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from scheduler.rules.states import Source
 
 router = Router(tags=["jobs"])
 
-#: Filters that compare a column with the value given.
+#: Filters that compare a column with the given value.
 EQUAL: Final = ("state", "priority", "gpu", "source", "name")
 
 Key = Annotated[
@@ -33,8 +33,8 @@ Key = Annotated[
         min_length=1,
         max_length=255,
         pattern=r"^[!-~]+$",
-        description="A name of your own for this submission, such as a UUID: sent again within 24 hours with the same "
-        "body it gets the same answer, and makes no new jobs",
+        description="A key that you choose for this submission, such as a UUID. The same key and body sent again "
+        "within 24 hours return the same answer and submit no new jobs",
     ),
 ]
 
@@ -43,11 +43,11 @@ Key = Annotated[
 def submit_jobs(
     request: HttpRequest, body: Annotated[dict[str, Any], Body()], idempotency_key: Key = None
 ) -> Status[Submitted] | HttpResponse:
-    """One job, `count` equal ones, or a list of different `jobs`; at most 10,000.
+    """One job, `count` equal jobs, or a list of different `jobs`; at most 10,000.
 
-    The answer never waits for the broker: 202 means that the jobs are in the database, and will run.
-    More than 250 jobs go in by several transactions. If one of them fails, the answer is a problem whose
-    `accepted_ids` names the jobs that are in; with an Idempotency-Key the same request again submits the rest.
+    The answer never waits for the broker: 202 means that the jobs are in the database and will run.
+    More than 250 jobs are inserted by several transactions. If one of them fails, the answer is a problem whose
+    `accepted_ids` lists the jobs that were inserted; with an Idempotency-Key the same request again submits the rest.
     """
     requests = read_submission(body)
     if idempotency_key is None:
@@ -66,7 +66,7 @@ def submit_jobs(
 def list_jobs(request: HttpRequest, wanted: Query[JobFilter]) -> JobPage:
     _refuse_unknown_query(request)
     jobs = _matching(wanted).newest_first().defer("params", "result", "error")
-    # One more than asked for tells whether there is another page.
+    # One more than the limit shows whether there is another page.
     found = list(jobs[: wanted.limit + 1])
     page = found[: wanted.limit]
     next_before = page[-1].id if len(found) > len(page) else None
@@ -80,10 +80,10 @@ def _matching(wanted: JobFilter) -> JobQuerySet:
     if wanted.type is not None:
         jobs = jobs.filter(type=_known_type(wanted.type))
     if wanted.reason is not None:
-        # The second term says nothing new, but lets SQLite use the index of jobs with a reason.
+        # The second condition excludes nothing more, but lets SQLite use the index of jobs with a reason.
         jobs = jobs.filter(reason=wanted.reason).exclude(reason="")
     if wanted.source is not None and wanted.source != Source.GENERATOR:
-        # The same for jobs that the generator did not make.
+        # The same for the index of jobs that the generator did not submit.
         jobs = jobs.exclude(source=Source.GENERATOR)
     if wanted.before is not None:
         jobs = jobs.filter(id__lt=wanted.before)
@@ -94,11 +94,11 @@ def _refuse_unknown_query(request: HttpRequest) -> None:
     known = ", ".join(JobFilter.model_fields)
     unknown = [name[:FIELD_LENGTH] for name in request.GET if name not in JobFilter.model_fields]
     if unknown:
-        raise invalid([FieldError(field=name, message=f"is not known; known are {known}") for name in unknown])
+        raise invalid([FieldError(field=name, message=f"is unknown; must be one of {known}") for name in unknown])
 
 
 def _known_type(name: str) -> str:
-    """A type of this installation, or one that jobs of the past had."""
+    """A type of this installation, or a former one that jobs in the database have."""
     check_text(name, "type")
     if name not in catalogue() and not Job.objects.filter(type=name).exists():
         raise UnknownJobType(name, catalogue())

@@ -1,4 +1,4 @@
-"""/api/jobs/ID: look at a job, wait for it, follow it, cancel it, run it again."""
+"""/api/jobs/ID: read a job, wait for its end, follow it, cancel it, run it again."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ JobId = Annotated[int, Path(ge=1, le=BIGINT_MAXIMUM)]
 
 WAIT_MAXIMUM_SECONDS: Final = 60
 WAIT_STEP_SECONDS: Final = 0.25
-#: Each waiting request holds a thread and a connection to the database; one too many is answered at once.
+#: Each waiting request holds a thread and a database connection; requests above this number are answered at once.
 WAITING_MAXIMUM: Final = 40
 _places = BoundedSemaphore(WAITING_MAXIMUM)
 
@@ -38,12 +38,12 @@ Wait = Annotated[
     Query(
         ge=0,
         le=WAIT_MAXIMUM_SECONDS,
-        description="Seconds to wait for the job's end; the answer comes earlier if it ends, or if too many wait",
+        description="Maximum seconds to wait for the job's end; 0 if too many other requests wait",
     ),
 ]
 
 
-@router.get("/jobs/{job_id}", auth=READ, response=JobDetail, summary="One job with its story")
+@router.get("/jobs/{job_id}", auth=READ, response=JobDetail, summary="Read a job with its events")
 def get_job(request: HttpRequest, job_id: JobId, wait: Wait = 0) -> JobDetail:
     if wait > 0:
         _wait_for_end(job_id, wait)
@@ -70,13 +70,13 @@ def follow_job(
     request: HttpRequest,
     job_id: JobId,
     last_event_id: Annotated[
-        str | None, Header(alias="Last-Event-ID", description="Sent by browsers that come back")
+        str | None, Header(alias="Last-Event-ID", description="Sent by browsers that reconnect")
     ] = None,
 ) -> HttpResponseBase:
     """Server-sent events. `job`: the whole job, at once and with each change; `progress`: {"progress": 0 to 1}.
 
-    The stream ends after the `job` event with a terminal state. A client that comes back to an ended job whose
-    last event it has seen gets 204, which tells browsers to stay away.
+    The stream ends after the `job` event with a terminal state. A client that reconnects to an ended job whose
+    last event it has seen gets 204, after which browsers do not reconnect.
     """
     found = Job.objects.filter(id=job_id).values_list("state", "event_count").first()
     if found is None:
@@ -89,7 +89,7 @@ def follow_job(
 
 @router.post("/jobs/{job_id}/cancel", auth=CANCEL, response=Cancelled, summary="Cancel a job")
 def cancel_job(request: HttpRequest, job_id: JobId) -> Cancelled:
-    """A waiting job ends at once; a running one is stopped by its worker, unless it ends first."""
+    """A queued job is cancelled at once; a running one is stopped by its worker, unless it ends first."""
     try:
         outcome = lifecycle.cancel(job_id, actor=actor_of(request))
     except Job.DoesNotExist:
@@ -101,7 +101,7 @@ def cancel_job(request: HttpRequest, job_id: JobId) -> Cancelled:
 
 @router.post("/jobs/{job_id}/run-again", auth=SUBMIT, response={202: Submitted}, summary="Run a job again")
 def run_again(request: HttpRequest, job_id: JobId) -> Status[Submitted] | HttpResponse:
-    """As a new job with a name of its own, and the type, parameters, priority and limits of this one."""
+    """Submits a new job with a new name and the type, parameters, priority and limits of this one."""
     job = Job.objects.filter(id=job_id).first()
     if job is None:
         raise _no_such_job(job_id)

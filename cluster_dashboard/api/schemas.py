@@ -1,4 +1,4 @@
-"""What the API takes and gives. Input refuses unknown fields, and values of another JSON type."""
+"""Bodies and queries that the API accepts, and its answers. Input refuses unknown fields and other JSON types."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ LIMIT_MAXIMUM: Final = 500
 
 
 def _a_number(value: Any) -> Any:
-    """pydantic would take true for 1 and "3" for 3."""
+    """pydantic would accept true as 1 and "3" as 3."""
     if isinstance(value, bool | str):
-        raise PydanticCustomError("number_type", "takes a number")
+        raise PydanticCustomError("number_type", "must be a number")
     return value
 
 
-#: Stands after the bounds: only there pydantic keeps them in the JSON schema.
+#: To be placed after the bounds: pydantic keeps them in the JSON schema only then.
 NUMBER: Final = BeforeValidator(_a_number)
 
 
-#: The pattern is for readers of the schema: admission checks it, with a message for people.
+#: The pattern is for readers of the schema. Admission checks names, with a message that people understand.
 NAME_FIELD: Final = Field(
     min_length=1, max_length=NAME_MAXIMUM_LENGTH, json_schema_extra={"pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$"}
 )
@@ -45,19 +45,19 @@ class Input(BaseModel):
 
 
 class SubmitJob(Input):
-    """What `params` takes depends on the type: see GET /api/job-types."""
+    """The fields of `params` depend on the type: see GET /api/job-types."""
 
     type: Annotated[str, Field(min_length=1, max_length=60, description="One of GET /api/job-types")]
     priority: Priority = Priority.NORMAL
     params: dict[str, Any] = Field(default_factory=dict, description="Parameters of the type; each has a default")
-    name: Annotated[str, NAME_FIELD] | None = Field(default=None, description="Unique; made up where none is given")
+    name: Annotated[str, NAME_FIELD] | None = Field(default=None, description="Unique; generated if missing")
     time_limit_seconds: Annotated[int, Field(ge=1, le=TIME_LIMIT_MAXIMUM_SECONDS), NUMBER] = TIME_LIMIT_SECONDS
     max_failures: Annotated[int, Field(ge=1, le=FAILURE_LIMIT_MAXIMUM), NUMBER] = FAILURE_LIMIT
-    accepts_faults: StrictBool = Field(default=False, description="Whether random faults may hit it")
+    accepts_faults: StrictBool = Field(default=False, description="Whether random faults may hit the job")
 
 
 class SubmitJobs(SubmitJob):
-    """One job, or `count` equal ones; with a name and a count above 1 they are called NAME-1, NAME-2, ..."""
+    """One job, or `count` equal jobs; with a name and a count above 1 they are called NAME-1, NAME-2, ..."""
 
     count: Annotated[int, Field(ge=1, le=COUNT_MAXIMUM), NUMBER] = 1
 
@@ -73,12 +73,12 @@ class Submitted(Schema):
 
 
 def _a_moment(value: Any) -> Any:
-    """pydantic would take 3 for three seconds after 1970, and a time without a zone for any zone."""
+    """pydantic would accept 3 as three seconds after 1970, and keep a time without a zone as it is."""
     try:
         moment = datetime.fromisoformat(value)
         return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
     except (TypeError, ValueError, OverflowError):
-        words = "takes a time such as 2026-01-31T12:00:00Z (UTC where no zone is given)"
+        words = "must be a time such as 2026-01-31T12:00:00Z (UTC if it has no zone)"
         raise PydanticCustomError("moment", words) from None
 
 
@@ -86,17 +86,17 @@ Moment = Annotated[datetime, BeforeValidator(_a_moment)]
 
 
 class JobFilter(Input):
-    """A job is listed if it fits all that is given."""
+    """A job is listed if it matches every filter that is given."""
 
     state: JobState | None = None
     type: Annotated[str, Field(min_length=1, max_length=60)] | None = None
     priority: Priority | None = None
     gpu: int | None = Field(default=None, ge=0, le=SMALLINT_MAXIMUM, description="Where it runs, or ran last")
-    reason: Reason | None = Field(default=None, description="Why it left the state it was in last")
+    reason: Reason | None = Field(default=None, description="Why it left its previous state")
     source: Source | None = Field(default=None, description="Who submitted it")
-    name: Annotated[str, NAME_FIELD] | None = Field(default=None, description="Its whole name")
-    since: Moment | None = Field(default=None, description="Submitted then or later")
-    until: Moment | None = Field(default=None, description="Submitted before that")
+    name: Annotated[str, NAME_FIELD] | None = Field(default=None, description="Its complete name")
+    since: Moment | None = Field(default=None, description="Submitted at this time or later")
+    until: Moment | None = Field(default=None, description="Submitted before this time")
     limit: int = Field(default=50, ge=1, le=LIMIT_MAXIMUM)
     before: int | None = Field(
         default=None, ge=1, le=BIGINT_MAXIMUM, description="Only jobs with a smaller id: `next_before` of the last page"
@@ -112,7 +112,7 @@ class JobSummary(Schema):
     attempt: int = Field(description="The current attempt: it grows with each requeue")
     failures: int = Field(description="Failures charged so far")
     gpu: int | None = Field(description="Where it runs, or ran last")
-    reason: str = Field(description="Why it left the state it was in last; may be empty")
+    reason: str = Field(description="Why it left its previous state; may be empty")
     source: Source
     cancel_requested: bool
     submitted_at: datetime
@@ -125,7 +125,7 @@ class JobPage(Schema):
     """Newest first."""
 
     jobs: list[JobSummary]
-    next_before: int | None = Field(description="Give it as `before` to get the next page; null on the last one")
+    next_before: int | None = Field(description="Send it as `before` to get the next page; null on the last one")
 
 
 class JobStep(Schema):
@@ -147,15 +147,17 @@ class JobDetail(JobSummary):
     max_failures: int
     accepts_faults: bool
     gpu_memory_mib: int
-    waits_because: str = Field(description="Why no GPU can take it now, where that is known; may be empty")
+    waits_because: str = Field(description="Why no GPU can run it now, if that is known; may be empty")
     not_before: datetime
     at: datetime = Field(description="When this was read, by the server's clock")
-    progress: float | None = Field(description="0 to 1 while it runs, as far as its type tells; null where unknown")
+    progress: float | None = Field(description="0 to 1 while it runs, if its type reports it; null if unknown")
     events: list[JobStep]
 
 
 class Cancelled(Schema):
-    outcome: CancelOutcome = Field(description="cancelled: it waited and has ended; requested: its worker will stop it")
+    outcome: CancelOutcome = Field(
+        description="cancelled: it was queued, and has ended; requested: it is being stopped"
+    )
 
 
 class JobTypeInfo(Schema):

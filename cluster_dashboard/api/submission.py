@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from cluster_dashboard.api.broker import client
 from cluster_dashboard.api.http.idempotency import Hold
 from cluster_dashboard.api.http.json_body import check_storable
-from cluster_dashboard.api.http.problems import ERRORS_MAXIMUM, FieldError, Problem, database_away
+from cluster_dashboard.api.http.problems import ERRORS_MAXIMUM, FieldError, Problem, database_unavailable
 from cluster_dashboard.api.http.validation import field_errors, invalid
 from cluster_dashboard.api.schemas import SubmitJob, SubmitJobs, SubmitMany, Submitted
 from scheduler.broker.hints import SubmittedJob
@@ -30,7 +30,7 @@ from scheduler.rules.states import Source
 
 
 def read_submission(body: dict[str, Any]) -> list[JobRequest]:
-    """Checked; a problem names every wrong field, up to as many as one answer lists."""
+    """Checks the body; a problem lists every wrong field, up to ERRORS_MAXIMUM."""
     model = SubmitMany if "jobs" in body else SubmitJobs
     try:
         submission = model.model_validate(body)
@@ -64,11 +64,11 @@ def _different(jobs: Sequence[SubmitJob]) -> list[JobRequest]:
 
 
 def _params_errors(job: SubmitJob, field: str) -> list[FieldError]:
-    """Names every wrong parameter, where admission stops at the first."""
+    """Lists every wrong parameter; admission stops at the first one."""
     check_storable(job.params, field)
     params = catalogue()[job.type].Params
     try:
-        # As JSON, since there strict means that "3" is no number, but a word of an enum is one.
+        # As JSON: there, strict refuses "3" as a number but accepts the text of an enum's value.
         params.model_validate_json(json.dumps(job.params), strict=True)
     except ValidationError as error:
         return field_errors(params, error, within=field)
@@ -91,7 +91,7 @@ def submit(
     try:
         intake.submit(requests, client=client(), broker_share=broker_share(), note=held, accepted=accepted)
     except (OperationalError, InterfaceError) as error:
-        return database_away(error, extra=_accepted_ids(before, accepted))
+        return database_unavailable(error, extra=_accepted_ids(before, accepted))
     except NameTaken as error:
         field = f"jobs.{len(before) + error.index}.name" if in_list else "name"
         raise Problem(

@@ -17,9 +17,9 @@ from cluster_dashboard.api.http.problems import problem_response
 
 
 def _finished(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
-    """ninja answers a wrong method in plain text; and nothing below /api/ may be kept by a cache.
+    """Adds what ninja leaves out: a problem for a wrong method, and no caching of anything below /api/.
 
-    Django's own CSRF check would answer with a page: StaffSession does it, for whom it matters.
+    Django's CSRF check would answer with a page, so it is off here: api.http.permissions.Session does it.
     """
 
     @csrf_exempt
@@ -28,7 +28,7 @@ def _finished(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpRespon
         response = view(request, *args, **kwargs)
         if isinstance(response, HttpResponseNotAllowed):
             allowed = response["Allow"]
-            response = problem_response(405, f"{request.method} is not possible here; {allowed} is.")
+            response = problem_response(405, f"The method {request.method} is not allowed here; allowed: {allowed}.")
             response["Allow"] = allowed
         response.setdefault("Cache-Control", "no-store")
         return response
@@ -38,7 +38,7 @@ def _finished(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpRespon
 
 @_finished
 def nothing_here(request: HttpRequest, **_: Any) -> HttpResponse:
-    return problem_response(404, "There is nothing at this address. All there is stands at /api/docs.")
+    return problem_response(404, "There is no such address. /api/docs lists all of them.")
 
 
 #: The namespace: "api:openapi-view".

@@ -1,4 +1,4 @@
-"""Messages that were refused: kept for people to look at, counted, and dropped by them."""
+"""Dead letters: messages that this cluster did not send or that are malformed, kept until people drop them."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from scheduler.redis_client import KEY_PREFIX
 
 log = event_logger(__name__)
 
-#: Dead letters kept; the counter goes on.
+#: Dead letters kept; the counter counts all.
 DEAD_LETTERS_KEPT: Final = 1000
-#: Bytes kept of one of them.
+#: Bytes kept of each.
 DEAD_LETTER_BYTES: Final = 4096
-#: Characters of a digest that name a letter; a thousand are kept at most.
+#: Characters of the digest that identifies a letter among those kept.
 ID_LENGTH: Final = 12
 
 
@@ -41,7 +41,7 @@ def dead_letter_count_key() -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
-    """id: made of what is kept of it. size: bytes of the whole message, of which `kept` may be the beginning."""
+    """id: a digest of the stored entry. size: bytes of the whole message; `kept` is its beginning."""
 
     id: str
     at: datetime
@@ -56,21 +56,21 @@ class DeadLetter:
 
     @property
     def content(self) -> str:
-        """What is no UTF-8 stands as \\x.."""
+        """Bytes that are not UTF-8 appear as \\x.."""
         return self.kept.decode(errors="backslashreplace")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """kept: those that can be looked at. total: all since the broker was last emptied."""
+    """kept: those that can be read. total: all since the broker was last emptied."""
 
     kept: int
     total: int
 
 
 def bury(client: Redis, item: bytes, queue: str, reason: str) -> None:
-    """Keeps what was refused, for people to look at."""
-    log.warning("dead_letter", queue=queue, reason=reason, size=len(item))
+    """Keeps a message that was refused, for people to look at."""
+    log.warning("dead_letter_found", queue=queue, reason=reason, size=len(item))
     letter = {
         "at": time.time(),
         "queue": queue,
@@ -85,7 +85,7 @@ def bury(client: Redis, item: bytes, queue: str, reason: str) -> None:
         pipe.incr(dead_letter_count_key())
         pipe.execute()
     except RedisError as error:
-        log.error("dead_letter_not_kept", queue=queue, reason=reason, item=letter["base64"], error=error)
+        log.error("dead_letter_lost", queue=queue, reason=reason, item=letter["base64"], error=error)
 
 
 def count(client: Redis) -> Counts:
@@ -97,7 +97,7 @@ def count(client: Redis) -> Counts:
 
 
 def read(client: Redis, *, offset: int = 0, limit: int = -1) -> list[DeadLetter]:
-    """Newest first. limit: -1 gives all."""
+    """Newest first. limit: -1 means all."""
     last = -1 if limit < 0 else offset + limit - 1
     return [] if limit == 0 else [_letter(raw) for raw in _raw(client, offset, last)]
 
@@ -107,7 +107,7 @@ def find(client: Redis, letter_id: str) -> DeadLetter | None:
 
 
 def drop(client: Redis, letter_id: str, *, actor: str) -> bool:
-    """Whether it was there. The audit comes first: nothing is dropped that it does not tell of."""
+    """Whether there was such a letter. The audit event is written first: no drop is without one."""
     raw = next(_raw_with(client, letter_id), None)
     if raw is None:
         return False
@@ -120,7 +120,7 @@ def drop(client: Redis, letter_id: str, *, actor: str) -> bool:
 
 
 def drop_all(client: Redis, *, actor: str) -> int:
-    """How many there were; one that comes meanwhile stays."""
+    """Returns the number of letters dropped; one that arrives meanwhile stays."""
     found = count(client).kept
     if found == 0:
         return 0
@@ -132,8 +132,8 @@ def drop_all(client: Redis, *, actor: str) -> int:
 
 
 def drop_sent(client: Redis, sent: Iterable[tuple[str, bytes]], *, newest: int, actor: str) -> int:
-    """Of the `newest` letters those that hold a (queue, message) that was sent, each as often as it was sent: what
-    somebody else sent stays, even if it reads the same. Gives their number."""
+    """Drops, among the `newest` letters, those that hold a (queue, message) of `sent`, each as many times as it was
+    sent: an equal message that somebody else sent stays. Returns their number."""
     left = Counter((queue, len(message), message[:DEAD_LETTER_BYTES]) for queue, message in sent)
     found = []
     for raw in _raw(client, 0, newest - 1) if newest > 0 else []:
@@ -154,7 +154,7 @@ def drop_sent(client: Redis, sent: Iterable[tuple[str, bytes]], *, newest: int, 
 
 
 def _raw(client: Redis, first: int, last: int) -> list[bytes]:
-    # Our connections decode nothing, which redis-py's types cannot tell.
+    # Connections of this product decode nothing; the types of redis-py do not know that.
     return cast(list[bytes], client.lrange(dead_letters_key(), first, last))
 
 
@@ -167,7 +167,7 @@ def _id_of(raw: bytes) -> str:
 
 
 def _letter(raw: bytes) -> DeadLetter:
-    """Whatever lies in the list can be looked at, and dropped, even if the guard did not write it."""
+    """Any entry of the list can be read and dropped, even one that `bury` did not write."""
     try:
         values: dict[str, Any] = json.loads(raw)
         return DeadLetter(
@@ -181,7 +181,7 @@ def _letter(raw: bytes) -> DeadLetter:
     except (ValueError, TypeError, KeyError, OverflowError, OSError):
         never = datetime.fromtimestamp(0, UTC)
         return DeadLetter(
-            id=_id_of(raw), at=never, queue="", reason="cannot be read", size=len(raw), kept=raw[:DEAD_LETTER_BYTES]
+            id=_id_of(raw), at=never, queue="", reason="unreadable entry", size=len(raw), kept=raw[:DEAD_LETTER_BYTES]
         )
 
 

@@ -1,7 +1,6 @@
-"""What a message of this cluster looks like: a hint, a tick, an order to the workers or events for Flower.
+"""The format of this cluster's messages: a hint, a tick, an order to the workers, or events for Flower.
 
-A message is either exactly one of these, of which a clean message is built from the few fields that matter, or it
-is refused.
+A message is exactly one of these, and a clean copy is built from the few fields that matter, or it is refused.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from types import NoneType
 from typing import Any, Final
 from uuid import uuid4
 
-#: No message of ours is longer than a few hundred bytes.
+#: Messages of this cluster have a few hundred bytes.
 MESSAGE_MAXIMUM_BYTES: Final = 16 * 1024
 #: A worker sends its events to Flower in batches.
 BROADCAST_MAXIMUM_BYTES: Final = 1024 * 1024
@@ -26,48 +25,48 @@ _HINT_TASKS: Final = "gpu_tasks."
 _TICK_TASKS: Final = "scheduler.ticks."
 
 
-class NotOurs(ValueError):
-    """Says what is wrong with a message."""
+class MessageRefused(ValueError):
+    """This cluster did not send the message, or it is malformed; the text says why."""
 
 
 def clean_message(item: bytes, queue: str, tasks: Mapping[str, object]) -> bytes:
-    """A message built anew from the few fields of `item` that matter; NotOurs if one of them is wrong.
+    """A copy built from the few fields of `item` that matter. Raises MessageRefused if one of them is wrong.
 
-    tasks: what this worker knows, by name.
+    tasks: those that this worker knows, by name.
     """
     if len(item) > MESSAGE_MAXIMUM_BYTES:
-        raise NotOurs(f"{len(item)} bytes long; ours have at most {MESSAGE_MAXIMUM_BYTES}")
+        raise MessageRefused(f"{len(item)} bytes long; the maximum is {MESSAGE_MAXIMUM_BYTES}")
     message = _json_object(item, "the message")
     headers = message.get("headers")
     if not isinstance(headers, dict):
-        raise NotOurs("headers: not an object")
+        raise MessageRefused("headers: not an object")
     task, task_id = headers.get("task"), headers.get("id")
     if not isinstance(task, str) or task not in tasks:
-        raise NotOurs(f"headers.task: {task!r:.100} is no task of this worker")
+        raise MessageRefused(f"headers.task: {task!r:.100} is not a task of this worker")
     if not isinstance(task_id, str):
-        raise NotOurs(f"headers.id: {task_id!r:.100} is not text")
+        raise MessageRefused(f"headers.id: {task_id!r:.100} is not text")
     if task.startswith(_HINT_TASKS):
         return task_message(task, task_id, queue, args=_hint_args(task_id), expires=None)
     if task.startswith(_TICK_TASKS) and _TICK_ID.fullmatch(task_id):
         return task_message(task, task_id, queue, args=[], expires=_expiry(headers.get("expires")))
-    raise NotOurs(f"headers.task: {task!r} comes neither as a hint nor as a tick")
+    raise MessageRefused(f"headers.task: {task!r} is neither a hint nor a tick")
 
 
 def _json_object(item: bytes, what: str) -> dict[str, Any]:
     try:
         found = json.loads(item)
     except (ValueError, RecursionError):
-        raise NotOurs(f"{what}: not JSON") from None
+        raise MessageRefused(f"{what}: not JSON") from None
     if not isinstance(found, dict):
-        raise NotOurs(f"{what}: not an object")
+        raise MessageRefused(f"{what}: not an object")
     return found
 
 
 def _hint_args(task_id: str) -> list[int]:
-    """The id says it all: `<job>-<attempt>`. A body that says otherwise is not looked at."""
+    """From the id, `<job>-<attempt>`, alone. The body is not read."""
     found = _HINT_ID.fullmatch(task_id)
     if found is None:
-        raise NotOurs(f"headers.id: {task_id!r:.100} is not <job>-<attempt>")
+        raise MessageRefused(f"headers.id: {task_id!r:.100} is not <job>-<attempt>")
     return [int(found[1]), int(found[2])]
 
 
@@ -77,7 +76,7 @@ def _expiry(value: object) -> str | None:
     try:
         return datetime.fromisoformat(str(value)).isoformat()
     except ValueError:
-        raise NotOurs(f"headers.expires: {value!r:.100} is not a time") from None
+        raise MessageRefused(f"headers.expires: {value!r:.100} is not a time") from None
 
 
 def task_message(task: str, task_id: str, queue: str, *, args: list[int], expires: str | None) -> bytes:
@@ -103,7 +102,7 @@ def task_message(task: str, task_id: str, queue: str, *, args: list[int], expire
 
 
 def _envelope(body: str, headers: dict[str, Any], queue: str, **properties: str) -> bytes:
-    """kombu's."""
+    """The form in which kombu keeps a message in Redis."""
     return json.dumps(
         {
             "body": base64.b64encode(body.encode()).decode(),
@@ -123,13 +122,13 @@ def _envelope(body: str, headers: dict[str, Any], queue: str, **properties: str)
     ).encode()
 
 
-#: How the channel is called by which orders come.
+#: The end of the name of the channel for orders.
 _ORDERS: Final = ".celery.pidbox"
 _ORDER_FIELDS: Final[dict[str, tuple[type, ...]]] = {
     "method": (str,),
     "arguments": (dict, NoneType),
     "destination": (list, NoneType),
-    # Nobody of ours chooses workers by pattern, and a wrong one makes kombu subscribe anew: orders would be missed.
+    # Not used by this product. A wrong pattern makes kombu subscribe again, and orders would be missed.
     "pattern": (NoneType,),
     "matcher": (NoneType,),
     "ticket": (str, NoneType),
@@ -138,33 +137,33 @@ _ORDER_FIELDS: Final[dict[str, tuple[type, ...]]] = {
 
 
 def clean_broadcast(item: bytes, channel: str) -> bytes:
-    """What comes by publish and subscribe, built anew: an order to the workers (remote control) or events for Flower.
-    NotOurs if it is neither."""
+    """A copy of a published message: an order to the workers (remote control) or events for Flower. Raises
+    MessageRefused if it is neither."""
     if len(item) > BROADCAST_MAXIMUM_BYTES:
-        raise NotOurs(f"{len(item)} bytes long; ours have at most {BROADCAST_MAXIMUM_BYTES}")
+        raise MessageRefused(f"{len(item)} bytes long; the maximum is {BROADCAST_MAXIMUM_BYTES}")
     message = _json_object(item, "the message")
     body, headers, properties = (message.get(name) for name in ("body", "headers", "properties"))
     if not isinstance(body, str) or not isinstance(headers, dict) or not isinstance(properties, dict):
-        raise NotOurs("body, headers or properties: of the wrong type")
+        raise MessageRefused("body, headers or properties: of the wrong type")
     try:
         text = base64.b64decode(body) if properties.get("body_encoding") == "base64" else body
         content = json.loads(text)
     except (ValueError, RecursionError):
-        raise NotOurs("body: not JSON") from None
+        raise MessageRefused("body: not JSON") from None
     if channel.endswith(_ORDERS):
         _check_order(content)
     elif not all(isinstance(event, dict) for event in (content if isinstance(content, list) else [content])):
-        raise NotOurs("body: no events")
+        raise MessageRefused("body: not events")
     kept = {name: headers[name] for name in ("clock", "expires") if type(headers.get(name)) in {int, float}}
     return _envelope(json.dumps(content), kept, "")
 
 
 def _check_order(order: object) -> None:
     if not isinstance(order, dict):
-        raise NotOurs("body: no order")
+        raise MessageRefused("body: not an order")
     for name, types in _ORDER_FIELDS.items():
         if not isinstance(order.get(name), types):
-            raise NotOurs(f"body.{name}: {order.get(name)!r:.100} is of the wrong type")
+            raise MessageRefused(f"body.{name}: {order.get(name)!r:.100} is of the wrong type")
     reply_to = order.get("reply_to")
     if reply_to and not all(isinstance(reply_to.get(name), str) for name in ("exchange", "routing_key")):
-        raise NotOurs("body.reply_to: does not say where to")
+        raise MessageRefused("body.reply_to: exchange or routing_key is missing")

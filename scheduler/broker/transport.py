@@ -1,7 +1,7 @@
-"""Stands in front of every consumer: a message that this cluster did not send goes to the dead letters.
+"""The guard in front of every consumer: a message that this cluster did not send becomes a dead letter.
 
-kombu crashes on several kinds of malformed messages, and puts them back at the head of the queue at each shutdown:
-one such message would stop every worker that reads it. So nothing from Redis reaches kombu as it is.
+kombu crashes on several kinds of malformed messages, and returns them to the head of the queue at each shutdown: one
+such message would stop every worker that reads it. So kombu sees only messages that passed the guard.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from redis import Redis
 from redis.exceptions import ResponseError
 
 from scheduler.broker.dead_letters import bury
-from scheduler.broker.message_format import NotOurs, clean_broadcast, clean_message
+from scheduler.broker.message_format import MessageRefused, clean_broadcast, clean_message
 from scheduler.redis_client import KEY_PREFIX, connect
 
-#: What workers answer to Flower and `celery inspect` comes back through queues of their own. No worker reads them.
+#: The end of the names of queues for the workers' answers to Flower and `celery inspect`. No worker reads them.
 _ANSWERS: Final = ".reply.celery.pidbox"
 
 
 def set_aside(client: Redis, queues: Iterable[str]) -> None:
-    """What has the name of a queue and is no list stops all who read or fill the queue: it gets another name."""
+    """Renames keys that have the name of a queue and are not lists: they would stop all readers and senders."""
     for queue in queues:
         key = f"{KEY_PREFIX}{queue}"
         kind: Any = client.type(key)
@@ -34,18 +34,18 @@ def set_aside(client: Redis, queues: Iterable[str]) -> None:
                 client,
                 b"",
                 queue,
-                f"the queue's key held a {kind.decode()}; it is now called {KEY_PREFIX}set-aside:{queue}",
+                f"the queue's key held a {kind.decode()}; it was renamed {KEY_PREFIX}set-aside:{queue}",
             )
 
 
 @cache
 def _own_connection() -> Redis:
-    """The consumer's own waits in BRPOP."""
+    """A second connection: that of the consumer waits in BRPOP."""
     return connect()
 
 
 class FrontQoS(QoS):
-    """kombu's, but a hint that is given back is taken next, as it was: kombu would put it behind the whole window."""
+    """As kombu's, but a hint that is returned is consumed next: kombu would put it behind the whole window."""
 
     def reject(self, delivery_tag: Any, requeue: bool = False) -> None:
         if requeue:
@@ -53,8 +53,8 @@ class FrontQoS(QoS):
         self.ack(delivery_tag)
 
     def restore_by_tag(self: Any, tag: Any, client: Any = None, leftmost: bool = False) -> None:
-        """What was taken and not acknowledged goes back to its queue, and passes the guard there. A note of it that
-        cannot be read would keep all others from going back, at every attempt."""
+        """Returns an unacknowledged message to its queue, where it passes the guard again. A note of it that cannot be
+        read becomes a dead letter: it would prevent the return of all others."""
         try:
             QoS.restore_by_tag(self, tag, client, leftmost)
         except (ValueError, TypeError, RecursionError) as error:
@@ -64,7 +64,7 @@ class FrontQoS(QoS):
 
 
 class GuardedChannel(Channel):
-    """kombu's channel, but whatever comes from Redis passes the guard first."""
+    """As kombu's, but every message from Redis passes the guard first."""
 
     QoS = FrontQoS
     #: The tasks of this process, by name; scheduler.celery, which makes them, sets it.
@@ -102,24 +102,24 @@ class GuardedChannel(Channel):
             return 0
 
     def _checked(self, key: bytes | str, item: bytes) -> tuple[bytes | str, bytes] | None:
-        """None is what an empty queue answers: the consumer simply goes on."""
+        """None, the answer of an empty queue, if the message is refused: the consumer then continues."""
         queue = key.decode() if isinstance(key, bytes) else key
         if queue.endswith(_ANSWERS):
             return key, item
         try:
             return key, clean_message(item, queue, type(self).known_tasks())
-        except NotOurs as refusal:
+        except MessageRefused as refusal:
             bury(_own_connection(), item, queue, str(refusal))
             return None
 
     def _handle_message(self, client: Any, reply: Any) -> Any:
-        """One message of a subscription; without data kombu goes on to the next."""
+        """One message of a subscription; if its data is None, kombu continues with the next one."""
         message = super()._handle_message(client, reply)  # type: ignore[misc]
         if message["type"] in {b"message", b"pmessage"}:
             channel = bytes_to_str(message["channel"])
             try:
                 message["data"] = clean_broadcast(message["data"], channel)
-            except NotOurs as refusal:
+            except MessageRefused as refusal:
                 bury(_own_connection(), message["data"], channel, str(refusal))
                 message["data"] = None
         return message

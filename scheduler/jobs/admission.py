@@ -1,4 +1,4 @@
-"""What is refused before it hurts: every job enters through here, checked field by field."""
+"""Checks a new job field by field. Every job that is submitted has passed here."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from scheduler.rules.limits import (
 from scheduler.rules.naming import check_name
 from scheduler.rules.states import Priority, Source
 
-#: Jobs in one call.
+#: Maximum of jobs in one call.
 COUNT_MAXIMUM: Final = 10_000
 
 
@@ -36,11 +36,11 @@ def job_request(
     accepts_faults: bool = False,
     largest_gpu_mib: int | None = None,
 ) -> JobRequest:
-    """A request that may be submitted; ParamsInvalid names the wrong field and what it takes.
+    """Returns a request that may be submitted. Raises ParamsInvalid with the wrong field and the accepted values.
 
-    largest_gpu_mib: memory of the cluster's largest GPU; None: not known, and not checked.
-    accepts_faults: whether random faults may hit it; they may as well if its type says so.
-    time_limit_seconds: None: by how long its type expects it to run, with room to spare.
+    largest_gpu_mib: memory of the cluster's largest GPU; None: unknown, and not checked.
+    accepts_faults: whether random faults may hit the job; they may also if its type accepts them.
+    time_limit_seconds: None: from the duration that its type expects, with a margin.
     """
     job_type = catalogue()[type]
     values = parse_params(job_type, params or {})
@@ -61,7 +61,7 @@ def job_request(
 
 
 def job_requests(*, count: int = 1, name: str | None = None, **fields: Any) -> list[JobRequest]:
-    """`count` equal jobs; with a name and count above 1 they are called name-1, name-2, ..."""
+    """`count` equal jobs; with a name and a count above 1 they are called name-1, name-2, ..."""
     _whole("count", count, COUNT_MAXIMUM)
     fields["largest_gpu_mib"] = largest_gpu_mib()
     first = job_request(name=name, **fields)

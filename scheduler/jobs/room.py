@@ -1,6 +1,6 @@
-"""Whether there is room for more jobs: they are refused in time, before the disk or the broker is full.
+"""Whether there is room for more jobs. They are refused before the disk or the broker is full.
 
-Nobody waits here: the broker is asked in a thread of its own, and one that does not answer refuses nothing.
+No check waits for the broker: a thread reads its memory, and a broker that is unavailable refuses nothing.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from scheduler.models import Tally
 from scheduler.redis_client import connect
 from scheduler.rules.states import JobState
 
-#: What a job's row, events and witness lines take on disk until it has ended, generously.
+#: Disk space for a job's row, events and witness lines until it has ended; an upper estimate.
 BYTES_FOR_EACH_JOB: Final = 8 * 1024
 
-#: From this share of its maxmemory on the broker counts as nearly full.
+#: Above this share of its maxmemory the broker counts as nearly full.
 BROKER_SHARE_MAXIMUM: Final = 0.9
 
-#: The broker's memory is read at most this often, and believed for at most so long.
+#: The broker's memory is read at most once in the first interval; a reading is used for at most the second one.
 REFRESH_SECONDS: Final = 1.0
 SHARE_BELIEVED_SECONDS: Final = 10.0
 
@@ -42,7 +42,7 @@ class Lack(StrEnum):
     BROKER = "broker_nearly_full"
 
 
-#: When it makes sense to ask again.
+#: Seconds after which a refused submission may be sent again.
 RETRY_AFTER: Final = {Lack.DISK: 60, Lack.QUEUE: 10, Lack.BROKER: 10}
 
 
@@ -57,7 +57,7 @@ class Shortage:
 
 
 class NoRoom(Exception):
-    """Nothing was done. Whoever asks says `shortage` in its own form."""
+    """Raised before anything was done; `shortage` is for the caller to report."""
 
     def __init__(self, shortage: Shortage) -> None:
         super().__init__(shortage.words)
@@ -66,7 +66,7 @@ class NoRoom(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Room:
-    """broker_share: of maxmemory in use; None: not known, or without a limit."""
+    """broker_share: share of its maxmemory in use; None: unknown, or no limit is set."""
 
     free_bytes: int
     queued: int
@@ -78,34 +78,32 @@ def look(broker_share: float | None = None) -> Room:
 
 
 def shortage_in(room: Room, count: int = 1) -> Shortage | None:
-    """Why `count` more jobs would be too many; None: they are welcome."""
+    """Why `count` more jobs would be too many; None: there is room for them."""
     floor = settings.DISK_FREE_MIN_BYTES
     if floor and room.free_bytes - count * BYTES_FOR_EACH_JOB < floor:
         free = f"{room.free_bytes / _MIB:,.0f} MiB free"
         return Shortage(
             lack=Lack.DISK,
-            words=f"The disk is nearly full: {free}, of which {floor / _MIB:,.0f} are kept (DISK_FREE_MIN_MIB).",
+            words=f"The disk is nearly full: {free}; {floor / _MIB:,.0f} MiB are reserved (DISK_FREE_MIN_MIB).",
         )
     if room.queued + count > settings.QUEUED_MAX:
-        words = (
-            f"{room.queued:,} jobs wait already; {count:,} more would be above {settings.QUEUED_MAX:,} (QUEUED_MAX)."
-        )
+        words = f"{room.queued:,} jobs are queued; {count:,} more would exceed {settings.QUEUED_MAX:,} (QUEUED_MAX)."
         return Shortage(lack=Lack.QUEUE, words=words)
     if room.broker_share is not None and room.broker_share > BROKER_SHARE_MAXIMUM:
-        used = f"{100 * room.broker_share:.0f} % of its maxmemory are in use"
+        used = f"{100 * room.broker_share:.0f} % of its maxmemory is in use"
         return Shortage(lack=Lack.BROKER, words=f"The broker is nearly full: {used}.")
     return None
 
 
 def check_room(count: int, broker_share: float | None) -> None:
-    """Before the first transaction of `count` jobs. Raises NoRoom."""
+    """Raises NoRoom if `count` more jobs would be too many."""
     shortage = shortage_in(look(broker_share), count)
     if shortage is not None:
         raise NoRoom(shortage)
 
 
 def _free_bytes() -> int:
-    """Of the fullest disk that we write to. A database server's own disk is its own affair."""
+    """Of the fullest disk that this host writes to; the disk of a database server is not watched here."""
     folders = {Path(settings.STATE_DIR)}
     if connection.vendor == "sqlite":
         folders.add(Path(connection.settings_dict["NAME"]).parent)
@@ -116,14 +114,14 @@ def _free_bytes() -> int:
 
 
 def read_broker_share(client: Redis) -> float | None:
-    """Raises RedisError where the broker is away."""
+    """Raises RedisError if the broker is unavailable."""
     memory = client.info("memory")
     maximum = int(memory.get("maxmemory") or 0)
     return int(memory["used_memory"]) / maximum if maximum else None
 
 
 def broker_share_now(client: Redis) -> float | None:
-    """For a process that asks once; it waits as long as the client's timeout. None: not known."""
+    """For a process that asks once; waits for the broker up to the client's timeout. None: unknown."""
     try:
         return read_broker_share(client)
     except (RedisError, OSError):
@@ -131,7 +129,7 @@ def broker_share_now(client: Redis) -> float | None:
 
 
 def broker_share() -> float | None:
-    """As it was a moment ago, at once; None at the first call, and while the broker does not answer."""
+    """The last reading, without waiting; None at the first call, and while the broker is unavailable."""
     return _broker_watch(settings.REDIS_URL).share()
 
 
@@ -155,11 +153,11 @@ class BrokerWatch:
             self._share = read_broker_share(self._client)
             self._read_at = time.monotonic()
         except (RedisError, OSError):
-            # What was known ages; the process's other parts say that the broker is away.
+            # The last reading becomes too old. Other parts of the process log that the broker is unreachable.
             return
 
 
 @cache
 def _broker_watch(url: str) -> BrokerWatch:
-    """One for this process and broker."""
+    """One watch for this process and broker."""
     return BrokerWatch(connect(timeout_seconds=0.5))

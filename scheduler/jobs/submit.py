@@ -24,7 +24,7 @@ from scheduler.rules.limits import FAILURE_LIMIT, TIME_LIMIT_SECONDS
 from scheduler.rules.naming import job_name
 from scheduler.rules.states import EventKind, JobState, Priority, Source
 
-#: Rows a transaction: the longest write transaction sets everyone's p99 (250 rows take about 56 ms on SQLite).
+#: Jobs a transaction: the longest write transaction sets the p99 of all writers (250 rows take 56 ms on SQLite).
 ROWS_PER_TRANSACTION: Final = 250
 
 
@@ -170,10 +170,10 @@ def _refuse_taken_names(requests: Iterable[JobRequest], start: int = 0) -> None:
 
 
 def _keep_clear_of_given_names(jobs: Sequence[Job], requests: Sequence[JobRequest]) -> None:
-    """A user may have given the very name that we would make: ours gets a suffix, so that no tick fails for ever."""
-    ours = {job.name: job for job, request in zip(jobs, requests, strict=True) if not request.name}
-    for name in Job.objects.filter(name__in=list(ours)).values_list("name", flat=True):
-        ours[name].name = f"{name}.{ours[name].id}"
+    """A generated name that a user has already given gets a suffix: the generator must not fail at it for ever."""
+    generated = {job.name: job for job, request in zip(jobs, requests, strict=True) if not request.name}
+    for name in Job.objects.filter(name__in=list(generated)).values_list("name", flat=True):
+        generated[name].name = f"{name}.{generated[name].id}"
 
 
 # --- rows -----------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What Django's check, and with it `manage.py up`, looks at before anything starts."""
+"""The checks that Django runs before anything starts, for example at `manage.py up`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ from scheduler.loops.generator import workload
 
 @register()
 def check_configuration(**_: Any) -> list[CheckMessage]:
-    """Raises EnvironmentInvalid, which manage.py prints as its one line, like any other wrong setting."""
-    workload()  # which checks itself against the catalogue, and so loads that too
+    """Raises EnvironmentInvalid, which manage.py prints in one line, as for any other wrong setting."""
+    workload()  # checks the job types too, which loads the catalogue
     return []

@@ -1,4 +1,4 @@
-"""Makes the jobs that are due: reads its position, draws the arrivals, submits them. One tick a second."""
+"""Submits the jobs that are due: reads its position, draws the arrivals, submits them. One tick a second."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ log = event_logger(__name__)
 #: Room is checked for one job: what a tick submits is little beside what is kept free.
 ROOM_FOR: Final = 1
 
-#: Where the position stands in the row of controls.
+#: The fields of Control that hold the position.
 POSITION_FIELDS: Final = {
     "draws": "arrivals",
     "next_at": "next_arrival_at",
@@ -42,7 +42,7 @@ POSITION_FIELDS: Final = {
 
 @cache
 def workload() -> Workload:
-    """From settings.GENERATOR_CONFIG, loaded once for each process; WorkloadInvalid says what is wrong with it."""
+    """From settings.GENERATOR_CONFIG, loaded once a process. Raises WorkloadInvalid."""
     found = read_workload(settings.GENERATOR_CONFIG, settings.BASE_DIR)
     check_types(found, catalogue())
     return found
@@ -60,7 +60,7 @@ def tick(now: datetime | None = None, *, client: Redis | None = None) -> list[Su
     now = now or database_now()
     shortage = _shortage()
     while True:
-        _say_once(shortage)
+        _log_once(shortage)
         try:
             with transaction.atomic():
                 made, arrived = _tick_once(now, workload(), client, refused=shortage is not None)
@@ -81,22 +81,22 @@ def _shortage() -> Shortage | None:
     return None
 
 
-class _Said:
-    """What was said last, so that it is said once."""
+class _Logged:
+    """The shortage that was logged last, so that each is logged once."""
 
     shortage: Shortage | None = None
 
 
-def _say_once(shortage: Shortage | None) -> None:
-    if (shortage and shortage.lack) == (_Said.shortage and _Said.shortage.lack):
+def _log_once(shortage: Shortage | None) -> None:
+    if (shortage and shortage.lack) == (_Logged.shortage and _Logged.shortage.lack):
         return
-    _Said.shortage = shortage
+    _Logged.shortage = shortage
     if shortage is None:
-        words = "There is room again: jobs are made again"
-        log.info("generator_goes_on")
+        words = "There is room again: the generator submits jobs"
+        log.info("generation_resumed")
     else:
-        words = f"No jobs are made. {shortage.words}"
-        log.warning("generator_waits", reason=shortage.lack, words=shortage.words)
+        words = f"The generator submits no jobs. {shortage.words}"
+        log.warning("generation_stopped", reason=shortage.lack, words=shortage.words)
     ClusterEvent.objects.create(kind="generator", message=words[:300])
 
 
@@ -104,7 +104,7 @@ def _tick_once(now: datetime, load: Workload, client: Redis | None, *, refused: 
     """One transaction of at most ROWS_PER_TRANSACTION arrivals, and the position after them. Returns the jobs
     submitted and the number of arrivals.
 
-    refused: as during a pause nothing arrives, and nothing is made up for later.
+    refused: no job arrives, and none is made up for later, as during a pause.
     """
     control = Control.objects.select_for_update().first()
     if control is None:
@@ -118,34 +118,32 @@ def _tick_once(now: datetime, load: Workload, client: Redis | None, *, refused: 
     )
     _keep(control, load, due.position)
     if due.ended:
-        ClusterEvent.objects.create(
-            kind="generator", message=f"The trace has been played to its end: {load.name}"[:300]
-        )
+        ClusterEvent.objects.create(kind="generator", message=f"The trace has ended: {load.name}"[:300])
     requests = _that_fit([_request(load.job(control.seed, arrival)) for arrival in due.arrivals])
     made = submit(requests, client=client, broker_share=broker_share(), room_for=ROOM_FOR)
     return made, len(due.arrivals)
 
 
 def _that_fit(requests: list[JobRequest]) -> list[JobRequest]:
-    """Without those that no GPU of this cluster can hold: a user's would be refused too. Said once an hour."""
+    """Without the jobs that no GPU of this cluster has the memory for. Recorded as an event once an hour."""
     largest_mib = largest_gpu_mib() if requests else None
     fitting = [request for request in requests if largest_mib is None or request.gpu_memory_mib <= largest_mib]
-    said = ClusterEvent.objects.filter(kind="too_large", at__gte=Now() - timedelta(hours=1))
-    if len(fitting) < len(requests) and not said.exists():
-        words = f"Generated jobs that need more than the {largest_mib} MiB of the largest GPU are left out"
+    recorded = ClusterEvent.objects.filter(kind="too_large", at__gte=Now() - timedelta(hours=1))
+    if len(fitting) < len(requests) and not recorded.exists():
+        words = f"Generated jobs that need more than the {largest_mib} MiB of the largest GPU are not submitted"
         ClusterEvent.objects.create(kind="too_large", message=words)
     return fitting
 
 
 def _position(control: Control, load: Workload) -> Position:
-    """Other arrivals than those that the position belongs to begin at their own beginning."""
+    """A position of other arrivals is not used: the new ones start from their beginning."""
     if control.workload not in {"", load.fingerprint}:
         return Position(draws=control.arrivals)
     return Position(**{name: getattr(control, field) for name, field in POSITION_FIELDS.items()})
 
 
 def _keep(control: Control, load: Workload, position: Position) -> None:
-    """Writes what has changed; most ticks of a slow rate change nothing."""
+    """Writes the fields that have changed; at a slow rate most ticks change none."""
     after = {field: getattr(position, name) for name, field in POSITION_FIELDS.items()}
     after["workload"] = load.fingerprint
     changed = [field for field, value in after.items() if getattr(control, field) != value]
@@ -161,5 +159,5 @@ def _request(drawn: DrawnJob) -> JobRequest:
         priority=drawn.priority,
         params=drawn.params,
         source=Source.GENERATOR,
-        time_limit_seconds=None,  # by the type's cost model: a trace has jobs beyond the usual limit
+        time_limit_seconds=None,  # by the type's cost model: a trace has jobs above the default limit
     )

@@ -1,4 +1,4 @@
-"""/api/docs: Swagger's page with scripts and styles of our own host, as the content security policy asks."""
+"""/api/docs: Swagger's page with scripts and styles from this host, as the content security policy requires."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cluster_dashboard.access import Right, bearer, may, may_read
 
 
 class OwnHostDocs(Swagger):
-    """ninja's own files (it is an installed app), and a CSRF token only for who may change something."""
+    """Uses the files that ninja installs, and adds a CSRF token only for users who may change something."""
 
     def render_page(self, request: HttpRequest, api: NinjaAPI, **kwargs: Any) -> HttpResponse:
         options = {**self.settings, "url": self.get_openapi_url(api, kwargs), "validatorUrl": None}
@@ -29,7 +29,7 @@ class OwnHostDocs(Swagger):
 
 
 def for_readers(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
-    """Docs and schema follow PUBLIC_READ like all that is read."""
+    """Docs and schema need the right to read, as all other reading does (PUBLIC_READ)."""
 
     @require_safe
     @wraps(view)

@@ -1,7 +1,7 @@
 """Idempotency-Key: a submission that is sent again is not done again, and gets the same answer.
 
-What is in so far is noted in the transaction that makes the jobs, so a submission that was cut off goes on
-where it stopped when it is sent again.
+Each transaction that inserts jobs also records them here, so a submission that was interrupted continues where it
+stopped when it is sent again.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ log = event_logger(__name__)
 
 KEPT_FOR: Final = timedelta(hours=24)
 
-#: A request that has not come on for so long is taken for dead, and the next one goes on in its place.
+#: A request without progress for this time counts as dead, and the next one with its key continues in its place.
 HOLD: Final = timedelta(seconds=30)
 
-#: Old ones removed with each new one: a long pause leaves no long delete to one caller.
+#: Old rows removed with each new one at most, so that no request has to remove very many.
 REMOVED_AT_ONCE: Final = 100
 
 KEY_HEADER: Final = "Idempotency-Key"
@@ -36,7 +36,7 @@ KEY_HEADER: Final = "Idempotency-Key"
 
 @dataclass(slots=True, kw_only=True)
 class Hold:
-    """The right to work on a submission. `ids`: jobs that are in already."""
+    """The right to work on a submission. `ids`: jobs that were inserted already."""
 
     row: int
     holder: str
@@ -44,30 +44,30 @@ class Hold:
     done: bool
 
     def note(self, ids: list[int], *, last: bool) -> None:
-        """To be called inside the transaction that made the jobs; raises where another request took over."""
+        """Called inside the transaction that inserts the jobs; raises Problem if another request has taken over."""
         mine = KeptSubmission.objects.filter(id=self.row, holder=self.holder, done=False)
         if not mine.update(accepted=_runs(self.ids + ids), done=last, held_until=Now() + HOLD):
             raise _busy()
 
     def noted(self, ids: list[int], *, last: bool) -> None:
-        """After that transaction: before its end nothing of it is true."""
+        """Called after the commit."""
         self.ids += ids
         self.done = last
 
     def let_go(self) -> None:
-        """After a failure: whoever sends it again need not wait. Without jobs the key is free once more."""
+        """After a failure: the next request with this key need not wait. Without jobs the key is free again."""
         mine = KeptSubmission.objects.filter(id=self.row, holder=self.holder)
         try:
-            # Asked of the row: a commit whose answer was lost may have noted jobs that we know nothing of.
+            # The row is asked, not `ids`: a commit whose answer was lost may have recorded jobs.
             mine.filter(accepted=[]).delete()
             mine.update(held_until=Now())
         except DatabaseError as error:
-            # The very reason of the failure, most likely. The hold ends by itself.
-            log.info("submission_stays_held", error=f"{type(error).__name__}: {error}")
+            # Probably what made the submission fail. The hold expires by itself.
+            log.info("submission_hold_kept", error=f"{type(error).__name__}: {error}")
 
 
 def hold(actor: str, key: str, body: Any) -> Hold:
-    """Problem 422 if the key belongs to another body, 409 while another request works on it."""
+    """Raises Problem 422 if the key was used with another body, 409 while another request works on it."""
     digest = sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
     holder = token_hex(16)
     with transaction.atomic():
@@ -77,10 +77,10 @@ def hold(actor: str, key: str, body: Any) -> Hold:
         )
         if is_new:
             return Hold(row=row.id, holder=holder, ids=[], done=False)
-        # Two requests may have found it free: the lock lets one of them see what the other did.
+        # Two requests may have found it free: the lock makes one of them wait for the other.
         row = KeptSubmission.objects.select_for_update().get(id=row.id)
         if row.digest != digest:
-            message = "was used with another body; take a new key for a new submission"
+            message = "was used with another body; use a new key for a new submission"
             raise Problem(422, f"{KEY_HEADER}: {message}", errors=[FieldError(field=KEY_HEADER, message=message)])
         if not row.done:
             if row.held_until > database_now():
@@ -91,7 +91,7 @@ def hold(actor: str, key: str, body: Any) -> Hold:
 
 
 def _busy() -> Problem:
-    detail = f"A request with this {KEY_HEADER} is being worked on. Ask again in a moment for its answer."
+    detail = f"Another request with this {KEY_HEADER} is in progress. Send it again later to get its answer."
     return Problem(409, detail, retry_after=RETRY_AFTER_SECONDS)
 
 

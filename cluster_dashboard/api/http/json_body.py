@@ -1,4 +1,4 @@
-"""Reads JSON bodies strictly: no NaN or Infinity, and no text that a database cannot keep."""
+"""Reads JSON bodies strictly: no NaN or Infinity, and no text that a database cannot store."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def _refuse_constant(name: str) -> NoReturn:
 def _finite(text: str) -> float | int:
     value = float(text)
     if not math.isfinite(value):
-        raise ValueError(f"{text[:40]} is too large a number")
-    # In JSON 3.0 is a whole number as good as 3.
+        raise ValueError(f"the number {text[:40]} is too large")
+    # In JSON, 3.0 and 3 are the same whole number.
     return int(value) if value.is_integer() and abs(value) < 2**53 else value
 
 
 def check_storable(value: Any, field: str) -> None:
-    """Raises ParamsInvalid with the path of the first text that no database of ours takes, or that lies too deep."""
+    """Raises ParamsInvalid with the path of the first text that a database cannot store, or of too deep nesting."""
     _check(value, field, [])
 
 
@@ -54,4 +54,4 @@ def _check(value: Any, field: str, path: list[str]) -> None:
 
 def check_text(text: str, field: str) -> None:
     if "\0" in text or any("\ud800" <= char <= "\udfff" for char in text):
-        raise ParamsInvalid(field[:100], "takes text without NUL characters and halves of surrogate pairs")
+        raise ParamsInvalid(field[:100], "must be text without NUL characters and unpaired surrogates")

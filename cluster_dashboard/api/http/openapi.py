@@ -13,20 +13,26 @@ from scheduler.job_type import JobType
 
 REF: Final = "#/components/schemas/"
 
-#: Problems that operations answer with, and when.
-ALWAYS: Final = {503: "The database is away or locked"}
-WITH_INPUT: Final = {422: "A field is wrong; `errors` says which one and what it takes"}
+#: Problems that operations answer with, and their meaning.
+ALWAYS: Final = {503: "The database is unavailable or locked"}
+WITH_INPUT: Final = {422: "A field is wrong; `errors` lists the fields and what each accepts"}
 WITH_BODY: Final = {400: "The body is not JSON", 413: "The body is too large"}
-PROTECTED: Final = {401: "No token, or a wrong one", 403: "Not allowed with this token or account, or no CSRF token"}
-NOT_FOUND: Final = {404: "There is no such thing"}
-TOO_OFTEN: Final = {429: "Too many changes by this user or token; Retry-After says when to come back"}
+PROTECTED: Final = {
+    401: "The token is missing or wrong",
+    403: "Not allowed for this token or account, or the CSRF token is missing",
+}
+NOT_FOUND: Final = {404: "The id or index is unknown"}
+TOO_OFTEN: Final = {
+    429: "Too many changes by this user or token (CONTROLS_PER_MINUTE); send it again after Retry-After seconds"
+}
+NO_ROOM: Final = {503: "The database is unavailable or locked, or there is no room for more jobs (`reason`)"}
 OF_OPERATION: Final = {
-    "submit_jobs": {409: "A name is taken, or a request with the same Idempotency-Key is being worked on"},
+    "submit_jobs": {**NO_ROOM, 409: "A name is taken, or another request with the same Idempotency-Key is in progress"},
     "cancel_job": {409: "The job has already ended"},
-    "run_again": {422: "Its type is gone, or no GPU is large enough now"},
+    "run_again": {**NO_ROOM, 422: "Its type is no longer installed, or no GPU has enough memory"},
     "patch_control": TOO_OFTEN,
     "patch_gpu": TOO_OFTEN,
-    "inject_fault": {**TOO_OFTEN, 409: "No worker of this GPU beats, or it has no job's process to hit"},
+    "inject_fault": {**TOO_OFTEN, 409: "The worker of this GPU is silent, or it has no job process to hit"},
 }
 
 
@@ -68,7 +74,7 @@ def _problems(path: str, operation: dict[str, Any]) -> dict[int, str]:
 
 
 def _offer_submissions(schemas: dict[str, Any]) -> None:
-    """One form of a submission for each job type, with that type's parameters: alone, and as one of many."""
+    """One schema of a submission for each job type, with that type's parameters: alone, and as one of many."""
     alone, one_of_many = schemas["SubmitJobs"], schemas["SubmitJob"]
     for job_type in catalogue().values():
         params = job_type.Params.model_json_schema(ref_template=REF + "{model}")
@@ -106,11 +112,11 @@ def _offer_filter_by_type(parameters: list[dict[str, Any]]) -> None:
     for parameter in parameters:
         if parameter["name"] == "type":
             parameter["schema"] = {"type": "string", "enum": list(catalogue())}
-            parameter["description"] = "Types that jobs of the past had are known too"
+            parameter["description"] = "Former types that jobs in the database have are accepted too"
 
 
 def _drop_null(parameters: list[dict[str, Any]]) -> None:
-    """In a query or a header there is no null: what is not wanted is left out."""
+    """A query or a header cannot be null; it is left out instead."""
     for parameter in parameters:
         options = parameter["schema"].pop("anyOf", [])
         given = [option for option in options if option.get("type") != "null"]
@@ -122,7 +128,7 @@ def _drop_null(parameters: list[dict[str, Any]]) -> None:
 
 def _describe_stream(responses: dict[int, Any]) -> None:
     responses[200] = {
-        "description": "Events `job` (JSON as GET /api/jobs/{job_id} gives it) and `progress`, until the job has ended",
+        "description": "Events `job` (JSON as in GET /api/jobs/{job_id}) and `progress`, until the job has ended",
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
     }
-    responses[204] = {"description": "The job has ended, and its last event was seen (Last-Event-ID)"}
+    responses[204] = {"description": "The job has ended, and the client has seen its last event (Last-Event-ID)"}

@@ -1,4 +1,4 @@
-"""Who may call an operation, in the form that django-ninja takes. CONTROL is the default."""
+"""Who may call an operation, in the form that django-ninja expects. CONTROL is the default."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cluster_dashboard.api.http.problems import Problem
 
 
 class BearerToken(HttpBearer):
-    """`Authorization: Bearer`. A wrong token is refused even where none is needed: it is a mistake to hear of."""
+    """`Authorization: Bearer`. A wrong token is refused even if none is needed, so that its owner notices."""
 
     def __init__(self, right: Right) -> None:
         super().__init__()
@@ -27,12 +27,12 @@ class BearerToken(HttpBearer):
             raise Problem(401, "The API token is wrong, or was revoked.")
         if self._right.scope not in shown.scopes:
             has = ", ".join(sorted(shown.scopes))
-            raise Problem(403, f"This takes a token with the scope {self._right.scope}; this one has {has}.")
+            raise Problem(403, f"This needs a token with the scope {self._right.scope}; this token has {has}.")
         return shown.actor
 
 
 class Session(AuthBase):
-    """The session of a user with the permission, with Django's CSRF check for whatever changes something."""
+    """The session of a user with the permission, with Django's CSRF check for requests that change something."""
 
     openapi_type = "apiKey"
     openapi_in = "cookie"
@@ -48,14 +48,14 @@ class Session(AuthBase):
             return None
         if not may(user, self._right):
             needed = " or ".join(self._right.permissions)
-            raise Problem(403, f"Your account may not do this: it takes the permission {needed}.")
+            raise Problem(403, f"Your account may not do this: it needs the permission {needed}.")
         if check_csrf(request) is not None:
             raise Problem(403, "The CSRF check failed: send the header X-CSRFToken, from a page of this site.")
         return str(user.get_username())
 
 
 def anyone(request: HttpRequest) -> Any:
-    """Lets everybody in where PUBLIC_READ is true."""
+    """Allows everybody if PUBLIC_READ is true."""
     return settings.ENVIRONMENT.public_read
 
 
@@ -63,7 +63,7 @@ def _for(right: Right) -> list[Any]:
     return [BearerToken(right), Session(right)]
 
 
-#: Each gives the actor as request.auth. `anyone` stands before the session: reading needs no database for it.
+#: Each returns the actor as request.auth. `anyone` is before the session, which needs the database.
 READ: Final = [BearerToken(Right.READ), anyone, Session(Right.READ)]
 SUBMIT: Final = _for(Right.SUBMIT)
 CANCEL: Final = _for(Right.CANCEL)
@@ -72,5 +72,5 @@ CHANGE_GPU: Final = _for(Right.CHANGE_GPU)
 
 
 def actor_of(request: HttpRequest) -> str:
-    """Who is named in the audit event: a username, or "token" with the token's name."""
+    """The name for the audit event: a username, or "token" with the token's name."""
     return str(request.auth)  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Errors as problem details (RFC 9457): `application/problem+json` that names the field and what it takes."""
+"""Errors as problem details (RFC 9457): `application/problem+json` that names the field and what it accepts."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ log = event_logger(__name__)
 
 CONTENT_TYPE: Final = "application/problem+json"
 
-#: A client that was told so comes back after this many seconds.
+#: Retry-After of answers that a moment later may be different.
 RETRY_AFTER_SECONDS: Final = 2
 
 #: Errors listed in one answer.
 ERRORS_MAXIMUM: Final = 20
 
 
-#: Calls that this process refused for want of room, for /metrics.
+#: Calls that this process refused because there was no room, for /metrics.
 REFUSED: Final[Counter[Lack]] = Counter()
 
 
@@ -87,14 +87,14 @@ def problem_response(
     return response
 
 
-def database_away(error: Exception, *, extra: dict[str, Any] | None = None) -> HttpResponse:
-    log.warning("api_database_away", error=f"{type(error).__name__}: {error}")
-    detail = "The database is away or locked. Try again in a moment."
+def database_unavailable(error: Exception, *, extra: dict[str, Any] | None = None) -> HttpResponse:
+    log.warning("database_unreachable", component="api", error=f"{type(error).__name__}: {error}")
+    detail = "The database is unavailable or locked. Send the request again later."
     return problem_response(503, detail, extra=extra, retry_after=RETRY_AFTER_SECONDS)
 
 
 def answer_with_problems(api: NinjaAPI) -> None:
-    """Every error that an operation may raise becomes problem details; the rest is a bug, and a 500."""
+    """Makes problem details of every error that an operation may raise; any other exception is a bug and a 500."""
     _answer(api, Problem, _problem)
     _answer(api, ParamsInvalid, _params_invalid)
     _answer(api, NoRoom, _no_room)
@@ -102,8 +102,8 @@ def answer_with_problems(api: NinjaAPI) -> None:
     _answer(api, HttpError, _http_error)
     _answer(api, Http404, _not_found)
     _answer(api, RequestDataTooBig, _too_big)
-    _answer(api, OperationalError, _database_away)
-    _answer(api, InterfaceError, _database_away)
+    _answer(api, OperationalError, _database_unavailable)
+    _answer(api, InterfaceError, _database_unavailable)
 
 
 def _answer[E: Exception](api: NinjaAPI, kind: type[E], answer: Callable[[HttpRequest, E], HttpResponse]) -> None:
@@ -130,23 +130,23 @@ def _no_room(_: HttpRequest, error: NoRoom) -> HttpResponse:
 
 
 def _unauthenticated(_: HttpRequest, __: AuthenticationError) -> HttpResponse:
-    detail = "This takes the header Authorization: Bearer with API_TOKEN or a token with scopes, or a user's session."
+    detail = "This needs the header Authorization: Bearer with API_TOKEN or a token with scopes, or a user's session."
     return problem_response(401, detail)
 
 
 def _http_error(_: HttpRequest, error: HttpError) -> HttpResponse:
-    # ninja hides why a body could not be read behind a message of its own; the cause knows more.
+    # The message of ninja does not say why a body could not be read; its cause does.
     cause = f": {error.__cause__}" if error.status_code == HTTPStatus.BAD_REQUEST and error.__cause__ else ""
     return problem_response(error.status_code, f"{error.message}{cause}")
 
 
 def _not_found(_: HttpRequest, __: Http404) -> HttpResponse:
-    return problem_response(404, "There is nothing at this address.")
+    return problem_response(404, "There is no such address.")
 
 
 def _too_big(_: HttpRequest, __: RequestDataTooBig) -> HttpResponse:
     return problem_response(413, "The body of the request is too large.")
 
 
-def _database_away(_: HttpRequest, error: Exception) -> HttpResponse:
-    return database_away(error)
+def _database_unavailable(_: HttpRequest, error: Exception) -> HttpResponse:
+    return database_unavailable(error)

@@ -1,4 +1,9 @@
-"""How often one actor may turn the controls: a bucket of tokens for each, kept in this process."""
+"""Limits the changes of controls and GPUs by each user or token: a token bucket for each, kept in this process.
+
+django-ninja's throttle is not used: it has a window, not a bucket. With a window of a minute all of a minute's
+changes could come at once; with a window as short as the burst none is allowed after a burst until it is over, where
+a bucket refills steadily. It is also not safe in threads, and needs a cache shared by them.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +19,9 @@ from django.conf import settings
 
 from cluster_dashboard.api.http.problems import Problem
 
-#: Changes that may come at once, before the rate counts.
+#: Changes that are allowed at once, before the rate limits them.
 BURST: Final = 30
-#: Actors remembered; beyond that those whose bucket is full again are forgotten.
+#: Actors kept; above this number those whose bucket is full again are removed.
 ACTORS_MAXIMUM: Final = 1000
 
 
@@ -32,7 +37,7 @@ class Limiter:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def wait_seconds(self, actor: str) -> float:
-        """0 if the actor may act now (and this counts as an act), else for how long it has to wait."""
+        """0 if a change is allowed now, which is then counted; else the seconds until the next one is allowed."""
         with self._lock:
             now = self.clock()
             left = self._left(actor, now)
@@ -59,9 +64,9 @@ def _limiter() -> Limiter:
 
 
 def count_control(actor: str) -> None:
-    """Raises Problem 429 with Retry-After if this actor changes things too often."""
+    """Counts a change by the actor. Raises Problem 429 with Retry-After if there were too many."""
     wait = _limiter().wait_seconds(actor)
     if wait > 0:
         per_minute = settings.ENVIRONMENT.controls_per_minute
-        detail = f"Too many changes by {actor}: {per_minute:g} a minute are taken (CONTROLS_PER_MINUTE)."
+        detail = f"Too many changes by {actor}: the limit is {per_minute:g} a minute (CONTROLS_PER_MINUTE)."
         raise Problem(429, detail, retry_after=math.ceil(wait))

@@ -1,4 +1,4 @@
-"""What was wrong with the input, in words that say what each field takes."""
+"""What was wrong with the input, in words that say what each field accepts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from cluster_dashboard.api.http.problems import FieldError, Problem
 from cluster_dashboard.api.schemas import BIGINT_MAXIMUM
 
-#: Characters shown of a field name that the client made up.
+#: Characters shown of an unknown field name.
 FIELD_LENGTH: Final = 100
 
 
@@ -29,7 +29,7 @@ def invalid(errors: Sequence[FieldError], *, extra: dict[str, Any] | None = None
 
 
 def field_errors(model: type[BaseModel], error: ValidationError, *, within: str = "") -> list[FieldError]:
-    """One for each wrong field of `model`; `within` stands before their names."""
+    """One for each wrong field of `model`; `within` is put before their names."""
     schema = model.model_json_schema()
     return [_field_error(schema, each, within) for each in error.errors(include_url=False)]
 
@@ -51,15 +51,15 @@ def _message(error: Any, accepted: Sequence[dict[str, Any]]) -> str:
         case "missing":
             return "is required"
         case "extra_forbidden":
-            return f"is not known; known are {', '.join(accepted[-2].get('properties', {}))}"
+            return f"is unknown; must be one of {', '.join(accepted[-2].get('properties', {}))}"
         case "value_error" | "assertion_error":
             return str(error["msg"]).partition(", ")[2]
         case _:
-            return takes(accepted[-1]) or str(error["msg"]).replace("Input should be", "must be")
+            return expected(accepted[-1]) or str(error["msg"]).replace("Input should be", "must be")
 
 
-def takes(schema: dict[str, Any]) -> str:
-    """In words, what a JSON schema accepts; empty where that is not said in one."""
+def expected(schema: dict[str, Any]) -> str:
+    """In words, what a JSON schema accepts; empty if no simple words describe it."""
     match schema:
         case {"enum": [*words]}:
             accepted = f"one of {', '.join(map(str, words))}"
@@ -77,7 +77,7 @@ def takes(schema: dict[str, Any]) -> str:
             accepted = "a JSON object"
         case _:
             accepted = ""
-    return accepted and f"takes {accepted}"
+    return accepted and f"must be {accepted}"
 
 
 def _range(schema: dict[str, Any]) -> str:
@@ -85,14 +85,14 @@ def _range(schema: dict[str, Any]) -> str:
         case {"minimum": low, "maximum": high} if high < BIGINT_MAXIMUM:
             return f" from {low:.15g} to {high:.15g}"
         case {"minimum": low}:
-            return f", {low:.15g} or more"  # the largest id there may be says nothing to a reader
+            return f", {low:.15g} or more"  # the largest possible id tells a reader nothing
     limits = (("exclusiveMinimum", "above"), ("exclusiveMaximum", "below"), ("maximum", "at most"))
     words = [f"{word} {schema[key]:.15g}" for key, word in limits if key in schema]
     return f" {' and '.join(words)}" if words else ""
 
 
 def _property(schema: dict[str, Any], name: str, root: dict[str, Any]) -> dict[str, Any]:
-    """The schema of a property or item, without the null of an optional one; empty where there is none of that name."""
+    """The schema of a property or item, without the null of an optional one; empty if there is none of that name."""
     described = schema.get("items", {}) if name.isdigit() else schema.get("properties", {}).get(name, {})
     options = [each for each in described.get("anyOf", [described]) if each.get("type") != "null"]
     found: dict[str, Any] = options[0] if len(options) == 1 else {}

@@ -95,7 +95,7 @@ def test_an_unknown_type_is_refused_with_those_that_are_known() -> None:
     catalogue = Catalogue([Echo()])
 
     assert "eco" not in catalogue
-    with pytest.raises(UnknownJobType, match="unknown job type 'eco'; known are echo") as caught:
+    with pytest.raises(UnknownJobType, match="unknown job type 'eco'; must be one of echo") as caught:
         catalogue["eco"]
     assert caught.value.field == "type"
 

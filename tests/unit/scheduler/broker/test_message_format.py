@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.broker.message_format import MESSAGE_MAXIMUM_BYTES, NotOurs, clean_message
+from scheduler.broker.message_format import MESSAGE_MAXIMUM_BYTES, MessageRefused, clean_message
 
 TASKS = {"gpu_tasks.sleep": object(), "scheduler.ticks.generate": object(), "celery.chord": object()}
 
@@ -69,7 +69,7 @@ WRONG = {
 
 @pytest.mark.parametrize("kind", WRONG)
 def test_what_is_not_ours_is_refused_with_words(kind):
-    with pytest.raises(NotOurs, match=r".+"):
+    with pytest.raises(MessageRefused, match=r".+"):
         clean_message(WRONG[kind], "high", TASKS)
 
 
@@ -87,6 +87,6 @@ def test_no_json_whatever_breaks_the_guard(value, place):
 
     try:
         clean = clean_message(json.dumps(message).encode(), "high", TASKS)
-    except NotOurs:
+    except MessageRefused:
         return
     assert body_of(clean)[0] == [7, 2] or place == "id"

@@ -351,7 +351,7 @@ def test_what_is_wrong_is_told_with_file_key_and_what_it_takes(
 @pytest.mark.parametrize(
     ("row", "told"),
     [
-        ('[[jobs.rows]]\ntype = "slep"\n', "jobs.rows[0].type: unknown job type 'slep'; known are compute"),
+        ('[[jobs.rows]]\ntype = "slep"\n', "jobs.rows[0].type: unknown job type 'slep'; must be one of compute"),
         (SLEEP_ROW + "params.secs = 3\n", "jobs.rows[0].params.secs: sleep has no such parameter; it takes seconds"),
         (SLEEP_ROW + "params.load = 3\n", "jobs.rows[0].params.load: Input should be less than or equal to 1"),
         (
@@ -372,7 +372,7 @@ def test_a_row_that_its_type_would_refuse_is_told_before_the_start(
 @pytest.mark.parametrize(
     ("wanted", "told"),
     [
-        ("borg", "GENERATOR_CONFIG: 'borg': it takes one of burst, daily, demo, helios"),
+        ("borg", "GENERATOR_CONFIG: 'borg': it must be one of burst, daily, demo, helios"),
         ("workload.yaml", "GENERATOR_CONFIG: 'workload.yaml': it takes one of"),
         ("none.toml", "none.toml: cannot be read: No such file or directory"),
     ],

@@ -155,7 +155,7 @@ def test_number_leads_to_the_job_and_a_name_filters(page: Page, ended_job: Job) 
 def test_wrong_filter_in_the_address_is_said(page: Page) -> None:
     page.goto("/jobs?state=gone")
 
-    expect(page.locator("#jobs-error")).to_contain_text("state: takes one of queued, running")
+    expect(page.locator("#jobs-error")).to_contain_text("state: must be one of queued, running")
 
 
 def test_pages_go_on_where_the_last_one_ended(page: Page, quiet_cluster: Cluster) -> None:

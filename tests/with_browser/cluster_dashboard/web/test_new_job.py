@@ -77,7 +77,7 @@ def test_each_kind_of_parameter_has_its_field_and_arrives(form: Page, running_cl
     expect(form.get_by_label("steps")).to_have_value("")
     form.get_by_label("share").fill("0")
     send(form)
-    expect(field(form, "params.share").locator(".error")).to_have_text("takes a number above 0 and at most 1")
+    expect(field(form, "params.share").locator(".error")).to_have_text("must be a number above 0 and at most 1")
     form.get_by_label("share").fill("0.25")
     form.get_by_label("colour").select_option("red")
     form.get_by_label("loud").check()
@@ -99,15 +99,15 @@ def test_errors_of_the_api_stand_beside_their_fields(form: Page) -> None:
 
     send(form)
 
-    expect(field(form, "params.seconds").locator(".error")).to_have_text("takes a number from 0 to 86400")
-    expect(field(form, "params.load").locator(".error")).to_have_text("takes a number from 0 to 1")
+    expect(field(form, "params.seconds").locator(".error")).to_have_text("must be a number from 0 to 86400")
+    expect(field(form, "params.load").locator(".error")).to_have_text("must be a number from 0 to 1")
     expect(form.get_by_label("seconds")).to_be_focused()
     expect(form.get_by_label("seconds")).to_have_attribute("aria-invalid", "true")
     form.get_by_label("seconds").fill("0")
     form.get_by_label("load").fill("1")
     form.get_by_label("Number of jobs").fill("0")
     send(form)
-    expect(field(form, "count").locator(".error")).to_have_text("takes a whole number from 1 to 10000")
+    expect(field(form, "count").locator(".error")).to_have_text("must be a whole number from 1 to 10000")
     expect(field(form, "params.load").locator(".error")).to_have_text("")
 
 

@@ -132,24 +132,24 @@ def test_answer_does_not_wait_for_the_broker(api: Api, monkeypatch: pytest.Monke
     ("body", "field", "words"),
     [
         ({}, "type", "is required"),
-        ({"type": "slep"}, "type", "known are compute, fault_injection, matrix, sleep"),
-        ({"type": "sleep", "priority": "urgent"}, "priority", "takes one of critical, high, normal, low"),
-        ({"type": "sleep", "count": 0}, "count", "takes a whole number from 1 to 10000"),
-        ({"type": "sleep", "count": 10**30}, "count", "takes a whole number from 1 to 10000"),
-        ({"type": "sleep", "count": True}, "count", "takes a whole number"),
-        ({"type": "sleep", "count": "3"}, "count", "takes a whole number"),
-        ({"type": "sleep", "cuont": 3}, "cuont", "known are type, priority, params, name"),
+        ({"type": "slep"}, "type", "must be one of compute, fault_injection, matrix, sleep"),
+        ({"type": "sleep", "priority": "urgent"}, "priority", "must be one of critical, high, normal, low"),
+        ({"type": "sleep", "count": 0}, "count", "must be a whole number from 1 to 10000"),
+        ({"type": "sleep", "count": 10**30}, "count", "must be a whole number from 1 to 10000"),
+        ({"type": "sleep", "count": True}, "count", "must be a whole number"),
+        ({"type": "sleep", "count": "3"}, "count", "must be a whole number"),
+        ({"type": "sleep", "cuont": 3}, "cuont", "must be one of type, priority, params, name"),
         ({"type": "sleep", "time_limit_seconds": 3001}, "time_limit_seconds", "from 1 to 3000"),
         ({"type": "sleep", "name": "two words"}, "name", "letters, digits"),
-        ({"type": "sleep", "params": []}, "params", "takes a JSON object"),
-        ({"type": "sleep", "params": {"seconds": -1}}, "params.seconds", "takes a number from 0 to 86400"),
-        ({"type": "sleep", "params": {"seconds": "5"}}, "params.seconds", "takes a number"),
-        ({"type": "sleep", "params": {"secs": 1}}, "params.secs", "known are seconds, memory_mib, load"),
-        ({"type": "compute", "params": {"kernel": "x"}}, "params.kernel", "takes one of monte_carlo_pi"),
+        ({"type": "sleep", "params": []}, "params", "must be a JSON object"),
+        ({"type": "sleep", "params": {"seconds": -1}}, "params.seconds", "must be a number from 0 to 86400"),
+        ({"type": "sleep", "params": {"seconds": "5"}}, "params.seconds", "must be a number"),
+        ({"type": "sleep", "params": {"secs": 1}}, "params.secs", "must be one of seconds, memory_mib, load"),
+        ({"type": "compute", "params": {"kernel": "x"}}, "params.kernel", "must be one of monte_carlo_pi"),
         ({"type": "compute", "params": {"kernel": "a\0b"}}, "params.kernel", "NUL"),
         ({"type": "compute", "params": {"kernel": "\ud800"}}, "params.kernel", "surrogate"),
         ({"type": "sl\0ep"}, "type", "unknown job type"),
-        ([], "body", "takes a JSON object"),
+        ([], "body", "must be a JSON object"),
         (None, "body", "is required"),
     ],
 )
@@ -343,7 +343,7 @@ def test_change_to_what_is_already_so_leaves_no_event(api: Api) -> None:
 def test_absurd_rate_is_refused_with_the_range(api: Api, rate: Any) -> None:
     status, errors = problem(api.patch("/control", {"rate_per_minute": rate}))
 
-    assert (status, errors) == (422, {"rate_per_minute": "takes a number from 0.1 to 100000"})
+    assert (status, errors) == (422, {"rate_per_minute": "must be a number from 0.1 to 100000"})
     assert Control.objects.get().rate_per_minute == 12
 
 

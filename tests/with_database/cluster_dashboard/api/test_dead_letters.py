@@ -246,5 +246,5 @@ def test_the_command_says_that_the_broker_is_away(settings: Any, tmp_path: Any) 
 def test_what_was_kept_by_hand_in_another_form_is_no_letter(redis: Redis) -> None:
     redis.lpush(dead_letters.dead_letters_key(), json.dumps({"at": 1}), b"\xff")
 
-    assert [letter.reason for letter in dead_letters.read(redis)] == ["cannot be read", "cannot be read"]
+    assert [letter.reason for letter in dead_letters.read(redis)] == ["unreadable entry", "unreadable entry"]
     assert len(get()["dead_letters"]) == 2

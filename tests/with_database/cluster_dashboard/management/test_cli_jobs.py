@@ -92,8 +92,8 @@ def test_no_jobs_is_said() -> None:
     [
         (["--state", "gone"], "--state: 'gone' is not one of queued, running, succeeded, failed, cancelled"),
         (["--priority", "x"], "--priority: 'x' is not one of critical, high, normal, low"),
-        (["--type", "nap"], "--type: unknown job type 'nap'; known are compute"),
-        (["--type", "\udcff"], "--type: takes text without"),
+        (["--type", "nap"], "--type: unknown job type 'nap'; must be one of compute"),
+        (["--type", "\udcff"], "--type: must be text without"),
         (["--limit", "0"], "--limit: '0' is not a whole number from 1 to 10000"),
         (["--before", "9" * 30], "is not a whole number from 1 to 9223372036854775807"),
     ],

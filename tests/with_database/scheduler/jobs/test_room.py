@@ -39,11 +39,11 @@ def _fresh_clients() -> Iterator[None]:
     caches = (broker.client, room._broker_watch)
     for cached in caches:
         cached.cache_clear()
-    generator._Said.shortage = None
+    generator._Logged.shortage = None
     yield
     for cached in caches:
         cached.cache_clear()
-    generator._Said.shortage = None
+    generator._Logged.shortage = None
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def test_api_answers_503_with_reason_and_retry_after(api: Api, full_queue: None)
 
     assert problem(answer)[0] == 503
     assert (answer["Retry-After"], json.loads(answer.content)["reason"]) == ("10", "too_many_queued")
-    assert "4 jobs wait already; 2 more would be above 5 (QUEUED_MAX)" in json.loads(answer.content)["detail"]
+    assert "4 jobs are queued; 2 more would exceed 5 (QUEUED_MAX)" in json.loads(answer.content)["detail"]
     assert Job.objects.count() == 4
     # There is room for one.
     assert api.post("/jobs", SLEEP).status_code == 202
@@ -174,7 +174,7 @@ def test_command_says_one_line_and_exits_with_4(full_queue: None) -> None:
     ran = run("submit", "sleep", "--count", "2")
 
     assert (ran.code, ran.out) == (4, "")
-    assert ran.error_line.startswith("manage.py submit: no room for more jobs: 4 jobs wait already")
+    assert ran.error_line.startswith("manage.py submit: no room for more jobs: 4 jobs are queued")
     assert Job.objects.count() == 4
 
 
@@ -198,7 +198,7 @@ def test_admin_refuses_with_a_message(full_queue: None) -> None:
         "/admin/scheduler/job/", {"action": "run_again", "_selected_action": ids}, follow=True
     ).content.decode()
 
-    assert "Nothing was submitted. 4 jobs wait already; 4 more" in answer
+    assert "Nothing was submitted. 4 jobs are queued; 4 more" in answer
     assert Job.objects.count() == 4
 
 
@@ -209,7 +209,7 @@ def said() -> list[str]:
     return list(ClusterEvent.objects.filter(kind="generator").order_by("id").values_list("message", flat=True))
 
 
-def test_generator_waits_says_so_once_and_makes_up_for_nothing(settings: Any) -> None:
+def test_generator_stops_logs_it_once_and_makes_up_for_nothing(settings: Any) -> None:
     change_control(actor="a test", rate_per_minute=600)
     now = database_now()
     generator.tick(now)
@@ -222,12 +222,12 @@ def test_generator_waits_says_so_once_and_makes_up_for_nothing(settings: Any) ->
 
     assert Job.objects.count() == before
     (words,) = said()
-    assert words.startswith("No jobs are made. ")
+    assert words.startswith("The generator submits no jobs. ")
     settings.QUEUED_MAX = 1000
     made = [job for second in range(60, 70) for job in generator.tick(now + timedelta(seconds=second))]
     # Ten seconds' worth, not seventy.
     assert 40 < len(made) < 200
-    assert said() == [words, "There is room again: jobs are made again"]
+    assert said() == [words, "There is room again: the generator submits jobs"]
 
 
 # --- the page -------------------------------------------------------------------------------------
@@ -240,7 +240,7 @@ def test_snapshot_says_why_jobs_are_refused(redis: Redis, full_queue: None, sett
 
     assert json.loads(reader.snapshot())["no_room"] == {
         "reason": "too_many_queued",
-        "words": "4 jobs wait already; 1 more would be above 4 (QUEUED_MAX).",
+        "words": "4 jobs are queued; 1 more would exceed 4 (QUEUED_MAX).",
     }
 
 

@@ -198,7 +198,7 @@ def test_a_trace_goes_on_after_a_restart_and_tells_its_end_once(control, use):
 
     jobs = list(Job.objects.order_by("id").values_list("type", "params__seconds", "params__requested_gpus"))
     assert jobs == [("sleep", 10, 1), ("sleep", 20, 8), ("sleep", 1, 1)]
-    assert ClusterEvent.objects.filter(kind="generator", message__startswith="The trace has been played").count() == 1
+    assert ClusterEvent.objects.filter(kind="generator", message__startswith="The trace has ended").count() == 1
 
 
 def test_a_paused_trace_goes_on_where_it_stood(control, use):
