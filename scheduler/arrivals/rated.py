@@ -25,7 +25,7 @@ class Rated:
         mean_seconds = 60.0 / rate_per_minute
         after, following, draws = self.clock.after, self.gaps.following, position.draws
         next_at = position.next_at
-        start = self._drawn_anew_from(now, position, rate_per_minute)
+        start = self._drawn_again_from(now, position, rate_per_minute)
         if start is not None or next_at is None:
             next_at, draws = after(start or now, self.gaps.first(seed, draws) * mean_seconds), draws + 1
         arrivals: list[Arrival] = []
@@ -40,8 +40,8 @@ class Rated:
     def paused(self, now: datetime, position: Position) -> Position:
         return Position(draws=position.draws, row=position.row)
 
-    def _drawn_anew_from(self, now: datetime, position: Position, rate_per_minute: float) -> datetime | None:
-        """From when the pending arrival has to be drawn anew, if it has to."""
+    def _drawn_again_from(self, now: datetime, position: Position, rate_per_minute: float) -> datetime | None:
+        """The instant from which the pending arrival has to be drawn again, or None."""
         if position.next_at is None or position.rate_per_minute not in {None, rate_per_minute}:
             return now
         if position.next_at > self.clock.after(now, self.gaps.longest * 60.0 / rate_per_minute):

@@ -27,14 +27,14 @@ class Trace:
 
     @property
     def period_us(self) -> int:
-        """After so long the trace may begin again: its length and one mean gap, or a second."""
+        """The trace may begin again after this: its length and one mean gap, or a second."""
         last = self.offsets_us[-1]
         return last + (last // (len(self) - 1) if len(self) > 1 else 0) or 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replay:
-    """The rate has no say here; a pause stops the trace's time, and it goes on where it stood."""
+    """The rate has no effect; a pause stops the trace's time, which then continues from the same instant."""
 
     trace: Trace
     time_compression: float

@@ -1,4 +1,4 @@
-"""What every shape of arrivals takes and gives."""
+"""The interface of all shapes of arrivals: what they receive and return."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Arrival(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Position:
-    """Where the generator stands. It is kept in whole microseconds, so that it goes through a database exactly.
+    """The generator's position. Times are whole microseconds, so that a database stores them exactly.
 
     draws: how many arrivals were drawn; the pending one is number draws - 1 (in a replay: draws).
-    next_at: the pending arrival; None: it is drawn anew from now.
-    rate_per_minute: for which next_at was drawn; None: not known.
-    row: the trace's row that comes next. wait: how long it still has to wait, while nothing is pending.
+    next_at: the pending arrival; None: it is drawn again, from now.
+    rate_per_minute: the rate for which next_at was drawn; None: unknown.
+    row: the next row of the trace. wait: the time until it, while no arrival is pending.
     """
 
     draws: int = 0

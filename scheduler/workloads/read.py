@@ -1,4 +1,4 @@
-"""Reads a workload from a TOML or JSON file; whatever is wrong is told with the file, the key and what it takes."""
+"""Reads a workload from a TOML or JSON file; an error names the file, the key and the accepted values."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from scheduler.workloads.workload import REPLAY_TYPE, Workload, WorkloadInvalid
 #: The workloads that come with the project.
 PROFILE_FOLDER: Final = Path(__file__).parent / "profiles"
 
-#: Of rows that say nothing of it.
+#: Defaults of the table [jobs].
 DEFAULT_LONGEST_SECONDS: Final = 600.0
 DEFAULT_PRIORITIES: Final = {Priority.CRITICAL: 0.05, Priority.HIGH: 0.20, Priority.NORMAL: 0.50, Priority.LOW: 0.25}
 
@@ -60,7 +60,7 @@ def _path(wanted: str, base: Path) -> Path:
     path = (base / wanted).resolve()
     if path.suffix not in {".toml", ".json"}:
         names = ", ".join(profile_names())
-        raise WorkloadInvalid(repr(wanted), "", f"it takes one of {names}, or the path of a .toml or .json file")
+        raise WorkloadInvalid(repr(wanted), "", f"must be one of {names}, or the path of a .toml or .json file")
     return path
 
 
@@ -94,7 +94,7 @@ class _File:
             path = _joined(key, *(part for part in first["loc"] if part != "[key]"))
             message = first["msg"]
             if first["type"] == "extra_forbidden":
-                message = f"is not known here; known are {', '.join(model.model_fields)}"
+                message = f"is unknown here; must be one of {', '.join(model.model_fields)}"
             raise self.wrong(path, message) from None
 
     def wrong(self, key: str, message: str) -> WorkloadInvalid:
@@ -168,7 +168,7 @@ def _fingerprint(file: _File, table: Any) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Jobs:
-    """What [jobs] says, with what the mix that it names says below it."""
+    """The table [jobs], completed by the mix that it names."""
 
     file: _File
     rows: list[tables.RowTable]
@@ -195,7 +195,7 @@ class _Jobs:
         if not isinstance(value, dict):
             return value
         if len(value) != 1 or (kind := next(iter(value))) not in SPREADS:
-            raise self.file.wrong(key, f"takes a value, or a table with one of {', '.join(SPREADS)}")
+            raise self.file.wrong(key, f"must be a value, or a table with one of {', '.join(SPREADS)}")
         content, key = value[kind], f"{key}.{kind}"
         try:
             match kind:
@@ -216,7 +216,7 @@ class _Jobs:
             raise self.file.wrong(key, str(error)) from None
 
 
-#: What a parameter's table may be. durations: a cluster's; cdf: a table of one's own, scaled and cut like them.
+#: The keys of a parameter's table. durations: a published cluster's; cdf: any other table, scaled and cut alike.
 SPREADS: Final = ("lognormal", "choice", "durations", "cdf", "fixed")
 
 
@@ -236,7 +236,7 @@ def _jobs(file: _File, values: Mapping[str, Any], default_mix: str) -> _Jobs:
 
 
 def _of_profile(file: _File, table: tables.JobsTable, mix: str) -> _Jobs:
-    """The rows of a profile; what the file says itself ranks above what the profile says."""
+    """The rows of a profile; the keys of the file override those of the profile."""
     if mix not in profile_names():
         raise file.wrong("jobs.mix", f"{mix!r} is not one of {', '.join(profile_names())}")
     profile = _File(PROFILE_FOLDER / f"{mix}.toml")

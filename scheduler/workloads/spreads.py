@@ -41,7 +41,7 @@ class LogNormal:
     def __post_init__(self) -> None:
         if not 0 < self.minimum <= self.median <= self.maximum:
             raise MixInvalid(
-                f"takes 0 < minimum <= median <= maximum, not {self.minimum:g}, {self.median:g}, {self.maximum:g}"
+                f"must have 0 < minimum <= median <= maximum, not {self.minimum:g}, {self.median:g}, {self.maximum:g}"
             )
         if not self.sigma > 0:
             raise MixInvalid(f"sigma must be above 0, not {self.sigma}")
@@ -86,7 +86,8 @@ class Cdf:
 
     def __post_init__(self) -> None:
         if len(self.values) != len(self.percent) or len(self.values) < 2:
-            raise MixInvalid(f"takes as many percent as values, 2 or more, not {len(self.percent)}, {len(self.values)}")
+            counts = f"{len(self.percent)} and {len(self.values)}"
+            raise MixInvalid(f"percent and values must be lists of the same length, 2 or more, not {counts}")
         if not (self.values[0] > 0 and all(a < b < inf for a, b in pairwise(self.values))):
             raise MixInvalid("values must rise from above 0")
         if (self.percent[0], self.percent[-1]) != (0, 100) or not all(a <= b for a, b in pairwise(self.percent)):

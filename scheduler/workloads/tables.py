@@ -1,4 +1,4 @@
-"""The tables of a workload file, as models: what each key takes, and its default."""
+"""The tables of a workload file, as models: the type of each key, and its default."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HELIOS_HOURS: Final = (
 )  # fmt: skip
 HELIOS_WEEKDAYS: Final = (1.02, 1.11, 1.27, 1.20, 0.95, 0.68, 0.77)
 
-#: A job that takes longer would reach the longest time limit that a job may have, 3,000 s.
+#: A longer job would reach the longest time limit that a job may have, 3,000 s.
 LONGEST_SECONDS_MAXIMUM: Final = 2_700
 
 Factor = Annotated[float, Field(ge=0)]
@@ -28,7 +28,7 @@ BatchMean = Annotated[float, Field(ge=1, le=10_000)]
 
 
 class Table(BaseModel):
-    """Strict: a word is no number, and an unknown key is an error."""
+    """Strict: text is not a number, and an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
 

@@ -18,7 +18,7 @@ REPLAY_TYPE = "sleep"
 
 
 class WorkloadInvalid(EnvironmentInvalid):
-    """Names the file, the key, and what it takes."""
+    """Names the file, the key and the accepted values."""
 
     def __init__(self, source: str, key: str, message: str) -> None:
         super().__init__(f"GENERATOR_CONFIG: {source}: {f'{key}: ' if key else ''}{message}")
@@ -57,7 +57,7 @@ class Workload:
 
 
 def check_types(workload: Workload, types: Mapping[str, JobType[Any]]) -> None:
-    """Every job that the mix can make is one that its type takes; WorkloadInvalid names the first row that is not."""
+    """Checks that the job types accept every job of the mix. WorkloadInvalid names the first row that is wrong."""
     for index, row in enumerate(workload.mix.rows):
         try:
             _check_row(row, types[row.type])

@@ -129,7 +129,7 @@ def test_scaled_durations_are_cut_at_both_ends() -> None:
 @pytest.mark.parametrize(
     ("values", "percent", "told"),
     [
-        ([1, 2], [0, 50, 100], "as many percent as values"),
+        ([1, 2], [0, 50, 100], "lists of the same length"),
         ([0, 2], [0, 100], "must rise from above 0"),
         ([2, 2], [0, 100], "must rise from above 0"),
         ([1, 2], [1, 100], "must rise from 0 to 100"),
@@ -275,7 +275,7 @@ def test_the_load_of_a_shared_gpu_ranks_above_the_mix(read: Callable[..., Worklo
     ("text", "told"),
     [
         ("[arrivals\n", "mine.toml: is not TOML: "),
-        ("[arivals]\n", "arivals: is not known here; known are title, source, arrivals, jobs"),
+        ("[arivals]\n", "arivals: is unknown here; must be one of title, source, arrivals, jobs"),
         ("arrivals = 3\n", "arrivals: Input should be a valid dictionary"),
         (
             '[arrivals]\nshape = "gamma"\n',
@@ -284,7 +284,7 @@ def test_the_load_of_a_shared_gpu_ranks_above_the_mix(read: Callable[..., Worklo
         ("[arrivals]\n", "arrivals.shape: None is not one of steady"),
         (
             '[arrivals]\nshape = "burst"\nmean = 3\n',
-            "arrivals.mean: is not known here; known are shape, batch_mean",
+            "arrivals.mean: is unknown here; must be one of shape, batch_mean",
         ),
         (
             '[arrivals]\nshape = "burst"\nbatch_mean = 0.5\n',
@@ -316,7 +316,7 @@ def test_the_load_of_a_shared_gpu_ranks_above_the_mix(read: Callable[..., Worklo
         ("[[jobs.rows]]\nweight = 1\n", "jobs.rows[0].type: Field required"),
         (
             SLEEP_ROW + "params.seconds = { normal = 3 }\n",
-            "params.seconds: takes a value, or a table with one of lognormal, choice, durations, cdf, fixed",
+            "params.seconds: must be a value, or a table with one of lognormal, choice, durations, cdf, fixed",
         ),
         (
             SLEEP_ROW + 'params.seconds = { durations = "borg" }\n',
@@ -324,7 +324,7 @@ def test_the_load_of_a_shared_gpu_ranks_above_the_mix(read: Callable[..., Worklo
         ),
         (
             SLEEP_ROW + "params.seconds = { lognormal = { median = 1, sigma = 1, minimum = 2, maximum = 3 } }\n",
-            "jobs.rows[0].params.seconds.lognormal: takes 0 < minimum <= median <= maximum, not 2, 1, 3",
+            "jobs.rows[0].params.seconds.lognormal: must have 0 < minimum <= median <= maximum, not 2, 1, 3",
         ),
         (
             SLEEP_ROW + "params.seconds = { choice = { values = [1], weights = [1, 2] } }\n",
@@ -372,8 +372,8 @@ def test_a_row_that_its_type_would_refuse_is_told_before_the_start(
 @pytest.mark.parametrize(
     ("wanted", "told"),
     [
-        ("borg", "GENERATOR_CONFIG: 'borg': it must be one of burst, daily, demo, helios"),
-        ("workload.yaml", "GENERATOR_CONFIG: 'workload.yaml': it takes one of"),
+        ("borg", "GENERATOR_CONFIG: 'borg': must be one of burst, daily, demo, helios"),
+        ("workload.yaml", "GENERATOR_CONFIG: 'workload.yaml': must be one of"),
         ("none.toml", "none.toml: cannot be read: No such file or directory"),
     ],
 )
