@@ -27,10 +27,10 @@ LOG_DIR = STATE_DIR / "log"
 
 # --- Django ---------------------------------------------------------------------------------------
 
-# Without a key (before the first start) each process has one of its own: nobody can be signed in yet.
+# Before the first start there is no key: each process draws its own, since nobody can be signed in yet.
 SECRET_KEY = ENVIRONMENT.secret_key or secrets.token_urlsafe(48)
 DEBUG = False
-# Always: a health check on this machine knows no other name, and Prometheus beside it in compose asks for `web`.
+# Always allowed: health checks on this machine use these names, and Prometheus in compose uses `web`.
 LOCAL_HOSTS = {"localhost", "127.0.0.1", "[::1]", "web"}
 ALLOWED_HOSTS = sorted({host.strip() for host in ENVIRONMENT.allowed_hosts.split(",")} | LOCAL_HOSTS)
 ROOT_URLCONF = "cluster_dashboard.urls"
@@ -99,19 +99,19 @@ SECURE_CSP = {
 SECURE_REFERRER_POLICY = "same-origin"
 SESSION_COOKIE_HTTPONLY = True
 if ENVIRONMENT.https:
-    # The proxy in front speaks TLS and says so; it must not let this header through from outside.
+    # Set by the TLS proxy in front, which must remove this header from requests of clients.
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_SSL_REDIRECT = True
-    # Asked by health checks and by Prometheus inside, without the proxy.
+    # Health checks and Prometheus ask without the proxy.
     SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
     SECURE_HSTS_SECONDS = 365 * 24 * 3600
-    # Other names of the same domain are not ours to decide about.
+    # Subdomains may belong to other services.
     SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 elif set(ALLOWED_HOSTS) == LOCAL_HOSTS:
     # Nothing leaves this machine, so there is nothing for TLS to protect. With any other name `check --deploy` warns.
     SILENCED_SYSTEM_CHECKS = ["security.W004", "security.W008", "security.W012", "security.W016"]
-# Names of our own: browsers share cookies between the ports of one host.
+# Distinct names: browsers share cookies between the ports of one host.
 SESSION_COOKIE_NAME = "gpu_cluster_session"
 CSRF_COOKIE_NAME = "gpu_cluster_csrf"
 
@@ -140,11 +140,11 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
     }
 else:
-    # What the URL asks for (sslmode, a socket's folder as host) ranks above ours.
+    # What the URL asks for (sslmode, a socket's folder as host) overrides these.
     DATABASES["default"]["OPTIONS"] = {
         "connect_timeout": 3,
         # A network that is cut is noticed in 4 s, not after the 15 minutes for which TCP sends again: a worker that is
-        # cut off must have its result on disk before it ends its job for want of an answer.
+        # cut off must have its result on disk before it ends its job because the database is unreachable.
         "tcp_user_timeout": 4_000,
         "keepalives_idle": 5,
         "keepalives_interval": 2,
@@ -180,13 +180,13 @@ JOB_TYPES = [
 ]
 JOB_TYPES_EXTRA = [path.strip() for path in ENVIRONMENT.job_types_extra.split(",") if path.strip()]
 
-#: What the generator makes, and when: the name of a workload of ours, or the path of a file.
+#: What the generator makes, and when: the name of a built-in workload, or the path of a file.
 GENERATOR_CONFIG = ENVIRONMENT.generator_config
 
-#: Jobs that ended longer ago are removed with their events.
+#: How long a job is kept after its end, with its events.
 RETENTION = timedelta(days=ENVIRONMENT.retention_days)
 
-#: New jobs are refused where less would be free (0: never), or more would wait.
+#: New jobs are refused if less would be free on the disk (0: never), or more jobs would be queued.
 DISK_FREE_MIN_BYTES = round(ENVIRONMENT.disk_free_min_mib * 2**20)
 QUEUED_MAX = ENVIRONMENT.queued_max
 
@@ -202,7 +202,7 @@ LOGGING = {
             "color": ENVIRONMENT.log_format == "color" and sys.stderr.isatty(),
         }
     },
-    # A 503 is an answer that was meant, and told by whoever gave it.
+    # A 503 is deliberate, and logged where it is decided.
     "filters": {
         "not_503": {
             "()": "django.utils.log.CallbackFilter",
@@ -219,9 +219,9 @@ LOGGING = {
         # A hint that was returned: the runner logs it in one line, without a traceback.
         "celery.app.trace": {"level": "ERROR"},
         "multiprocessing": {"level": "CRITICAL"},
-        # A worker that is busy for a second answers its next question.
+        # A worker that is busy for a second answers the next inspection.
         "flower.inspector": {"level": "ERROR"},
-        # A page that is not found is the visitor's affair.
+        # A 404 is not a fault of the cluster.
         "django.request": {"level": "ERROR", "filters": ["not_503"]},
         "uvicorn.access": {"level": "WARNING"},
         "uvicorn.error": {"level": "WARNING"},

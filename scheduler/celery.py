@@ -62,14 +62,14 @@ app.conf.update(
     worker_prefetch_multiplier=1,
     worker_disable_prefetch=True,  # an early reservation would hold a job behind a running one
     task_acks_late=True,
-    # A poison job would be delivered again without limit; whoever finds the death charges it in the row.
+    # A poison job would be delivered again without limit; the process that finds the death charges the failure.
     task_reject_on_worker_lost=False,
     task_acks_on_failure_or_timeout=True,
     # --- the broker
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
-    # A broker that is full, or whose disk is, answers with errors: a worker that ended for them would cost its
-    # running job a failure.
+    # A broker with full memory or a full disk answers with errors: a worker that ended because of them would
+    # charge its running job a failure.
     broker_channel_error_retry=True,
     broker_pool_limit=10,
     broker_transport_options={
@@ -86,8 +86,8 @@ app.conf.update(
         "socket_keepalive": True,
         "health_check_interval": 5,
         "max_connections": 50,
-        # Who sends or asks (beat, Flower) tries again in steps of half a second to one a second, not of two to 30;
-        # consumers: scheduler.broker.reconnect.
+        # Senders (beat, Flower) try again after 0.5 to 1 s, not after 2 to 30 s;
+        # for consumers see scheduler.broker.reconnect.
         "interval_start": 0,
         "interval_step": 0.5,
         "interval_max": 1,
@@ -98,7 +98,7 @@ app.conf.update(
     worker_hijack_root_logger=False,
     worker_redirect_stdouts=False,
     worker_log_color=False,
-    worker_cancel_long_running_tasks_on_connection_loss=False,  # the claim stands in the database
+    worker_cancel_long_running_tasks_on_connection_loss=False,  # the claim is in the database
     worker_proc_alive_timeout=30,
     # Celery's Django fixup would close the connection before and after each task: half the throughput.
     CELERY_DB_REUSE_MAX=10**9,
@@ -108,7 +108,7 @@ app.conf.update(
         "generate": {
             "task": "scheduler.ticks.generate",
             "schedule": schedule(run_every=1.0),
-            # A tick that waited longer is worthless: the next one does its work.
+            # A tick that waited longer is dropped: the next one does its work.
             "options": {"expires": 5, "queue": CONTROL_QUEUE, "routing_key": CONTROL_QUEUE},
         },
         "keep_history": {
@@ -123,8 +123,8 @@ app.conf.update(
 
 
 def job_queue(name: str) -> Queue:
-    """The queue for Celery, which knows only those of `task_queues` by itself: a tier's (scheduler.rules.queues) is
-    made known where it is first sent to or read."""
+    """The queue, added to Celery if it is new: Celery knows only those of `task_queues`, not the queues of the tiers
+    (scheduler.rules.queues)."""
     queues = app.amqp.queues
     if name not in queues:
         queues.add(Queue(name, _EXCHANGE, routing_key=name))
@@ -133,13 +133,13 @@ def job_queue(name: str) -> Queue:
 
 @setup_logging.connect
 def _keep_our_logging(**_: object) -> None:
-    """A receiver of this signal keeps Celery from setting up logging of its own: Django's LOGGING stands."""
+    """A receiver of this signal keeps Celery from configuring logging: Django's LOGGING stays in force."""
 
 
 def worker_main(*, hostname: str, queues: Sequence[str], pool: str) -> None:
     """Runs a Celery worker in this process until SIGTERM. Without gossip, mingle and heartbeat events, which
-    cost two thirds of an idle worker's time and tell nothing that our own heartbeats do not."""
-    # It runs jobs from JSON only, never pickles: as root it is as safe as the user's own shell.
+    cost two thirds of an idle worker's time and add nothing to the cluster's own heartbeats."""
+    # It accepts JSON only, never pickles: running as root is as safe as in the user's shell.
     warnings.filterwarnings("ignore", message=r"You're running the worker with superuser privileges")
     app.worker_main(
         [
