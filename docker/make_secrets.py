@@ -1,7 +1,7 @@
 """Makes the deployment's secrets: one value each, once, and from them the files that each service reads.
 
 Runs before everything else (service `secrets`), needs nothing but Python, and is safe to repeat: values that are
-there stay, the files are written anew. Each service sees its own folder of the volume and no other.
+there stay, the files are written again. Each service sees its own folder of the volume and no other.
 
     make_secrets.py ROOT                                        make them
     make_secrets.py ROOT export ADDRESS [REDIS POSTGRES]        print what GPU workers of another host need, who reach
@@ -21,11 +21,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-#: The cluster's roles that talk to the broker: each has a user of its own there.
+#: The cluster's roles that talk to the broker: each has its own user there.
 BROKER_USERS: Final = ("scheduler", "beat", "gpu", "web", "flower")
 
-#: Keys of ours alone; no FLUSHALL, CONFIG, DEBUG, SHUTDOWN. INFO: its memory policy is checked. All channels: Celery
-#: subscribes to patterns, and a pattern is allowed only where the very same one stands here.
+#: Only this cluster's keys; no FLUSHALL, CONFIG, DEBUG, SHUTDOWN. INFO: to check the policy. All channels: Celery
+#: subscribes to patterns, and a pattern is allowed only if exactly that pattern is listed here.
 BROKER_RIGHTS: Final = "~gpucluster:* &* +@all -@admin -@dangerous +info"
 
 #: What is drawn. A value is kept in values/NAME; removing that file and running this again replaces it.
@@ -42,7 +42,7 @@ GENERATED: Final[dict[str, Callable[[], str]]] = {
     **{f"broker_{user}": lambda: secrets.token_urlsafe(32) for user in BROKER_USERS},
 }
 
-#: Made anew by `rotate`. The seed is no secret, and Grafana reads its password at its first start alone.
+#: What `rotate` replaces. The seed is no secret, and Grafana reads its password only at its first start.
 ROTATED: Final = tuple(sorted(set(GENERATED) - {"seed", "grafana_password"}))
 
 #: Which folder holds which values under their own names; the URLs and the broker's users come on top.
@@ -79,7 +79,7 @@ def main(words: list[str], environment: Mapping[str, str]) -> None:
 
 
 def rotate(root: Path, names: Sequence[str]) -> None:
-    """Draws new values, and writes the files anew. An unknown name changes nothing."""
+    """Draws new values and rewrites the files. An unknown name changes nothing."""
     unknown = [name for name in names if name not in ROTATED]
     if unknown or not names:
         said = f"{unknown[0]!r} is not accepted; expected:" if unknown else "at least one of"

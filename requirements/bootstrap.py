@@ -76,7 +76,7 @@ def works(python: Path) -> bool:
 def make_venv() -> None:
     python = find_python()
     if VENV.exists():
-        say("making .venv anew: the one that is there does not work")
+        say("making .venv again: the existing one does not work")
         shutil.rmtree(VENV)
     if python is not None and run_quietly([python, "-c", "import ensurepip"]):
         say(f"making .venv with {python}")
@@ -192,7 +192,7 @@ def install(names: list[str]) -> None:
         ).returncode:
             output.seek(0)
             print(output.read(), file=sys.stderr)
-            raise BootstrapFailed(f"pip could not install {' and '.join(files)}; its reason stands above")
+            raise BootstrapFailed(f"pip could not install {' and '.join(files)}; its reason is printed above")
     for name in missing:
         stamp(name).write_text(fingerprint(name))
     say(f"installed in {time.monotonic() - began:.0f} s")
