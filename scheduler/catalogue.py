@@ -1,6 +1,6 @@
 """The job types of this installation: built in, from settings and from installed packages.
 
-Those from outside are found by path or entry point, completed, and guarded against their own mistakes.
+Those from outside are found by path or entry point, completed, and checked.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ ENTRY_POINT_GROUP: Final = "gpu_cluster.job_types"
 #: The environment variable that names further types.
 VARIABLE: Final = "JOB_TYPES_EXTRA"
 
-#: A type's name is a column, a task's name and a word in addresses.
+#: A type's name is in a column, in task names and in addresses.
 NAME_PATTERN: Final = r"[a-z][a-z0-9_]{0,59}"
 
-#: What a type may leave out.
+#: The methods that a type may omit.
 COSTS: Final = ("gpu_memory_mib", "load", "duration_seconds")
 
 
@@ -43,8 +43,8 @@ class JobTypeInvalid(EnvironmentInvalid):
 
 @cache
 def catalogue() -> Catalogue:
-    """From settings.JOB_TYPES, settings.JOB_TYPES_EXTRA and the entry points of installed packages; loaded once for
-    each process."""
+    """From settings.JOB_TYPES, settings.JOB_TYPES_EXTRA and the entry points of installed packages; loaded once in each
+    process."""
     return load_catalogue(settings.JOB_TYPES, settings.JOB_TYPES_EXTRA)
 
 
@@ -86,7 +86,7 @@ def _described(point: EntryPoint) -> str:
 
 
 def _made(source: str, load: Callable[[], type[Any]]) -> Any:
-    """An object of the type; whatever its module does wrong becomes one line."""
+    """An object of the type; any error of its module becomes one line."""
     try:
         found = load()
     except Exception as error:
@@ -96,45 +96,45 @@ def _made(source: str, load: Callable[[], type[Any]]) -> Any:
     try:
         return found()
     except Exception as error:
-        raise JobTypeInvalid(source, f"cannot be made: {type(error).__name__}: {error}") from error
+        raise JobTypeInvalid(source, f"cannot be created: {type(error).__name__}: {error}") from error
 
 
 # --- completion -----------------------------------------------------------------------------------
 
 
 def completed(own: Any, source: str) -> JobType[Any]:
-    """The type with its parameters as a strict pydantic model, and a cost model where it gives none."""
+    """The type with its parameters as a strict pydantic model, and a cost model where it has none."""
     name = getattr(own, "name", None)
     if not isinstance(name, str) or not re.fullmatch(NAME_PATTERN, name):
-        raise JobTypeInvalid(source, f"name is {name!r}; it takes small letters, digits and _, at most 60: train_model")
+        raise JobTypeInvalid(source, f"name is {name!r}; it accepts 1 to 60 of a-z, 0-9 and _, first a letter")
     summary = getattr(own, "summary", None)
     if not isinstance(summary, str) or not summary:
-        raise JobTypeInvalid(source, f"summary is {summary!r}; it takes a short text")
+        raise JobTypeInvalid(source, f"summary is {summary!r}; it accepts a short text")
     if not callable(getattr(own, "run", None)) or type(own).run is SimpleJobType.run:
         raise JobTypeInvalid(source, "has no method run(self, params, context)")
     if not isinstance(faults := getattr(own, "accepts_random_faults", False), bool):
-        raise JobTypeInvalid(source, f"accepts_random_faults is {faults!r}; it takes True or False")
+        raise JobTypeInvalid(source, f"accepts_random_faults is {faults!r}; it accepts True or False")
     params = getattr(own, "Params", JobParams)
     try:
         model, native = _model_of(params, f"{name.title().replace('_', '')}Params")
     except (PydanticUserError, NameError, TypeError) as error:
         raise JobTypeInvalid(source, f"Params cannot be used: {str(error).splitlines()[0]}") from error
-    # A cast: what the protocol declares for the class, each object of OwnJobType has for itself.
+    # A cast: the protocol declares class attributes, and OwnJobType has them on each object.
     return cast(JobType[Any], OwnJobType(own, model, native))
 
 
 def _model_of(params: Any, name: str) -> tuple[type[BaseModel], Callable[[Any], Any]]:
     """A strict model called `name`, and what turns its values into what `run` expects.
 
-    Each type's model has a name of its own: two types may both call theirs Params, but the API's description
-    lists all of them in one place.
+    The models' names are distinct: two types may both call theirs Params, but the API's description lists all of them
+    in one place.
     """
     if isinstance(params, type) and issubclass(params, BaseModel):
         space = {"__module__": params.__module__, "__doc__": params.__doc__, "model_config": JobParams.model_config}
         return type(name, (params,), space), lambda values: values
     if isinstance(params, type) and dataclasses.is_dataclass(params):
         return _model_of_dataclass(params, name)
-    raise TypeError(f"it is {params!r}; it takes a pydantic model or a dataclass")
+    raise TypeError(f"it is {params!r}; it accepts a pydantic model or a dataclass")
 
 
 def _model_of_dataclass(params: Any, name: str) -> tuple[type[BaseModel], Callable[[Any], Any]]:
@@ -144,7 +144,7 @@ def _model_of_dataclass(params: Any, name: str) -> tuple[type[BaseModel], Callab
         return params(**{name: getattr(values, name) for name in names})
 
     def check(values: Any) -> Any:
-        # What __post_init__ refuses is a wrong parameter too.
+        # An error of __post_init__ is a wrong parameter too.
         native(values)
         return values
 
@@ -192,19 +192,19 @@ class OwnJobType:
         return result
 
     def gpu_memory_mib(self, params: Any) -> int:
-        return int(self._cost("gpu_memory_mib", params, maximum=2**31 - 1, takes="MiB, 0 or more"))
+        return int(self._cost("gpu_memory_mib", params, maximum=2**31 - 1, accepts="MiB, 0 or more"))
 
     def load(self, params: Any) -> float:
-        return self._cost("load", params, maximum=1.0, takes="a share from 0.0 to 1.0")
+        return self._cost("load", params, maximum=1.0, accepts="a share from 0.0 to 1.0")
 
     def duration_seconds(self, params: Any) -> float:
-        return self._cost("duration_seconds", params, maximum=math.inf, takes="seconds, 0 or more")
+        return self._cost("duration_seconds", params, maximum=math.inf, accepts="seconds, 0 or more")
 
-    def _cost(self, cost: str, params: Any, *, maximum: float, takes: str) -> float:
+    def _cost(self, cost: str, params: Any, *, maximum: float, accepts: str) -> float:
         try:
             value = float(self._costs[cost](self._native(params)))
         except Exception as error:
             raise ParamsInvalid("params", f"{self.name}.{cost} failed: {type(error).__name__}: {error}") from error
         if not (math.isfinite(value) and 0 <= value <= maximum):
-            raise ParamsInvalid("params", f"{self.name}.{cost} gave {value}; it takes {takes}")
+            raise ParamsInvalid("params", f"{self.name}.{cost} returned {value}; it accepts {accepts}")
         return value

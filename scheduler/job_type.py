@@ -16,22 +16,22 @@ class JobParams(BaseModel):
 
 
 class JobFailed(Exception):
-    """Raised by run(): the job failed by its own doing. The message is kept as the job's error."""
+    """Raised by run(): the job itself failed. The message is kept as the job's error."""
 
 
 class ResultInvalid(JobFailed):
-    """The job came to an end, but its result did not pass its own check."""
+    """The job finished, but its result failed the job's own check."""
 
 
 class DeviceMemoryExhausted(JobFailed):
-    """The job needed more memory than its GPU or its host could give."""
+    """The job needed more memory than its GPU or its host has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobContext:
     """What a running job may use.
 
-    progress: takes 0.0 to 1.0; cheap, may be called often.
+    progress: accepts 0.0 to 1.0; cheap, may be called often.
     gpu_index: the GPU it is pinned to; on real hardware it is CUDA device 0 of this process.
     has_cuda: True only where the GPU is real and CuPy may be used.
     """
@@ -48,13 +48,13 @@ class JobType[P: JobParams](Protocol):
     """A strategy: one object for each type, without state between jobs.
 
     `run` returns a dict that json.dumps accepts, or raises; it runs in the worker's child process. The other
-    methods are the cost model: what a job with these parameters takes.
+    methods are the cost model: what a job with these parameters needs.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     Params: type[P]
-    #: Whether random faults may hit jobs of this type whoever submitted them; the generator's jobs always may be hit.
+    #: Whether random faults may hit jobs of this type from every source; they may always hit the generator's jobs.
     accepts_random_faults: ClassVar[bool]
 
     def run(self, params: P, context: JobContext) -> dict[str, Any]: ...
@@ -68,15 +68,15 @@ class JobType[P: JobParams](Protocol):
         ...
 
     def duration_seconds(self, params: P) -> float:
-        """How long it is expected to run, in seconds; a simulation counts on it, a real run takes what it takes."""
+        """Expected run time in seconds: a simulation uses it, and a real run may differ."""
         ...
 
 
 class SimpleJobType:
-    """Base of a type that says only what it must: name, summary, Params and run.
+    """Base of a type that defines only what it must: name, summary, Params and run.
 
     `Params` may be a pydantic model or a dataclass; left out, the type has no parameters. The costs below are an
-    assumption: a type that knows better overrides them.
+    assumption: override what you know better.
     """
 
     name: ClassVar[str]
@@ -98,7 +98,7 @@ class SimpleJobType:
 
 
 class ParamsInvalid(ValueError):
-    """Names the first wrong field and what it takes."""
+    """Names the first wrong field and what it accepts."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(f"{field}: {message}")
@@ -120,7 +120,7 @@ def parse_params[P: JobParams](job_type: JobType[P], values: Mapping[str, Any]) 
         message = first["msg"]
         if first["type"] == "extra_forbidden":
             known = ", ".join(job_type.Params.model_fields)
-            message = f"{job_type.name} has no such parameter; it takes {known}"
+            message = f"{job_type.name} has no such parameter; it accepts {known}"
         raise ParamsInvalid(field, message) from None
 
 

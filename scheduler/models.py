@@ -1,4 +1,4 @@
-"""The tables. A job's row is the job; jobs.submit and jobs.lifecycle are the only writers of Job."""
+"""The tables. A job's row is the job; only jobs.submit and jobs.lifecycle write Job (retention deletes)."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ class JobQuerySet(QuerySet["Job"]):
         return self._of_sizes(queue, "gpu_memory_mib")
 
     def of_long_queue(self, queue: JobQueue) -> JobQuerySet:
-        """The same, for its first ones: no planner knows that they are soon met by going down the line, so this hides
-        the sizes from it, and it sorts no backlog."""
+        """The same jobs, fast for the first ones of a long queue: it hides the sizes from the planner, which would
+        otherwise sort the whole backlog instead of walking the index in order."""
         return self.alias(size_in_passing=F("gpu_memory_mib") + 0)._of_sizes(queue, "size_in_passing")
 
     def _of_sizes(self, queue: JobQueue, column: str) -> JobQuerySet:
@@ -135,8 +135,8 @@ class Job(models.Model):
     class Meta:
         ordering = ("-id",)
         indexes = (
-            # The state is a column of these too: SQLite keeps no statistics, and would take job_by_state otherwise and
-            # go through the waiting jobs of every priority. PostgreSQL wants the priority first.
+            # These contain the state too: SQLite keeps no statistics, and would otherwise choose job_by_state and read
+            # the waiting jobs of every priority. PostgreSQL needs the priority first.
             models.Index(fields=("priority", "state", "id"), name="job_in_line", condition=Q(state=JobState.QUEUED)),
             models.Index(
                 fields=("priority", "gpu_memory_mib", "id", "state"),
@@ -153,9 +153,9 @@ class Job(models.Model):
             models.Index(fields=("finished_at",), name="job_finished", condition=Q(finished_at__isnull=False)),
             models.Index(fields=("state", "-id"), name="job_by_state"),
             models.Index(fields=("type", "-id"), name="job_by_type"),
-            # A GPU and a priority together leave too few of the newest jobs to be found by going down the list.
+            # Jobs of one GPU and one priority are too rare among the newest ones to be found by reading all of those.
             models.Index(fields=("gpu", "priority", "-id"), name="job_by_gpu", condition=Q(gpu__isnull=False)),
-            # What people filter by and most jobs do not have: nearly free, and a rare one is found at once.
+            # Filters that match few jobs: the index costs nearly nothing, and finds a rare job at once.
             models.Index(fields=("reason", "-id"), name="job_by_reason", condition=~Q(reason="")),
             models.Index(fields=("source", "-id"), name="job_by_source", condition=~Q(source=Source.GENERATOR)),
         )
@@ -166,7 +166,7 @@ class Job(models.Model):
                 condition=~Q(state=JobState.RUNNING) | Q(gpu__isnull=False), name="job_running_has_gpu"
             ),
             models.CheckConstraint(
-                # Sorted: a set's order changes from run to run, and each would look like a new constraint.
+                # Sorted: a set's order differs from run to run, and each would look like a new constraint.
                 condition=Q(state__in=sorted(TERMINAL_STATES), finished_at__isnull=False)
                 | (~Q(state__in=sorted(TERMINAL_STATES)) & Q(finished_at__isnull=True)),
                 name="job_terminal_has_end",
@@ -209,7 +209,7 @@ class Allocation(models.Model):
 
 class GpuQuerySet(QuerySet["Gpu"]):
     def tiers(self) -> Tiers:
-        """By the memory of every GPU that was ever registered: one that is away for a while keeps its queues."""
+        """By the memory of every GPU that was ever registered: one that is unavailable keeps its queues."""
         return tiers_of(self.values_list("memory_total_mib", flat=True))
 
     def places(self) -> list[Place]:
@@ -225,7 +225,7 @@ class GpuQuerySet(QuerySet["Gpu"]):
 
 
 class Gpu(models.Model):
-    """What is known of a GPU for longer than it runs; its worker registers it at boot."""
+    """What is known of a GPU beyond the life of its worker, which registers it at boot."""
 
     index = models.SmallIntegerField(primary_key=True)
     host = models.CharField(max_length=120, blank=True, default="")
@@ -263,7 +263,7 @@ class Gpu(models.Model):
 
 
 class Control(models.Model):
-    """The one row of switches. The generator's position stands here too, so that a tick is idempotent."""
+    """The one row of switches. It also holds the generator's position, so that a tick is idempotent."""
 
     id = models.SmallIntegerField(primary_key=True, default=1)
     rate_per_minute = models.FloatField(default=12.0)
@@ -322,8 +322,8 @@ class TallyQuerySet(QuerySet["Tally"]):
 
 
 class Tally(models.Model):
-    """Live counts, kept with each move. Sharded by writer, so that workers do not wait for each other;
-    the sum over shards is the count (one shard alone may be negative)."""
+    """Live counts, changed with each move. Sharded by writer, so that workers do not wait for each other: the sum over
+    the shards is the count (one shard alone may be negative)."""
 
     pk = models.CompositePrimaryKey("shard", "priority", "word")
     shard = models.SmallIntegerField(help_text="GPU index, or -1 for every other process")
@@ -365,8 +365,8 @@ class Rollup(models.Model):
 
 
 class Checkpoint(models.Model):
-    """What retention has removed on one day, written before it is removed: what is here and what these rows count
-    add up to what was submitted. A job up to `job` that is not here was removed."""
+    """What retention removed on one day, written in the same transaction. The jobs in the tables and the jobs that
+    these rows count are together all that were submitted; a job up to `job` that is not in the tables was removed."""
 
     day = models.DateField(primary_key=True)
     at = models.DateTimeField(db_default=Now(), help_text="Of the latest removal")

@@ -1,4 +1,4 @@
-"""The database's clock: the one for times that machines compare."""
+"""The database's clock, for times that different machines compare."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ def database_now() -> datetime:
         (now,) = statements.one_row(cursor, "SELECT {now}", {}) or (None,)
     found = datetime.fromisoformat(f"{now}+00:00") if isinstance(now, str) else now
     if not isinstance(found, datetime):
-        raise DatabaseError("the database does not tell the time")
+        raise DatabaseError("the database returned no time")
     return found

@@ -1,4 +1,5 @@
-"""The switches that people turn: rate, preset, pause, GPUs. Each change writes who, before and after."""
+"""What operators change: rate, preset, pause, fault profile, GPUs. An event records who, and the values before and
+after."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from scheduler.models import ClusterEvent, Control, Gpu
 from scheduler.rules.faults import FaultProfile
 from scheduler.rules.presets import PRESETS, RATE_MAXIMUM, RATE_MINIMUM, Preset
 
-#: What may be changed on the whole cluster; a preset is a name for a rate.
+#: What may be changed for the whole cluster; a preset is a name for a rate.
 CONTROL_SWITCHES: Final = ("rate_per_minute", "paused", "fault_profile")
 
 
@@ -52,9 +53,9 @@ def change_control(
     paused: bool | None = None,
     fault_profile: str | None = None,
 ) -> Control:
-    """Changes what is given; a preset sets the rate. Raises ParamsInvalid and changes nothing if a value is wrong."""
+    """Changes what is not None; a preset sets the rate. If a value is wrong: ParamsInvalid, and nothing changes."""
     if preset is not None and rate_per_minute is not None:
-        raise ParamsInvalid("preset", "give a preset or rate_per_minute, not both")
+        raise ParamsInvalid("preset", "set either preset or rate_per_minute, not both")
     if preset is not None:
         rate_per_minute = PRESETS[check_preset(preset)].rate_per_minute
     with transaction.atomic():
@@ -70,7 +71,7 @@ def change_control(
         after = _shown(control)
         if after == before:
             return control
-        # The generator's next tick, within a second, sees a new rate or a pause: its position is its own affair.
+        # The generator's position is left to the generator, which sees a new rate or a pause within a second.
         control.save(update_fields=[*CONTROL_SWITCHES, "preset"])
         ClusterEvent.objects.create(
             kind="control", actor=actor, message=f"{_sentence(before, after)}, by {actor}", before=before, after=after
@@ -111,7 +112,7 @@ def _shown(control: Control) -> dict[str, Any]:
 
 
 def _sentence(before: dict[str, Any], after: dict[str, Any]) -> str:
-    """All that changed, such as "Load set to Normal, 12 jobs / min; arrivals resumed"."""
+    """Every change, such as "Load set to Normal, 12 jobs / min; arrivals resumed"."""
     parts = []
     if any(after[name] != before[name] for name in ("rate_per_minute", "preset")):
         label = f"{PRESETS[Preset(after['preset'])].label}, " if after["preset"] else ""

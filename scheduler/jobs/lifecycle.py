@@ -1,7 +1,7 @@
 """A job's life after its submission: claim, end, requeue, cancel. The only writer of Job, with scheduler.jobs.submit.
 
-Each move and its event are one transaction, and every write by a worker shows its attempt. A write that
-comes too late changes nothing and says so: the caller discards its result.
+Each move and its event are one transaction, and every write by a worker shows its attempt. A write that comes too
+late changes nothing, and its return value reports that: the caller discards its result.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ERROR_LENGTH: Final = 4000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimed:
-    """What the worker's child needs to run the job it has just won."""
+    """What the job process needs to run the job that it has claimed."""
 
     job_id: int
     attempt: int
@@ -52,7 +52,7 @@ class CancelOutcome(StrEnum):
 
 
 def claim(job_id: int, attempt: int, *, gpu: int, boot: str) -> Claimed | ClaimRefusal:
-    """queued -> running for exactly one worker; anybody else is refused."""
+    """queued -> running, for exactly one worker; every other one is refused."""
     try:
         with transaction.atomic(), connection.cursor() as cursor:
             params = {"job": job_id, "attempt": attempt, "gpu": gpu, "boot": boot}
@@ -65,7 +65,7 @@ def claim(job_id: int, attempt: int, *, gpu: int, boot: str) -> Claimed | ClaimR
                 moved = tally.moved(priority, JobState.QUEUED, JobState.RUNNING)
                 tally.count(gpu, [*moved, (priority, EventKind.STARTED, 1)])
     except IntegrityError:
-        # Two claims for one GPU at once: the primary key of Allocation let one pass.
+        # Two claims for one GPU at the same time: the primary key of Allocation admits one.
         return ClaimRefusal.GPU_BUSY
     if row is None:
         return _why_refused(job_id, attempt, gpu)
@@ -102,7 +102,7 @@ def _why_refused(job_id: int, attempt: int, gpu: int) -> ClaimRefusal:
         return ClaimRefusal.STALE
     is_busy, places = Allocation.objects.filter(gpu=gpu).exists(), Gpu.objects.places()
     refusal = claim_refusal(job, attempt, gpu=gpu, is_busy=is_busy, places=places, now=now)
-    # None: what stood in the way is gone since the claim. The hint is for any GPU, as for a job left to another one.
+    # None: since the claim, the reason has gone. ELSEWHERE returns the hint to its queue, for any GPU.
     return refusal or ClaimRefusal.ELSEWHERE
 
 
@@ -115,7 +115,7 @@ def end(
     error: str = "",
     result: dict[str, Any] | None = None,
 ) -> bool:
-    """running -> a terminal state, if the attempt is still the current one. False: refused and counted."""
+    """running -> a terminal state, if the attempt is still the current one. False: refused, and counted."""
     kind = event_for(job_id, JobState.RUNNING, state)
     reason_word, error = reason or "", error[:ERROR_LENGTH]
     result_text = None if result is None else json.dumps(result, allow_nan=False)
@@ -220,7 +220,7 @@ def cancel(job_id: int, *, actor: str) -> CancelOutcome:
 
 
 def left_by_older_boots(gpu: int, *, boot: str) -> list[tuple[int, int]]:
-    """(job, attempt) that runs on this GPU by its row, under a worker that is no more: its new worker requeues them."""
+    """(job, attempt) that runs on this GPU by its row, under a worker that has ended: the new worker requeues them."""
     return list(Job.objects.running().filter(gpu=gpu).exclude(boot=boot).values_list("id", "attempt"))
 
 

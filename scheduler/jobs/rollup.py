@@ -1,4 +1,4 @@
-"""Counts of ended attempts by hour: what the failure rates are made of. Totals outlive the jobs they count."""
+"""Counts of ended attempts by hour, from which failure rates are computed. They outlive the jobs they count."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NO_GPU: Final = -1
 #: Of statements.ROLL_UP.
 COLUMNS: Final = ("hour", "gpu", "type", "priority", "outcome", "reason", "n", "at_risk", "expected")
 
-#: Hours stay apart for so long; older ones are folded into the first hour of their day, a twentieth of the rows.
+#: Hours are kept apart for this time; older ones are folded into the first hour of their day, a twentieth of the rows.
 HOURS_APART: Final = timedelta(days=8)
 
 
@@ -33,7 +33,7 @@ def add(
     at_risk: bool = False,
     expected: float = 0.0,
 ) -> None:
-    """One ended attempt. at: as the database gave it (text on SQLite)."""
+    """One ended attempt. at: as the database returned it (text on SQLite)."""
     shard = NO_GPU if gpu is None else gpu
     key = (hour_of(at), shard, job_type, priority, outcome, reason)
     cursor.execute(statements.ROLL_UP, _params(*key, 1, int(at_risk), expected if at_risk else 0.0))
@@ -41,7 +41,7 @@ def add(
 
 def add_many(rows: Iterable[tuple[Any, ...]]) -> None:
     """Rows of hour (a datetime), gpu, type, priority, outcome, reason, n, at_risk, expected."""
-    # In order of their keys, so that two transactions never take the same rows in opposite order.
+    # In order of their keys, so that two transactions never lock the same rows in opposite order.
     ready = [_params(connection.ops.adapt_datetimefield_value(hour), *rest) for hour, *rest in sorted(rows)]
     # Django's SQLite backend learns the parameters' names from the first row.
     if ready:
@@ -54,14 +54,14 @@ def _params(*values: Any) -> dict[str, Any]:
 
 
 def hour_of(at: Any) -> Any:
-    """The start of the hour, in the form in which the database keeps it."""
+    """The start of the hour, in the form in which the database stores it."""
     if isinstance(at, str):
         return f"{at[:13]}:00:00"
     return connection.ops.adapt_datetimefield_value(at.replace(minute=0, second=0, microsecond=0))
 
 
 def oldest_to_fold(now: datetime, after: datetime | None = None) -> datetime | None:
-    """The first hour later than `after` that stands apart for longer than HOURS_APART."""
+    """The first hour later than `after` that is older than HOURS_APART and not folded yet."""
     before = (now - HOURS_APART).replace(hour=0, minute=0, second=0, microsecond=0)
     while True:
         later = Rollup.objects.filter(hour__lt=before, **({} if after is None else {"hour__gt": after}))
@@ -71,9 +71,9 @@ def oldest_to_fold(now: datetime, after: datetime | None = None) -> datetime | N
 
 
 def fold(hour: datetime) -> int:
-    """Adds an hour's rows (some hundred) to the first hour of its day, in one transaction. Gives their number.
+    """Adds an hour's rows (some hundred) to the first hour of its day, in one transaction. Returns their number.
 
-    Two at once are safe: the second one waits for the first one's rows and then finds them gone.
+    Two calls at the same time are safe: the second waits for the first one's rows and then finds them gone.
     """
     with transaction.atomic():
         rows = list(Rollup.objects.filter(hour=hour).order_by("id").select_for_update())

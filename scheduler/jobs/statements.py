@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-#: The database's clock, in the text form that Django itself stores on SQLite.
+#: The database's clock; on SQLite as the text that Django stores.
 NOW: Final = {
     # Six digits after the point, as Django writes them: as text, .123 would be before .123000.
     "sqlite": "(STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'NOW') || '000')",
@@ -72,7 +72,7 @@ RETURNING value
 
 
 def tally(rows: int) -> str:
-    """Adds n to `rows` counts. In order, since their number varies: shard, priority, word, n for each."""
+    """Adds n to each of `rows` counts. Positional parameters, since their number varies: shard, priority, word, n."""
     values = ", ".join(["(%s, %s, %s, %s)"] * rows)
     return (
         f"INSERT INTO scheduler_tally (shard, priority, word, n) VALUES {values} "  # noqa: S608 (placeholders only)
@@ -85,7 +85,7 @@ def for_vendor(statement: str, vendor: str) -> str:
 
 
 def one_row(cursor: Any, statement: str, params: Mapping[str, Any]) -> tuple[Any, ...] | None:
-    """Runs one of the statements above on either database; gives the first row of its answer."""
+    """Executes a statement on either database; returns its first row, or None."""
     cursor.execute(for_vendor(statement, cursor.db.vendor), params)
     row: tuple[Any, ...] | None = cursor.fetchone()
     return row

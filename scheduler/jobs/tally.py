@@ -1,4 +1,4 @@
-"""The live counts: changed in the transaction of each move, read by whoever shows them (scheduler.models.Tally)."""
+"""The live counts (scheduler.models.Tally): changed in the transaction of each move."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def moved(priority: Priority, old: JobState, new: JobState) -> list[tuple[Priori
 
 
 def count(shard: int, changes: Iterable[tuple[Priority, str, int]]) -> None:
-    # Sorted, so that two transactions never take the same rows in opposite order.
+    # Sorted, so that two transactions never lock the same rows in opposite order.
     rows = sorted((shard, str(priority), str(word), n) for priority, word, n in changes)
     with connection.cursor() as cursor:
         cursor.execute(statements.tally(len(rows)), [value for row in rows for value in row])

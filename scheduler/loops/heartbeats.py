@@ -1,7 +1,6 @@
-"""Heartbeats of GPU workers: their keys, writing, reading, and the judgement who is dead.
+"""Heartbeats of GPU workers: their key in Redis, writing, reading, and the judgement which worker is dead.
 
-The judge knows no clock but the monotonic one it is given, and compares sequence numbers, not times of
-other machines.
+The judge has the caller's monotonic clock alone, and compares sequence numbers, not times of other machines.
 """
 
 from __future__ import annotations
@@ -16,20 +15,20 @@ from redis import Redis
 from scheduler.loops.typed_json import by_gpu, integer, number, pair, text
 from scheduler.redis_client import KEY_PREFIX
 
-#: A worker writes a beat this often.
+#: Between two beats of a worker.
 BEAT_SECONDS: Final = 2.0
 
-#: A worker whose beat did not change for so long is dead. Known within 10 s with the reaper's scan of 0.5 s.
+#: A worker whose beat has not changed for this time is dead. With the reaper's scan of 0.5 s, known within 10 s.
 SILENCE_SECONDS: Final = 9.0
 
-#: The reaper judges only on reads not older than this; after a gap everybody gets one fresh term.
+#: The reaper judges only on reads not older than this; after a gap every worker gets one fresh term.
 FRESH_READ_SECONDS: Final = 3.0
 
-#: Beats without a running job, after which its child must be dead.
+#: Beats in a row that do not list a running job, after which its job process is dead.
 MISSING_BEATS: Final = 2
 
-#: Beats are forgotten after this; the reaper's own memory decides, this only cleans up.
-BEAT_TTL_SECONDS: Final = 600
+#: Of the key that the reaper writes to prove that the broker accepts heartbeats.
+PROOF_TTL_SECONDS: Final = 600
 
 
 def beats_key() -> str:
@@ -59,8 +58,8 @@ def write_beat(client: Redis, beat: Beat) -> None:
 
 
 def prove_writable(client: Redis) -> None:
-    """Raises a RedisError where the broker takes no heartbeat either."""
-    client.set(f"{KEY_PREFIX}reaper", "looks", ex=BEAT_TTL_SECONDS)
+    """Raises a RedisError where the broker would refuse heartbeats too."""
+    client.set(f"{KEY_PREFIX}reaper", "looks", ex=PROOF_TTL_SECONDS)
 
 
 def read_beats(client: Redis) -> dict[int, Beat]:
@@ -129,7 +128,7 @@ class _JobSeen:
 
 @dataclass(slots=True)
 class Judge:
-    """Decides from beats and running jobs who died. State in, findings out; no I/O."""
+    """Decides from beats and running jobs which workers and job processes are dead. No I/O."""
 
     _workers: dict[int, _WorkerSeen] = field(default_factory=dict)
     _jobs: dict[tuple[int, int], _JobSeen] = field(default_factory=dict)
@@ -171,7 +170,7 @@ class Judge:
         return self._listed(job, beat)
 
     def _other_boot(self, job: RunningJob, beat: Beat) -> Finding | None:
-        """A newer worker beats on the GPU. It releases the job at its boot; this is the second line.
+        """A newer worker beats on the GPU. It requeues the job at its boot; the reaper does so if that failed.
 
         Judged like a missing job: the beat may be the older boot's, written just before it died.
         """

@@ -1,4 +1,4 @@
-"""A lease row lets one of several schedulers act."""
+"""A lease: a row that lets one of several schedulers act."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from django.db.models.functions import Now
 
 from scheduler.models import Lease
 
-#: A holder that does not renew for so long has lost its lease, by the database's clock.
+#: A holder that has not renewed its lease for this time, by the database's clock, has lost it.
 TERM_SECONDS: Final = 6.0
-#: Renewed this often.
+#: Between two renewals.
 RENEWAL_SECONDS: Final = 2.0
 
 
@@ -37,7 +37,7 @@ class LeaseHolder:
         """Whether this process may act at `now` (monotonic seconds); takes or renews the lease as needed."""
         if now >= self._renew_at:
             taken = self._take()
-            # Counted from before the request: by our clock the lease ends earlier than by the database's.
+            # Counted from before the request: so the lease ends earlier for this process than for the database.
             self._held_until = now + TERM_SECONDS if taken else 0.0
             self._renew_at = now + (RENEWAL_SECONDS if taken else 0.5)
         return now < self._held_until
@@ -50,13 +50,13 @@ class LeaseHolder:
         if Lease.objects.filter(name=self.name).exists():
             return False
         with suppress(IntegrityError), transaction.atomic():
-            # Two schedulers may insert at once: the key lets one pass.
+            # Two schedulers may insert at the same time: the key admits one.
             Lease.objects.create(name=self.name, holder=self.holder, expires_at=expiry)
             return True
         return False
 
     def _dead_holders(self) -> list[str]:
-        """The present holder, if it was a process of this machine that is gone: no need to wait for its term."""
+        """The present holder, if it was a process of this machine that has ended: its term need not run out."""
         holder = Lease.objects.filter(name=self.name).values_list("holder", flat=True).first()
         if holder is None:
             return []

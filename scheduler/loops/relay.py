@@ -1,4 +1,4 @@
-"""Keeps a bounded window of hints in each queue, in the database's order; finds lost hints again."""
+"""Keeps a bounded window of hints in each queue, in the database's order; sends lost hints again."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from scheduler.rules.waiting import (
     order_in_queue,
 )
 
-#: A hint that was sent so long ago, whose job still waits and which is in no queue, is lost.
+#: A hint that was sent longer ago than this, whose job still waits and which is in no queue, is lost.
 LOST_AFTER_SECONDS: Final = 5.0
 
-#: New rows younger than this are left to the sender after commit. A job that was given back has no other sender.
+#: Jobs younger than this are left to the process that submitted them. A requeued job has no other sender.
 RELAY_GRACE_SECONDS: Final = 0.5
 
-#: Up to so many waiting jobs of one tier are found by their size and sorted. Of more, the first are met soon enough
-#: among the jobs of all sizes: of 100,000 that wait, both ways then pass as many rows for a window.
+#: Up to this number of waiting jobs of one tier, the index by size finds them and the database sorts them. Of more,
+#: the first ones come soon enough in the index of all sizes: at 100,000, both ways read about the same number of rows.
 FEW: Final = 5000
 
 
@@ -45,17 +45,19 @@ class Relay:
     _ageing_budget: float = 0.0
 
     def tick(self, now: float) -> int:
-        """`now`: monotonic seconds. Gives the number of hints sent."""
+        """`now`: monotonic seconds. Returns the number of hints sent."""
         tiers = Gpu.objects.tiers()
         hints.keep_tiers(self.redis, tiers)
         queues = tiers.all_queues()
-        lying = hints.waiting(self.redis, [queue.name for queue in queues])
+        present = hints.waiting(self.redis, [queue.name for queue in queues])
         self._forget(now)
         self._earn_ageing_budget()
         window = hints.window(tiers)
         due = {queue: _due(queue, tiers) for queue in queues}
-        wanted = [hint for queue in queues for hint in self._missing(queue, due[queue], lying[queue.name], window, now)]
-        wanted += self._aged(tiers, due, lying, now)
+        wanted = [
+            hint for queue in queues for hint in self._missing(queue, due[queue], present[queue.name], window, now)
+        ]
+        wanted += self._aged(tiers, due, present, now)
         again = [hint for hint in wanted if hint.attempt > 1]
         if again:
             hints.send_in_front(again, self.redis)
@@ -65,24 +67,24 @@ class Relay:
         return len(wanted)
 
     def _missing(
-        self, queue: JobQueue, due: JobQuerySet, lying: set[tuple[int, int]], window: int, now: float
+        self, queue: JobQueue, due: JobQuerySet, present: set[tuple[int, int]], window: int, now: float
     ) -> list[Hint]:
-        """What should lie in this queue and does not. Jobs that ran already go in even when the window is full."""
-        room = max(0, window - len(lying))
-        # A first attempt is left to the sender after commit for a moment; a later one has only us.
+        """The hints that this queue lacks. Those of requeued jobs are sent even when the window is full."""
+        room = max(0, window - len(present))
+        # A first attempt is left to its submitter for a moment; a later one is sent by the relay alone.
         first = Q(queued_at__lte=Now() - timedelta(seconds=RELAY_GRACE_SECONDS)) if room else Q(pk__in=())
         wanted = due.filter(Q(attempt__gt=1) | first).in_line()
-        rows = wanted.values_list("id", "attempt", "type")[: window + len(lying)]
+        rows = wanted.values_list("id", "attempt", "type")[: window + len(present)]
         found = [Hint(job_id=row[0], attempt=row[1], type=row[2], queue=queue.name) for row in rows]
-        missing = [hint for hint in found if hint.key not in lying and not self._is_recent(hint, now)]
+        missing = [hint for hint in found if hint.key not in present and not self._is_recent(hint, now)]
         missing.sort(key=lambda hint: order_in_queue(job_id=hint.job_id, attempt=hint.attempt))
         again = [hint for hint in missing if hint.attempt > 1][:window]
         return again + [hint for hint in missing if hint.attempt == 1][:room]
 
     def _aged(
-        self, tiers: Tiers, due: dict[JobQueue, JobQuerySet], lying: dict[str, set[tuple[int, int]]], now: float
+        self, tiers: Tiers, due: dict[JobQueue, JobQuerySet], present: dict[str, set[tuple[int, int]]], now: float
     ) -> list[Hint]:
-        """A second hint, in a higher queue, for jobs that waited long; the first one becomes stale."""
+        """A second hint, in a higher queue, for jobs that have waited long; the first one becomes stale."""
         budget = int(self._ageing_budget)
         if budget < 1:
             return []
@@ -90,7 +92,7 @@ class Relay:
             hint
             for priority in AGEING_PRIORITIES
             for hint in _aged_of({queue: due[queue] for queue in tiers.queues(priority)}, budget)
-            if hint.key not in lying[hint.queue] and not self._is_recent(hint, now)
+            if hint.key not in present[hint.queue] and not self._is_recent(hint, now)
         ][:budget]
         self._ageing_budget -= len(found)
         return found
@@ -109,14 +111,14 @@ class Relay:
 
 
 def _due(queue: JobQueue, tiers: Tiers) -> JobQuerySet:
-    """The jobs of the queue that may start, by the way that is fast for as many as wait there."""
+    """The jobs of the queue that may start, by the query that is fast for the number that wait."""
     few = tiers.sizes_gib and Job.objects.queued().of_queue(queue).order_by()[: FEW + 1].count() <= FEW
     return Job.objects.due().of_queue(queue) if few else Job.objects.due().of_long_queue(queue)
 
 
 def _aged_of(due: dict[JobQueue, JobQuerySet], at_most: int) -> list[Hint]:
-    """Of each tier its longest waiting ones, the longest first: those of a tier whose GPUs are all busy do not
-    keep the others from rising."""
+    """Of each tier the jobs that have waited longest, in that order: so the jobs of a tier whose GPUs are all busy
+    do not keep the others from rising."""
     found: list[tuple[tuple[datetime, int], Hint]] = []
     for queue, jobs in due.items():
         rows = jobs.aged().values_list("id", "attempt", "type", "queued_at", Now())

@@ -1,6 +1,6 @@
-"""Retention: what ended long ago is removed in small transactions, after a checkpoint that accounts for it.
+"""Retention: jobs that ended long ago are removed in small transactions, each with a checkpoint that counts them.
 
-Totals (Tally, Rollup) and audit events stay; a job that has not ended stays whatever its age.
+Totals (Tally, Rollup) and audit events stay, and so does a job that has not ended, whatever its age.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from scheduler.rules.states import TERMINAL_STATES, EventKind, JobState
 
 log = event_logger(__name__)
 
-#: A tick stops starting transactions after this: the generator waits behind it.
+#: After this time a tick starts no further transaction, since the generator's tick waits for it.
 TICK_SECONDS: Final = 0.25
 
 
 @dataclass(slots=True)
 class History:
-    """retention: None takes settings.RETENTION. clock: monotonic seconds."""
+    """retention: None: settings.RETENTION. clock: monotonic seconds."""
 
     retention: timedelta | None = None
     clock: Callable[[], float] = time.monotonic
     _folded_to: datetime | None = None
 
     def tick(self) -> int:
-        """Gives the number of jobs removed. What is left over when the time is up waits for the next tick."""
+        """Returns the number of jobs removed. The next tick continues with what is left."""
         stop_at = self.clock() + TICK_SECONDS
         now = database_now()
         before = now - (settings.RETENTION if self.retention is None else self.retention)
@@ -58,9 +58,9 @@ class History:
 
 def remove_jobs(before: datetime) -> int:
     """One transaction: the jobs that ended first, with their events, at most ROWS_PER_TRANSACTION rows (a job with
-    more events goes alone). Gives the number of jobs.
+    more events is removed alone). Returns the number of jobs.
 
-    Two at once are safe: the second one waits for the first one's rows and then finds them gone.
+    Two calls at the same time are safe: the second waits for the first one's rows and then finds them gone.
     """
     if not _ended(before).exists():
         return 0
@@ -78,7 +78,7 @@ def remove_jobs(before: datetime) -> int:
 
 
 def remove_cluster_events(before: datetime) -> int:
-    """One transaction. What people did stays: it is the audit."""
+    """One transaction. Events of people stay: they are the audit log."""
     oldest = ClusterEvent.objects.filter(actor="").order_by("id").values_list("id", "at")[:ROWS_PER_TRANSACTION]
     old = [event_id for event_id, at in oldest if at < before]
     if old:

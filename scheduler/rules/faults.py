@@ -25,7 +25,7 @@ class FaultProfile(Word):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaultEffect:
-    """reason: what the job's row will say. retried: whether the job runs again (and is charged)."""
+    """reason: of the job's move. retried: whether the job is requeued (and charged)."""
 
     label: str
     reason: Reason
@@ -59,7 +59,7 @@ FAILURE_RATE_LAST: Final = 0.12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedFault:
-    """A fault and the moment it strikes, in seconds after the job's start."""
+    """A fault and its time, in seconds after the job's start."""
 
     kind: FaultKind
     after_seconds: float
@@ -73,7 +73,7 @@ def default_failure_rate(index: int, gpu_count: int) -> float:
 
 
 def plan_fault(rng: Random, profile: FaultProfile, failure_rate: float) -> PlannedFault | None:
-    """Decides one start of one job: with probability `failure_rate` a fault of the profile, else None."""
+    """For one attempt of a job: with probability `failure_rate` a fault of the profile, else None."""
     weights = PROFILES[profile]
     if not weights or rng.random() >= failure_rate:
         return None

@@ -50,7 +50,7 @@ class GpuProcess:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuSample:
-    """One reading. What the backend cannot tell is None, never a made-up number."""
+    """One reading. What the backend does not know is None, never a made-up number."""
 
     health: GpuHealth
     utilization_percent: float | None
@@ -58,9 +58,9 @@ class GpuSample:
     memory_total_mib: int | None
     temperature_c: float | None
     power_w: float | None
-    #: Those of this machine that the driver names, ours among them.
+    #: The processes of this machine that the driver lists, those of this cluster included. None: not known.
     processes: tuple[GpuProcess, ...] | None = None
-    #: The number of the latest Xid error since our worker began to listen; 0: none. It stays until the next one.
+    #: The number of the latest Xid error since the worker started to listen; 0: none. Kept until the next one.
     last_xid: int | None = None
 
 
@@ -83,17 +83,17 @@ class GpuLoad:
 
 
 class GpuBackend(Protocol):
-    """One GPU. `sample` never raises for a GPU that is gone: it says unknown."""
+    """One GPU. `sample` never raises for a GPU that is gone: it returns unknown health."""
 
     def identity(self) -> GpuIdentity: ...
 
     def sample(self, load: GpuLoad | None, now_seconds: float) -> GpuSample:
-        """load: what our worker runs there (real hardware ignores it); now_seconds: monotonic."""
+        """load: what the worker runs there (real hardware ignores it); now_seconds: monotonic."""
         ...
 
 
 def shown_state(*, health: GpuHealth, drained: bool, quarantined: str, hot: bool, busy: bool, alive: bool) -> GpuState:
-    """The one word for the page; the worst news wins."""
+    """The one word that people are shown; of several conditions, the worst."""
     if not alive:
         return GpuState.OFFLINE
     if health is GpuHealth.FAULT or quarantined:

@@ -9,7 +9,7 @@ from typing import Final
 from scheduler.job_type import ParamsInvalid
 from scheduler.rules.states import Priority
 
-#: How soon, how often: the first word.
+#: The first word: how urgent, or how often.
 PRIORITY_WORDS: Final[dict[Priority, tuple[str, ...]]] = {
     Priority.CRITICAL: ("urgent", "incident", "hotfix", "production", "emergency", "pager"),
     Priority.HIGH: ("release", "launch", "customer", "deadline", "staging", "canary"),
@@ -37,7 +37,7 @@ TYPE_WORDS: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     ),
 }
 
-#: For a type that an installed package brought.
+#: For the types of installed packages.
 GENERIC_WORDS: Final = (
     ("model", "pipeline", "batch", "worker", "data", "inference", "vision", "speech"),
     ("run", "task", "pass", "evaluation", "review", "update"),
@@ -62,7 +62,7 @@ def check_name(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise ParamsInvalid(
             "name",
-            f"takes 1 to {NAME_MAXIMUM_LENGTH} characters: letters, digits, '.', '_' and '-', "
+            f"accepts 1 to {NAME_MAXIMUM_LENGTH} characters: letters, digits, '.', '_' and '-', "
             "the first one a letter or a digit",
         )
     return name

@@ -40,14 +40,14 @@ def ineligible_because(sample: GpuSample, *, drained: bool, quarantined: str) ->
 
 
 def occupied_because(sample: GpuSample, own_pids: Collection[int], *, idle: bool) -> str | None:
-    """What another program, or a job that has ended, still does on this GPU; None if nothing.
+    """Which other program, or which remains of an ended job, use this GPU, in words for people; None if nothing does.
 
-    own_pids: the processes of this cluster. idle: the worker has run no job since a moment before the sample, so
-    memory that is in use was left by a job.
+    own_pids: the worker's processes. idle: the worker has run no job since a moment before the sample, so memory that
+    is in use was left by an ended job.
     """
     processes = sample.processes or ()
     if foreign := [process.pid for process in processes if process.pid not in own_pids]:
-        return f"process {', '.join(map(str, sorted(foreign)))} uses it, and is none of this worker's"
+        return f"process {', '.join(map(str, sorted(foreign)))} uses it, and does not belong to this worker"
     ours = [process.memory_mib for process in processes]
     if not idle or sample.memory_used_mib is None or None in ours:
         return None
@@ -86,10 +86,10 @@ class ClaimRefusal(StrEnum):
     #: The hint is out of date: the job does not wait for this attempt, or not yet.
     STALE = "stale"
     GPU_BUSY = "gpu_busy"
-    #: Better on another GPU: it failed here just now.
-    ELSEWHERE = "elsewhere"
     #: Only possible on another GPU: it needs more memory.
     TOO_BIG = "too_big"
+    #: Better on another GPU: it failed here just now.
+    ELSEWHERE = "elsewhere"
 
 
 def in_service(*, drained: bool, quarantined: str, boot: str) -> bool:
@@ -126,7 +126,7 @@ def claim_refusal(
 ) -> ClaimRefusal | None:
     """Why this GPU may not start this attempt of the job; None if it may.
 
-    is_busy: a job holds the GPU. places: every registered GPU. Of several reasons the first one that lasts is given.
+    is_busy: a job holds the GPU. places: every registered GPU. In the order of ClaimRefusal.
     """
     if not is_current(job, attempt, now):
         return ClaimRefusal.STALE

@@ -9,7 +9,7 @@ from scheduler.rules.words import Word
 
 
 class Preset(Word):
-    """Named job rates; the label and the rate stand in PRESETS."""
+    """Named job rates; labels and rates are in PRESETS."""
 
     LIGHT = "light"
     NORMAL = "normal"

@@ -58,11 +58,12 @@ class Tiers:
         return self._sizes[-1].most_mib if self._sizes else None
 
     def queues(self, priority: Priority) -> list[JobQueue]:
-        """Smallest first: each takes the jobs that fit it and do not fit the one before."""
+        """Smallest first: each holds the jobs that fit its GPUs and not those of the queue before."""
         if not self._sizes:
             return [JobQueue(priority=priority)]
-        # A job between the least and the most memory of one size goes to the next larger one. After the
-        # largest there is none: there, a GPU that is a little too small gives the hint back.
+        # A job between the least and the most memory of one size waits in the queue of the next larger one. After
+        # the largest there is none: a worker whose GPU is a little too small drops the hint, and the relay sends it
+        # again.
         bounds = [*(size.least_mib for size in self._sizes[:-1]), self._sizes[-1].most_mib]
         return [
             JobQueue(priority=priority, tier_gib=size.gib if i else None, above_mib=above, up_to_mib=up_to)
@@ -89,8 +90,8 @@ class Tiers:
 def tiers_of(memory_totals_mib: Iterable[int | None]) -> Tiers:
     """From the memory of every known GPU, in MiB.
 
-    A GPU that cannot tell its memory (None) makes no tier beside others that can; alone, it takes only jobs that
-    need none.
+    A GPU of unknown memory (None) makes no tier beside GPUs of known memory; alone, it runs only jobs that need
+    none.
     """
     totals = list(memory_totals_mib)
     known = [total for total in totals if total] or ([0] if totals else [])
@@ -107,7 +108,7 @@ def queue_name(priority: Priority, tier_gib: int | None) -> str:
 def reading_order(queue: str) -> tuple[int, int]:
     """Sorts queues as a worker reads them: strictly by priority; within one, large tiers first, the plain queue last.
 
-    A name that is no job queue comes after all of them.
+    A name that is not a job queue comes after all of them.
     """
     priority, _, tier = queue.partition(".")
     if priority not in PLAIN_QUEUES:
@@ -116,9 +117,9 @@ def reading_order(queue: str) -> tuple[int, int]:
 
 
 class StrictOrder:
-    """A kombu `queue_order_strategy`: by priority, and by tier within one, however the queues were given.
+    """A kombu `queue_order_strategy`: by priority, then by tier, whatever order the queues were added in.
 
-    So a queue that is added while the worker runs takes its place, not the last one.
+    So a queue that is added while the worker runs is read in its place, not last.
     """
 
     def __init__(self, queues: Iterable[str] | None = None) -> None:

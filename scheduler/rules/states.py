@@ -1,4 +1,4 @@
-"""The words of the cluster, written once: models, API, page and labels take them from here."""
+"""A job's states, priorities, events and reasons, and its legal moves. Models, API, CLI and page use these."""
 
 from __future__ import annotations
 
@@ -63,17 +63,17 @@ class Reason(Word):
     INJECTED_ERROR = "injected_error"
     RESULT_INVALID = "result_invalid"
     UNKNOWN_TYPE = "unknown_type"
-    # The machine under it: the job runs again, and the failure is charged.
+    # The machine under it: the job is requeued, and the failure is charged.
     CHILD_DIED = "child_died"
     WORKER_DIED = "worker_died"
     WORKER_RESTARTED = "worker_restarted"
     GPU_FAULT = "gpu_fault"
     EXHAUSTED = "exhausted"
-    # Nobody's fault: the job runs again, and nothing is charged.
+    # Nobody's fault: the job is requeued, and nothing is charged.
     SHUTDOWN = "shutdown"
     OPERATOR = "operator"
     CLAIM_LOST = "claim_lost"
-    # Asked for.
+    # Requested.
     CANCEL = "cancel"
 
 
@@ -94,7 +94,7 @@ TRANSITIONS: Final[dict[tuple[JobState, JobState], EventKind]] = {
 
 
 class IllegalMove(Exception):
-    """A move that is not in TRANSITIONS: a bug of ours, never a job's failure."""
+    """A move that is not in TRANSITIONS: a bug of this program, never a job's failure."""
 
     def __init__(self, job_id: int, state: JobState, wanted: JobState) -> None:
         super().__init__(f"job {job_id} is {state}; {state} -> {wanted} is not a legal move")

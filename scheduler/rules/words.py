@@ -7,7 +7,7 @@ from typing import Self
 
 
 class Word(StrEnum):
-    """Stored and shown in lower case; read in any case, so that `NORMAL` is `normal` wherever people write it."""
+    """Stored and shown in lower case; accepted in any case, so that `NORMAL` is `normal` wherever people write it."""
 
     @classmethod
     def _missing_(cls, value: object) -> Self | None:

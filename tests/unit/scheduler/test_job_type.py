@@ -62,7 +62,7 @@ def test_defaults_are_filled_in() -> None:
         ({"text": 5}, "params.text", "valid string"),
         ({"share": float("inf")}, "params.share", "finite"),
         ({"share": float("nan")}, "params.share", "finite"),
-        ({"tims": 2}, "params.tims", "echo has no such parameter; it takes text, times, share"),
+        ({"tims": 2}, "params.tims", "echo has no such parameter; it accepts text, times, share"),
     ],
 )
 def test_a_wrong_parameter_is_refused_with_its_name_and_what_it_takes(

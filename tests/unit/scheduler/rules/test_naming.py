@@ -73,7 +73,7 @@ def test_a_plain_name_is_accepted(name: str) -> None:
     ],
 )
 def test_any_other_name_is_refused_with_the_field(name: str) -> None:
-    with pytest.raises(ParamsInvalid, match="takes 1 to 100 characters") as caught:
+    with pytest.raises(ParamsInvalid, match="accepts 1 to 100 characters") as caught:
         check_name(name)
 
     assert caught.value.field == "name"

@@ -352,7 +352,7 @@ def test_what_is_wrong_is_told_with_file_key_and_what_it_takes(
     ("row", "told"),
     [
         ('[[jobs.rows]]\ntype = "slep"\n', "jobs.rows[0].type: unknown job type 'slep'; must be one of compute"),
-        (SLEEP_ROW + "params.secs = 3\n", "jobs.rows[0].params.secs: sleep has no such parameter; it takes seconds"),
+        (SLEEP_ROW + "params.secs = 3\n", "jobs.rows[0].params.secs: sleep has no such parameter; it accepts seconds"),
         (SLEEP_ROW + "params.load = 3\n", "jobs.rows[0].params.load: Input should be less than or equal to 1"),
         (
             SLEEP_ROW + "params.load = { lognormal = { median = 1, sigma = 1, minimum = 1, maximum = 2 } }\n",

@@ -104,7 +104,7 @@ def test_value_is_json_if_it_parses_and_text_otherwise(type_: str, param: str, k
         (["sleep", "--count", "x"], "--count: 'x' is not a whole number from 1 to 10000"),
         (["sleep", "--time-limit", "3001"], "--time-limit: '3001' is not a whole number from 1 to 3000"),
         (["sleep", "--max-failures", "0"], "--max-failures: '0' is not a whole number from 1 to 100"),
-        (["sleep", "--name", "two words"], "--name: takes 1 to 100 characters"),
+        (["sleep", "--name", "two words"], "--name: accepts 1 to 100 characters"),
         (["sleep", "--param", "seconds"], "--param: 'seconds' is not NAME=VALUE"),
         (["sleep", "--param", "seconds=-1"], "--param seconds: must be a number from 0 to 86400"),
         (["sleep", "--param", "seconds=long"], "--param seconds: must be a number from 0 to 86400"),
