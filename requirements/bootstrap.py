@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -42,11 +43,13 @@ class BootstrapFailed(Exception):
 
 def main(names: list[str]) -> None:
     if VENV_PYTHON.exists() and not changed(names):
+        install_gpuc()
         return
     with one_at_a_time():
         if not works(VENV_PYTHON):
             make_venv()
         install(names)
+        install_gpuc()
 
 
 # --- What is there already ------------------------------------------------------------------------
@@ -196,6 +199,19 @@ def install(names: list[str]) -> None:
     for name in missing:
         stamp(name).write_text(fingerprint(name))
     say(f"installed in {time.monotonic() - began:.0f} s")
+
+
+def install_gpuc() -> None:
+    """.venv/bin/gpuc, which works from any folder; a shell script, since #! allows no spaces in a path."""
+    script = VENV / "bin" / "gpuc"
+    text = f'#!/bin/sh\nexec {shlex.quote(str(VENV_PYTHON))} {shlex.quote(str(ROOT / "gpuc.py"))} "$@"\n'
+    if script.exists() and script.read_text() == text:
+        return
+    # Replaced in one step: another make may run it or write it now.
+    new = script.with_name(f"gpuc.{os.getpid()}")
+    new.write_text(text)
+    new.chmod(0o755)
+    new.replace(script)
 
 
 # --- Small parts ----------------------------------------------------------------------------------

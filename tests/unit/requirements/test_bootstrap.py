@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -101,3 +102,18 @@ def test_a_failed_installation_is_tried_again_the_next_time(bootstrap, monkeypat
         bootstrap.install(["base"])
 
     assert bootstrap.changed(["base"]) == ["base"]
+
+
+def test_gpuc_runs_the_checkout_from_any_folder(bootstrap, monkeypatch, tmp_path):
+    root = tmp_path / "a checkout"
+    interpreter(root / ".venv" / "bin" / "python", 'echo "$@"')
+    monkeypatch.setattr(bootstrap, "ROOT", root)
+    monkeypatch.setattr(bootstrap, "VENV", root / ".venv")
+    monkeypatch.setattr(bootstrap, "VENV_PYTHON", root / ".venv" / "bin" / "python")
+
+    bootstrap.install_gpuc()
+
+    link = tmp_path / "gpuc"
+    link.symlink_to(root / ".venv" / "bin" / "gpuc")
+    answer = subprocess.run([link, "jobs", "a b"], cwd="/", capture_output=True, text=True, check=True)
+    assert answer.stdout == f"{root / 'gpuc.py'} jobs a b\n"
