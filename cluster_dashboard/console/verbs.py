@@ -14,6 +14,8 @@ GROUPS: Final = {
     },
     "Cluster": {
         "status": "show the state of the cluster",
+        "drain": "start no new job on GPUs",
+        "undrain": "let drained GPUs accept jobs again",
         "rate": "set how many jobs a minute the generator submits",
         "deadletters": "list or delete dead letters",
     },
