@@ -2,22 +2,30 @@
 """gpuc VERB ..: the same commands as manage.py, for people. Installed as .venv/bin/gpuc and into the image."""
 
 import sys
+from pathlib import Path
 
 import manage
-from cluster_dashboard.console.verbs import overview, unknown_verb
+from cluster_dashboard.console.verbs import ALIASES, HELP, PROGRAM, overview
 
 
 def main() -> None:
-    sys.argv[0] = "gpuc"
     words = sys.argv[1:]
-    if words in ([], ["help"], ["-h"], ["--help"]):
+    # Without Django, which takes half a second to start.
+    if not words or (words[0] in HELP and len(words) == 1):
         print(overview())
-        return
-    problem = unknown_verb(words[0])
-    if problem:
-        print(f"gpuc: {problem}", file=sys.stderr)
-        sys.exit(2)
-    manage.main()
+    elif words == ["--version"]:
+        print(f"{PROGRAM} {version()}")
+    else:
+        if words[0] == "help":
+            words = [*words[1:], "--help"]
+        sys.argv = [PROGRAM, ALIASES.get(words[0], words[0]), *words[1:]]
+        manage.main()
+
+
+def version() -> str:
+    import tomllib
+
+    return str(tomllib.loads(Path(__file__).with_name("pyproject.toml").read_text())["project"]["version"])
 
 
 if __name__ == "__main__":

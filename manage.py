@@ -7,14 +7,17 @@ import sys
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "cluster_dashboard.settings")
-    from django.core.management import execute_from_command_line
-
+    from cluster_dashboard.console.dispatch import Dispatch
+    from cluster_dashboard.console.exit_codes import EXIT_INTERRUPTED
     from scheduler.rules.configuration import EnvironmentInvalid
 
     try:
-        execute_from_command_line(sys.argv)
+        Dispatch(sys.argv).execute()
     except EnvironmentInvalid as error:
-        sys.exit(f"{error}")
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
 
 
 if __name__ == "__main__":

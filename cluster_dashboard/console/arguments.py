@@ -6,6 +6,7 @@ import json
 import math
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, NoReturn
 
@@ -31,12 +32,42 @@ def whole_number(low: int, high: int) -> Callable[[str], int]:
     return parse
 
 
-def word_of[W: StrEnum](words: type[W]) -> Callable[[str], W]:
-    def parse(text: str) -> W:
+@dataclass(frozen=True, slots=True)
+class OneOf[W: str]:
+    """A type for argparse: one of `words`, typed in any case. The completion of the shells offers them."""
+
+    words: Sequence[W]
+
+    def __call__(self, text: str) -> W:
+        for word in self.words:
+            if word.lower() == text.lower():
+                return word
+        raise ArgumentTypeError(f"{text!r} is not one of {', '.join(self.words)}")
+
+
+def word_of[W: StrEnum](words: type[W]) -> OneOf[W]:
+    return OneOf(tuple(words))
+
+
+@dataclass(frozen=True, slots=True)
+class Suggested:
+    """A type for argparse: any text, of which completion offers `words`. The command itself checks what is typed."""
+
+    words: Sequence[str]
+
+    def __call__(self, text: str) -> str:
+        return text
+
+
+def above_zero(high: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
         try:
-            return words(text.lower())
+            value = float(text)
         except ValueError:
-            raise ArgumentTypeError(f"{text!r} is not one of {', '.join(words)}") from None
+            value = 0.0
+        if not 0 < value <= high:
+            raise ArgumentTypeError(f"{text!r} is not a number above 0 and up to {high:g}")
+        return value
 
     return parse
 

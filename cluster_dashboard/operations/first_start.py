@@ -21,7 +21,7 @@ from cluster_dashboard.operations.run_files import take_lock
 from gpu_tasks.gpus import resolve_backend
 from scheduler.files import replace_file
 from scheduler.models import Control, Gpu
-from scheduler.rules.configuration import EnvironmentInvalid
+from scheduler.rules.configuration import EnvironmentInvalid, ServerUnreachable
 from scheduler.rules.faults import FaultProfile, default_failure_rate
 from scheduler.rules.presets import PRESETS
 
@@ -134,7 +134,7 @@ def prepare_database() -> None:
         connection.ensure_connection()
     except DatabaseError as error:
         reason = str(error).strip().splitlines()[0]
-        raise EnvironmentInvalid(f"DATABASE_URL: the database is unreachable: {reason}") from None
+        raise ServerUnreachable(f"DATABASE_URL: the database is unreachable: {reason}") from None
     migrate()
     with transaction.atomic():
         create_admin()

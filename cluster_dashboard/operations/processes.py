@@ -247,7 +247,7 @@ def _flower(_process: Process) -> None:
 
     password = settings.ENVIRONMENT.flower_password
     if password is None:
-        raise EnvironmentInvalid("FLOWER_PASSWORD: not generated yet; run `manage.py setup` first")
+        raise EnvironmentInvalid("FLOWER_PASSWORD: not generated yet; run `gpuc setup` first")
     # By variable: the list of processes would show an argument to every user.
     os.environ["FLOWER_BASIC_AUTH"] = f"admin:{password}"
     options = {

@@ -1,4 +1,4 @@
-"""`manage.py backup`: the whole cluster in one file, while it runs."""
+"""`gpuc backup`: the whole cluster in one file, while it runs."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from cluster_dashboard.console.command import EXIT_BAD_INPUT, ConsoleCommand
+from cluster_dashboard.console.command import ConsoleCommand
+from cluster_dashboard.console.exit_codes import EXIT_BAD_INPUT
 from cluster_dashboard.operations.backup import STANDARD_STREAM, backup, default_name, passing_through
 
 
 class Command(ConsoleCommand):
     help = "Writes jobs, history, users, settings, witnesses and secrets into one file; the cluster may run."
     examples = """\
-  manage.py backup                                  # gpu-cluster-<time>.zip in this folder
-  manage.py backup /backups/tonight.zip
-  manage.py backup --without-secrets to-look-at.zip
-  manage.py backup - > tonight.zip                  # out of a container, over ssh
+  gpuc backup                                  # gpu-cluster-<time>.zip in this folder
+  gpuc backup /backups/tonight.zip
+  gpuc backup --without-secrets to-look-at.zip
+  gpuc backup - > tonight.zip                  # out of a container, over ssh
 
 exit status: 0 done, 2 the file cannot be written, 3 the database does not answer"""
 

@@ -1,4 +1,4 @@
-"""`manage.py cancel`: ends jobs that wait or run."""
+"""`gpuc cancel`: ends jobs that wait or run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any, Final
 from django.core.management.base import CommandError
 
 from cluster_dashboard.console.arguments import job_ids
-from cluster_dashboard.console.command import EXIT_BAD_INPUT, EXIT_FAILED, ConsoleCommand, actor
+from cluster_dashboard.console.command import ConsoleCommand, actor
+from cluster_dashboard.console.exit_codes import EXIT_BAD_INPUT, EXIT_FAILED
 from cluster_dashboard.console.text import counted, ranges
 from scheduler.jobs.admission import COUNT_MAXIMUM
 from scheduler.jobs.lifecycle import CancelOutcome, cancel
@@ -29,8 +30,8 @@ class Command(ConsoleCommand):
 Cancels jobs. One that waits ends at once; one that runs is stopped by its worker, unless it ends first.
 If one of the ids is not known, nothing is cancelled."""
     examples = """\
-  manage.py cancel 17
-  manage.py cancel 17 203-214       as `submit` prints them
+  gpuc cancel 17
+  gpuc cancel 17 203-214       as `submit` prints them
 
 exit status: 0 cancelled or about to be, 1 a job is not known or had already ended, 2 bad input,
              3 the database does not answer"""

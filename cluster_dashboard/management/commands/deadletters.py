@@ -1,4 +1,4 @@
-"""`manage.py deadletters`: messages that were none of ours, listed, shown and dropped."""
+"""`gpuc deadletters`: messages that were none of ours, listed, shown and dropped."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from redis.exceptions import RedisError
 
 from cluster_dashboard.api.dead_letters import DeadLetterInfo
 from cluster_dashboard.console.arguments import whole_number
-from cluster_dashboard.console.command import EXIT_AWAY, EXIT_BAD_INPUT, EXIT_FAILED, ConsoleCommand, actor
+from cluster_dashboard.console.command import ConsoleCommand, actor
+from cluster_dashboard.console.exit_codes import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_UNAVAILABLE
 from cluster_dashboard.console.screen import console, data, table
 from cluster_dashboard.console.text import counted, lines, moment, one_line
 from scheduler.broker import dead_letters
@@ -24,11 +25,11 @@ HEADINGS = ("ID", "AT", "QUEUE", ">BYTES", "WHAT WAS WRONG")
 class Command(ConsoleCommand):
     help = "Messages in the broker that were none of ours. The guard keeps the newest ones aside; nobody runs them."
     examples = """\
-  manage.py deadletters                     newest first
-  manage.py deadletters --json | jq -r '.dead_letters[].reason'
-  manage.py deadletters show 3f9c0a1b2c4d   with its content
-  manage.py deadletters drop 3f9c0a1b2c4d
-  manage.py deadletters drop --all
+  gpuc deadletters                     newest first
+  gpuc deadletters --json | jq -r '.dead_letters[].reason'
+  gpuc deadletters show 3f9c0a1b2c4d   with its content
+  gpuc deadletters drop 3f9c0a1b2c4d
+  gpuc deadletters drop --all
 
 exit status: 0 done, 1 there is none with that id, 2 bad input, 3 the broker or the database does not answer"""
 
@@ -56,7 +57,7 @@ exit status: 0 done, 1 there is none with that id, 2 bad input, 3 the broker or 
                 return self._show(client, letter_id, as_json=options["json"])
             return self._drop(client, letter_id, as_json=options["json"])
         except (RedisError, OSError) as error:
-            raise CommandError(f"the broker does not answer: {error}", returncode=EXIT_AWAY) from None
+            raise CommandError(f"the broker does not answer: {error}", returncode=EXIT_UNAVAILABLE) from None
         finally:
             client.close()
 
@@ -124,7 +125,7 @@ def _check(action: str, letter_id: str, *, everything: bool) -> None:
     elif action == "drop" and bool(letter_id) == everything:
         wrong = "drop takes an ID, or --all"
     if wrong:
-        raise CommandError(f"{wrong}; see manage.py deadletters --help", returncode=EXIT_BAD_INPUT)
+        raise CommandError(f"{wrong}; see gpuc deadletters --help", returncode=EXIT_BAD_INPUT)
 
 
 def _fields(letter: DeadLetter) -> dict[str, Any]:

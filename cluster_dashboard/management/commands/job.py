@@ -1,4 +1,4 @@
-"""`manage.py job`: one job and its story."""
+"""`gpuc job`: one job and its story."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from django.core.management.base import CommandError
 
 from cluster_dashboard.api.job_detail import read_job
 from cluster_dashboard.api.schemas import BIGINT_MAXIMUM
-from cluster_dashboard.console.command import EXIT_FAILED, ConsoleCommand
+from cluster_dashboard.console.command import ConsoleCommand
+from cluster_dashboard.console.exit_codes import EXIT_FAILED
 from cluster_dashboard.console.job_list import job_story
 from cluster_dashboard.console.screen import console
 from scheduler.jobs.clock import database_now
@@ -19,9 +20,9 @@ from scheduler.models import Job
 class Command(ConsoleCommand):
     help = "Shows one job: what happened to it, when, on which GPU and why; its parameters, result or error."
     examples = """\
-  manage.py job 17
-  manage.py job nightly-embedding-refresh-0011
-  manage.py job 17 --json | jq .result
+  gpuc job 17
+  gpuc job nightly-embedding-refresh-0011
+  gpuc job 17 --json | jq .result
 
 exit status: 0 found (however the job ended), 1 not known, 3 the database does not answer"""
 

@@ -1,4 +1,4 @@
-"""`manage.py jobs`: the newest jobs, filtered."""
+"""`gpuc jobs`: the newest jobs, filtered."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from scheduler.rules.states import JobState, Priority
 class Command(ConsoleCommand):
     help = "Lists jobs, newest first."
     examples = """\
-  manage.py jobs
-  manage.py jobs --state failed --limit 100
-  manage.py jobs --state running --json | jq '.jobs[].gpu'
-  manage.py jobs --before 1200      further back: jobs with a smaller id"""
+  gpuc jobs
+  gpuc jobs --state failed --limit 100
+  gpuc jobs --state running --json | jq '.jobs[].gpu'
+  gpuc jobs --before 1200      further back: jobs with a smaller id"""
     option_names = {"type": "--type"}
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""`manage.py rate`: how many jobs arrive, and whether they do."""
+"""`gpuc rate`: how many jobs arrive, and whether they do."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ PAUSE_WORDS = {"pause": True, "resume": False}
 class Command(ConsoleCommand):
     help = "Shows the rate of generated jobs, or changes it: jobs a minute, a preset, pause or resume."
     examples = """\
-  manage.py rate            what it is now
-  manage.py rate 30         30 jobs a minute
-  manage.py rate high       a preset
-  manage.py rate pause      no new jobs; what waits and runs goes on
-  manage.py rate resume     as before the pause"""
+  gpuc rate            what it is now
+  gpuc rate 30         30 jobs a minute
+  gpuc rate high       a preset
+  gpuc rate pause      no new jobs; what waits and runs goes on
+  gpuc rate resume     as before the pause"""
     option_names = {"rate_per_minute": "RATE"}
 
     def epilog(self) -> str:
@@ -69,5 +69,5 @@ def shown(control: Control) -> dict[str, Any]:
 
 def sentence(control: Control) -> str:
     preset = f" ({control.preset})" if control.preset else ""
-    paused = ", paused: none arrive before `manage.py rate resume`" if control.paused else ""
+    paused = ", paused: none arrive before `gpuc rate resume`" if control.paused else ""
     return f"{control.rate_per_minute:g} jobs a minute{preset}{paused}"

@@ -1,4 +1,4 @@
-"""`manage.py restore`: a backup in the place of what the database holds; also how to move to PostgreSQL."""
+"""`gpuc restore`: a backup in the place of what the database holds; also how to move to PostgreSQL."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from cluster_dashboard.console.command import EXIT_BAD_INPUT, EXIT_FAILED, ConsoleCommand
+from cluster_dashboard.console.command import ConsoleCommand
+from cluster_dashboard.console.exit_codes import EXIT_BAD_INPUT, EXIT_FAILED
 from cluster_dashboard.operations import first_start
 from cluster_dashboard.operations.backup import STANDARD_STREAM, BackupInvalid, RestoreRefused, passing_through, restore
 
@@ -21,10 +22,10 @@ from cluster_dashboard.operations.backup import STANDARD_STREAM, BackupInvalid, 
 class Command(ConsoleCommand):
     help = "Puts a backup in the place of what the database of this STATE_DIR and DATABASE_URL holds: all or nothing."
     examples = """\
-  manage.py restore gpu-cluster-20260131-120000.zip
-  manage.py restore --replace tonight.zip           # although there are jobs
-  manage.py restore - < tonight.zip                 # into a container, over ssh
-  DATABASE_URL=postgres://user@host/cluster manage.py restore tonight.zip     # SQLite moves to PostgreSQL
+  gpuc restore gpu-cluster-20260131-120000.zip
+  gpuc restore --replace tonight.zip           # although there are jobs
+  gpuc restore - < tonight.zip                 # into a container, over ssh
+  DATABASE_URL=postgres://user@host/cluster gpuc restore tonight.zip     # SQLite moves to PostgreSQL
 
 The cluster must be stopped. Jobs that ran at the moment of the backup run again, without a charge.
 
@@ -62,7 +63,7 @@ exit status: 0 done, 1 refused, 2 not a backup that fits, 3 the database does no
         else:
             self.say(f"{file}: {rows['scheduler.Job']} jobs are back")
         if first_start.secrets_given() and not first_start.admin_password_works():
-            self.note("people's passwords are the backup's; `manage.py rotate --apply` gives the admin this place's")
+            self.note("people's passwords are the backup's; `gpuc rotate --apply` gives the admin this place's")
         return 0
 
 

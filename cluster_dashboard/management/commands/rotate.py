@@ -1,4 +1,4 @@
-"""`manage.py rotate`: new secrets in the place of the generated ones."""
+"""`gpuc rotate`: new secrets in the place of the generated ones."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from cluster_dashboard.console.command import EXIT_BAD_INPUT, ConsoleCommand
+from cluster_dashboard.console.command import ConsoleCommand
+from cluster_dashboard.console.exit_codes import EXIT_BAD_INPUT
 from cluster_dashboard.operations.first_start import (
     SECRETS,
     SecretElsewhere,
@@ -27,11 +28,11 @@ _EFFECT = {
 class Command(ConsoleCommand):
     help = "Makes new secrets. They stand in $STATE_DIR/.env, and act from the next start of the cluster on."
     examples = """\
-  manage.py rotate API_TOKEN
-  manage.py rotate --all
-  manage.py rotate --apply        # ADMIN_PASSWORD or ADMIN_PASSWORD_FILE has changed: it is the admin's from now on
+  gpuc rotate API_TOKEN
+  gpuc rotate --all
+  gpuc rotate --apply        # ADMIN_PASSWORD or ADMIN_PASSWORD_FILE has changed: it is the admin's from now on
 
-Tokens made by `manage.py token` are revoked there. exit status: 0 done, 2 bad input, 3 the database does not answer"""
+Tokens made by `gpuc token` are revoked there. exit status: 0 done, 2 bad input, 3 the database does not answer"""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("names", metavar="NAME", nargs="*", help=f"out of {', '.join(SECRETS)}")

@@ -1,4 +1,4 @@
-"""`manage.py setup`: what a first start needs. Safe to repeat."""
+"""`gpuc setup`: what a first start needs. Safe to repeat."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""`manage.py start ROLE`: one process of the cluster, until it is stopped."""
+"""`gpuc start ROLE`: one process of the cluster, until it is stopped."""
 
 import sys
 from argparse import ArgumentParser

@@ -1,4 +1,4 @@
-"""`manage.py status`: GPUs, queues and jobs now; on a terminal for as long as one looks."""
+"""`gpuc status`: GPUs, queues and jobs now; on a terminal for as long as one looks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 
 from cluster_dashboard.console.cluster_view import Viewer, draw
-from cluster_dashboard.console.command import DATABASE_AWAY, EXIT_AWAY, ConsoleCommand, database_words
+from cluster_dashboard.console.command import DATABASE_AWAY, ConsoleCommand, database_words
+from cluster_dashboard.console.exit_codes import EXIT_UNAVAILABLE
 from cluster_dashboard.console.screen import console, data
 from scheduler.redis_client import connect
 
@@ -25,9 +26,9 @@ class Command(ConsoleCommand):
 Shows the GPUs, the queues, the counts of jobs and the rate. On a terminal it is live until Ctrl-C;
 with --once or --json, and where the output is no terminal, it prints once."""
     examples = """\
-  manage.py status
-  manage.py status --once
-  manage.py status --json | jq '.gpus[] | {index, state, utilization_percent}'
+  gpuc status
+  gpuc status --once
+  gpuc status --json | jq '.gpus[] | {index, state, utilization_percent}'
 
 exit status: 0 shown; 3 broker or database does not answer (what the other one knows is shown)"""
 
@@ -45,7 +46,7 @@ exit status: 0 shown; 3 broker or database does not answer (what the other one k
             self.say_json(view)
         else:
             screen.print(draw(view))
-        return 0 if view["broker_error"] is None else EXIT_AWAY
+        return 0 if view["broker_error"] is None else EXIT_UNAVAILABLE
 
 
 def live(viewer: Viewer, screen: Console) -> int:

@@ -1,4 +1,4 @@
-"""`manage.py submit`: jobs into the queue, and the wait for their end."""
+"""`gpuc submit`: jobs into the queue, and the wait for their end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from pydantic.fields import FieldInfo
 from redis import Redis
 
 from cluster_dashboard.console.arguments import parse_params, whole_number, word_of
-from cluster_dashboard.console.command import EXIT_FAILED, EXIT_INTERRUPTED, ConsoleCommand
+from cluster_dashboard.console.command import ConsoleCommand
+from cluster_dashboard.console.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED
 from cluster_dashboard.console.screen import console
 from cluster_dashboard.console.text import counted, ranges
 from cluster_dashboard.console.waiting import ProgressBar, States, follow
@@ -36,10 +37,10 @@ FAILURES_SHOWN: Final = 10
 class Command(ConsoleCommand):
     help = "Submits jobs of a type; with --wait, until each has ended."
     examples = """\
-  manage.py submit sleep
-  manage.py submit sleep --param seconds=2 --priority high --name my-job
-  manage.py submit compute --count 20 --param kernel=prime_sieve --param size=1e6 --wait
-  manage.py submit matrix --wait --json | jq '.jobs[0].result'
+  gpuc submit sleep
+  gpuc submit sleep --param seconds=2 --priority high --name my-job
+  gpuc submit compute --count 20 --param kernel=prime_sieve --param size=1e6 --wait
+  gpuc submit matrix --wait --json | jq '.jobs[0].result'
 
 A parameter's value is read as JSON, and as text where it is none. Ctrl-C during the wait leaves the jobs alone.
 
@@ -137,7 +138,7 @@ exit status: 0 submitted, and with --wait all succeeded; 1 a job failed or was c
             self.say_json({"ids": ids, "jobs": outcomes(ids)})
         if interrupted:
             left = [job_id for job_id in ids if states.get(job_id) in (None, JobState.QUEUED, JobState.RUNNING)]
-            self.note(f"stopped waiting; the jobs go on. To end them: manage.py cancel {ranges(left)}")
+            self.note(f"stopped waiting; the jobs go on. To end them: gpuc cancel {ranges(left)}")
             return EXIT_INTERRUPTED
         if not options["json"]:
             self._say_outcome(states)
@@ -151,7 +152,7 @@ exit status: 0 submitted, and with --wait all succeeded; 1 a job failed or was c
             reason = f" ({job.reason})" if job.reason else ""
             self.note(f"job {job.id} {job.state}{reason}{f': {job.error}' if job.error else ''}")
         if len(others) > FAILURES_SHOWN:
-            self.note(f"and {len(others) - FAILURES_SHOWN} more: manage.py jobs --state failed")
+            self.note(f"and {len(others) - FAILURES_SHOWN} more: gpuc jobs --state failed")
 
 
 def described_types() -> str:

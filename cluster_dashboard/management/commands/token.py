@@ -1,4 +1,4 @@
-"""`manage.py token`: API tokens for scripts, made, listed and revoked."""
+"""`gpuc token`: API tokens for scripts, made, listed and revoked."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from argparse import ArgumentParser
 from datetime import datetime
 from typing import Any
 
-from cluster_dashboard.console.command import EXIT_FAILED, ConsoleCommand, actor
+from cluster_dashboard.console.command import ConsoleCommand, actor
+from cluster_dashboard.console.exit_codes import EXIT_FAILED
 from cluster_dashboard.models import ApiToken
 from cluster_dashboard.tokens import Scope, create_token, revoke_token
 
@@ -14,10 +15,10 @@ from cluster_dashboard.tokens import Scope, create_token, revoke_token
 class Command(ConsoleCommand):
     help = "API tokens for scripts. Each has a name and scopes; its secret is shown once, when it is made."
     examples = """\
-  manage.py token create ci --scope submit
-  manage.py token create ops --scope submit --scope control
-  manage.py token list
-  manage.py token revoke ci
+  gpuc token create ci --scope submit
+  gpuc token create ops --scope submit --scope control
+  gpuc token list
+  gpuc token revoke ci
 
 exit status: 0 done, 1 there is no valid token of that name, 2 bad input, 3 the database does not answer"""
     option_names = {"scope": "--scope", "name": "NAME"}

@@ -1,4 +1,4 @@
-"""`manage.py up`: the whole cluster on this machine, until Ctrl-C."""
+"""`gpuc up`: the whole cluster on this machine, until Ctrl-C."""
 
 import sys
 from typing import Any

@@ -88,7 +88,7 @@ def _be_it(work: Callable[[], int]) -> None:
     try:
         code = work()
     except EnvironmentInvalid as error:
-        code = 1
+        code = error.exit_code
         print(error, file=sys.stderr)
     except BaseException:  # noqa: BLE001 (the last frame of this process: there is nobody above to tell)
         traceback.print_exc()

@@ -26,7 +26,7 @@ log = event_logger("cluster")
 
 
 def run() -> int:
-    """Returns the exit code of `up`: 0 after a requested stop, 1 if it could not start."""
+    """Returns the exit code of `up`: 0 after a requested stop, another one if it could not start."""
     os.setpgid(0, 0)
     prctl.become_subreaper()
     setproctitle("gpu-cluster: supervisor")
@@ -41,7 +41,7 @@ def run() -> int:
         return _supervise(lock)
     except (EnvironmentInvalid, before.AlreadyRunning) as error:
         print(error, file=sys.stderr)
-        return 1
+        return error.exit_code if isinstance(error, EnvironmentInvalid) else 1
 
 
 def _supervise(lock: int) -> int:

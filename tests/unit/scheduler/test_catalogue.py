@@ -143,7 +143,7 @@ def test_a_start_with_a_wrong_setting_ends_in_one_line() -> None:
         check=False,
     )
 
-    assert said.returncode == 1
+    assert said.returncode == 2
     assert said.stderr == (
         "JOB_TYPES_EXTRA: 'no_such:Thing': cannot be imported: ModuleNotFoundError: No module named 'no_such'\n"
     )

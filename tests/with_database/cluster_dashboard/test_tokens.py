@@ -30,7 +30,7 @@ def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]
     return code, out, err
 
 
-# --- manage.py token ------------------------------------------------------------------------------
+# --- gpuc token ------------------------------------------------------------------------------
 
 
 def test_created_token_is_printed_alone_and_works(capsys: pytest.CaptureFixture[str]) -> None:

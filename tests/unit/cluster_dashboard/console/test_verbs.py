@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import tomllib
 
 import pytest
 from django.core.management import get_commands
@@ -34,14 +36,65 @@ def test_without_a_verb_it_prints_the_overview(words):
 
 
 def test_an_unknown_verb_is_one_line_with_the_nearest_ones():
-    answer = gpuc("jobz")
+    answer = gpuc("JOBZ")
 
     assert answer.returncode == 2
-    assert answer.stderr == "gpuc: unknown verb 'jobz'; accepted: job, jobs\n"
+    assert answer.stderr == "gpuc: unknown verb 'JOBZ'; accepted: job, jobs; see gpuc --help\n"
 
 
-def test_the_help_of_a_verb_says_gpuc():
-    answer = gpuc("jobs", "--help")
+def test_an_unknown_verb_that_resembles_none_is_answered_with_all_verbs():
+    assert gpuc("xyzzy").stderr == f"gpuc: unknown verb 'xyzzy'; accepted: {', '.join(VERBS)}; see gpuc --help\n"
+
+
+def test_the_version_is_that_of_the_project():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+    assert gpuc("--version").stdout == f"gpuc {project['version']}\n"
+
+
+def test_the_overview_and_the_version_do_not_start_django():
+    code = "import sys, gpuc; sys.argv[1:] = [{!r}]; gpuc.main(); print('django' in sys.modules)"
+
+    for word in ("--help", "--version"):
+        answer = subprocess.run(
+            [sys.executable, "-c", code.format(word)], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        assert answer.stdout.endswith("\nFalse\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "verb"),
+    [(("jobs", "--help"), "jobs"), (("help", "jobs"), "jobs"), (("show", "-h"), "job"), (("ps", "-h"), "jobs")],
+)
+def test_the_help_of_a_verb_says_gpuc_and_aliases_lead_to_their_verb(words, verb):
+    answer = gpuc(*words)
 
     assert answer.returncode == 0
-    assert answer.stdout.startswith("usage: gpuc jobs")
+    assert answer.stdout.startswith(f"usage: gpuc {verb} ")
+
+
+def test_django_s_own_verbs_pass_through():
+    answer = gpuc("migrate", "--help")
+
+    assert answer.returncode == 0
+    assert "Updates database schema" in answer.stdout
+
+
+def test_the_help_of_manage_shows_our_verbs_first():
+    answer = subprocess.run(
+        [sys.executable, ROOT / "manage.py", "help"], cwd="/", capture_output=True, text=True, check=True
+    )
+
+    assert answer.stdout.startswith(overview())
+    assert " migrate " in answer.stdout.removeprefix(overview())
+
+
+def test_a_wrong_setting_ends_a_verb_in_one_line():
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "cluster_dashboard.settings", "GPU_COUNT": "nine"}
+    answer = subprocess.run(
+        [sys.executable, ROOT / "gpuc.py", "jobs"], env=environment, capture_output=True, text=True, check=False
+    )
+
+    assert answer.returncode == 2
+    assert answer.stderr.startswith("GPU_COUNT: 'nine' is not accepted; expected: ")
+    assert len(answer.stderr.splitlines()) == 1

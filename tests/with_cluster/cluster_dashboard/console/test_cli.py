@@ -63,7 +63,7 @@ def test_ctrl_c_during_the_wait_leaves_the_job_running(cluster: Cluster) -> None
     _, errors = waiting.communicate(timeout=30)
 
     assert waiting.returncode == 130
-    assert f"the jobs go on. To end them: manage.py cancel {job['id']}" in errors
+    assert f"the jobs go on. To end them: gpuc cancel {job['id']}" in errors
     assert cluster.api.job(job["id"])["state"] == "running"
 
     assert manage(cluster, "cancel", str(job["id"])).returncode == 0

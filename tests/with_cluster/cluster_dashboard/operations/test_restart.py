@@ -109,5 +109,5 @@ def test_wrong_value_ends_the_start_and_names_the_variable(variable: str, value:
     finally:
         refused.clean_up()
 
-    assert ended.returncode == 1
+    assert ended.returncode == 2
     assert f"{variable}: '{value}' is not accepted; expected: {takes}" in ended.stdout

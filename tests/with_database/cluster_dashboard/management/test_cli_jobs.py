@@ -1,4 +1,4 @@
-"""`manage.py jobs`, `job`, `cancel` and `rate`: what they show, change and refuse."""
+"""`gpuc jobs`, `job`, `cancel` and `rate`: what they show, change and refuse."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def test_unknown_job_is_one_line(wanted: str) -> None:
     ran = run("job", wanted)
 
     assert (ran.code, ran.out) == (1, "")
-    assert ran.error_line.startswith("manage.py job: there is no job ")
+    assert ran.error_line.startswith("gpuc job: there is no job ")
     assert "\x1b" not in ran.err
 
 
@@ -183,7 +183,7 @@ def test_database_away_is_one_line() -> None:
             ran = run(*command)
 
             assert (ran.code, ran.out) == (3, ""), command
-            assert ran.error_line == f"manage.py {command[0]}: the database does not answer: the server is gone"
+            assert ran.error_line == f"gpuc {command[0]}: the database does not answer: the server is gone"
 
 
 # --- cancel ---------------------------------------------------------------------------------------
@@ -225,7 +225,7 @@ def test_unknown_id_among_others_cancels_nothing() -> None:
     ran = run("cancel", job.id, 9998, 9999)
 
     assert (ran.code, ran.out) == (1, "")
-    assert ran.error_line == "manage.py cancel: there is no job 9998-9999; 1 other job left as it is"
+    assert ran.error_line == "gpuc cancel: there is no job 9998-9999; 1 other job left as it is"
     assert reread(job).state == JobState.QUEUED
 
 
@@ -289,6 +289,6 @@ def test_wrong_rate_is_one_line_with_the_range(word: str) -> None:
     ran = run("rate", word)
 
     assert (ran.code, ran.out) == (2, "")
-    assert ran.error_line.startswith("manage.py rate: RATE: ")
+    assert ran.error_line.startswith("gpuc rate: RATE: ")
     assert "jobs a minute from 0.1 to 100000" in ran.error_line
     assert rate_now() == (12, "normal", False)

@@ -1,4 +1,4 @@
-"""`manage.py status`: what it shows, with broker and without, once and live."""
+"""`gpuc status`: what it shows, with broker and without, once and live."""
 
 from __future__ import annotations
 

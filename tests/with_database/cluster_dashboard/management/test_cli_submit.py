@@ -1,4 +1,4 @@
-"""`manage.py submit`: what goes in, what is refused, and the wait."""
+"""`gpuc submit`: what goes in, what is refused, and the wait."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_wrong_input_is_one_line_that_names_field_and_accepted_values(arguments:
     ran = run("submit", *arguments)
 
     assert (ran.code, ran.out) == (2, "")
-    assert ran.error_line.startswith("manage.py submit: ")
+    assert ran.error_line.startswith("gpuc submit: ")
     assert words in ran.error_line
     assert "\x1b" not in ran.err
     assert not Job.objects.exists()
@@ -136,7 +136,7 @@ def test_taken_name_among_many_leaves_nothing_behind() -> None:
 
     ran = run("submit", "sleep", "--count", 300, "--name", "mine")
 
-    assert (ran.code, ran.error_line) == (2, "manage.py submit: --name: 'mine-300' is taken; names are unique")
+    assert (ran.code, ran.error_line) == (2, "gpuc submit: --name: 'mine-300' is taken; names are unique")
     assert Job.objects.count() == 1
 
 
@@ -159,7 +159,7 @@ def test_database_away_is_one_line() -> None:
         ran = run("submit", "sleep")
 
     assert (ran.code, ran.out) == (3, "")
-    assert ran.error_line == "manage.py submit: the database does not answer: server closed the connection"
+    assert ran.error_line == "gpuc submit: the database does not answer: server closed the connection"
 
 
 def test_database_that_holds_no_cluster_says_what_to_do() -> None:
@@ -269,7 +269,7 @@ def test_ctrl_c_leaves_the_jobs_alone_and_says_so(story: Any) -> None:
     first, second = Job.objects.order_by("id")
     assert (first.state, second.state, first.cancel_requested) == (JobState.RUNNING, JobState.QUEUED, False)
     assert ran.code == 130
-    assert ran.error_line == (f"stopped waiting; the jobs go on. To end them: manage.py cancel {first.id}-{second.id}")
+    assert ran.error_line == (f"stopped waiting; the jobs go on. To end them: gpuc cancel {first.id}-{second.id}")
 
 
 def test_ctrl_c_with_json_still_prints_the_ids(story: Any) -> None:
@@ -306,7 +306,7 @@ def test_database_that_stays_away_ends_the_wait(story: Any, monkeypatch: pytest.
 
     ran = run("submit", "sleep", "--wait")
 
-    assert (ran.code, ran.error_line) == (3, "manage.py submit: the database does not answer: connection refused")
+    assert (ran.code, ran.error_line) == (3, "gpuc submit: the database does not answer: connection refused")
 
 
 def test_job_that_left_the_history_is_not_waited_for(story: Any) -> None:
@@ -343,5 +343,5 @@ def test_help_shows_the_types_with_their_parameters() -> None:
 
     assert ran.code == 0
     assert "seconds=5.0  memory_mib=4096" in ran.out
-    assert "manage.py submit sleep" in ran.out
+    assert "gpuc submit sleep" in ran.out
     assert "--settings" not in ran.out

@@ -174,7 +174,7 @@ def test_command_says_one_line_and_exits_with_4(full_queue: None) -> None:
     ran = run("submit", "sleep", "--count", "2")
 
     assert (ran.code, ran.out) == (4, "")
-    assert ran.error_line.startswith("manage.py submit: no room for more jobs: 4 jobs are queued")
+    assert ran.error_line.startswith("gpuc submit: no room for more jobs: 4 jobs are queued")
     assert Job.objects.count() == 4
 
 
