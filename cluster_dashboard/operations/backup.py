@@ -9,27 +9,30 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import time
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from itertools import batched
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 from django.apps import apps
 from django.conf import settings
 from django.core import serializers
 from django.core.management.color import no_style
-from django.core.serializers.base import DeserializationError, DeserializedObject
+from django.core.serializers.base import DeserializedObject
 from django.core.serializers.json import DjangoJSONEncoder
-from django.db import IntegrityError, connection, models, transaction
+from django.db import connection, models, transaction
 from django.db.migrations.recorder import MigrationRecorder
 from django.db.models.functions import Now
+from pydantic import BaseModel, ConfigDict, ValidationError
 
+from cluster_dashboard.operations import archive as members
+from cluster_dashboard.operations.archive import BackupInvalid
 from cluster_dashboard.operations.first_start import secrets_given, secrets_path
-from scheduler.files import replace_file, replacement
+from scheduler.files import replacement
 from scheduler.jobs import lifecycle
 from scheduler.jobs.clock import database_now
 from scheduler.models import Job, Lease
@@ -39,7 +42,6 @@ from scheduler.verdict.log import snapshot
 FORMAT: Final = 1
 #: In the place of a file's name: standard output, or standard input.
 STANDARD_STREAM: Final = "-"
-ROWS_AT_ONCE: Final = 1000
 LEASE_LOOK_SECONDS: Final = 0.2
 
 #: Whose tables are kept. Sessions are not: a restored cluster asks people to sign in again.
@@ -48,15 +50,6 @@ APPS: Final = ("auth", "admin", "scheduler", "cluster_dashboard")
 MADE_ANEW: Final = {"auth.Permission"}
 #: True of a running cluster only.
 MOMENTARY: Final = {"scheduler.Lease"}
-
-_MANIFEST: Final = "manifest.json"
-_SECRETS: Final = "state/.env"
-_WITNESS: Final = "state/witness/"
-_SPOOL: Final = "state/spool/"
-
-
-class BackupInvalid(ValueError):
-    """The file is not a backup that can be restored here; the message says why."""
 
 
 class RestoreRefused(RuntimeError):
@@ -84,11 +77,11 @@ def _write(archive: zipfile.ZipFile, *, with_secrets: bool) -> dict[str, int]:
         migrations = sorted(f"{app}.{name}" for app, name in MigrationRecorder(connection).applied_migrations())
     # After the tables: of each start in them its witness has told by then.
     _write_witnesses(archive, moment.timestamp())
-    for path in sorted(Path(settings.STATE_DIR, "spool").glob("*/*.json")):
+    for path, name in _kept_files("spool/*/*.json"):
         with suppress(FileNotFoundError):  # committed meanwhile
-            archive.writestr(f"{_SPOOL}{path.parent.name}/{path.name}", path.read_bytes())
+            archive.writestr(name, path.read_bytes())
     if with_secrets and secrets_path().exists():
-        archive.write(secrets_path(), _SECRETS)
+        archive.write(secrets_path(), members.SECRETS)
     manifest = {
         "format": FORMAT,
         "moment": moment.isoformat(),
@@ -96,7 +89,7 @@ def _write(archive: zipfile.ZipFile, *, with_secrets: bool) -> dict[str, int]:
         "rows": rows,
         "migrations": migrations,
     }
-    archive.writestr(_MANIFEST, json.dumps(manifest, indent=2))
+    archive.writestr(members.MANIFEST, json.dumps(manifest, indent=2))
     return rows
 
 
@@ -114,11 +107,14 @@ def _write_table(archive: zipfile.ZipFile, model: type[models.Model]) -> int:
 
     def counted() -> Iterator[models.Model]:
         nonlocal count
-        for row in found.iterator(chunk_size=ROWS_AT_ONCE):
+        for row in found.iterator(chunk_size=members.ROWS_AT_ONCE):
             count += 1
             yield row
 
-    with _table_file(archive, model, "w") as file:
+    with (
+        archive.open(members.table_name(model._meta.label_lower), "w", force_zip64=True) as raw,
+        io.TextIOWrapper(raw, encoding="utf-8", newline="\n") as file,
+    ):
         serializers.serialize("jsonl", counted(), stream=file, use_natural_foreign_keys=True, cls=ExactTimes)
     return count
 
@@ -130,21 +126,21 @@ class ExactTimes(DjangoJSONEncoder):
         return o.isoformat() if isinstance(o, datetime) else super().default(o)
 
 
-@contextmanager
-def _table_file(archive: zipfile.ZipFile, model: type[models.Model], mode: str) -> Iterator[IO[str]]:
-    name = f"tables/{model._meta.label_lower}.jsonl"
-    raw = archive.open(name, "w", force_zip64=True) if mode == "w" else archive.open(name)
-    with io.TextIOWrapper(raw, encoding="utf-8", newline="\n") as file:
-        yield file
-
-
 def _write_witnesses(archive: zipfile.ZipFile, moment: float) -> None:
     """Only what they saw up to the moment of the tables: what came later will not have happened."""
-    for path in sorted(Path(settings.STATE_DIR, "witness").glob("*.jsonl")):
-        with path.open("rb") as told, archive.open(f"{_WITNESS}{path.name}", "w", force_zip64=True) as file:
+    for path, name in _kept_files("witness/*.jsonl"):
+        with path.open("rb") as told, archive.open(name, "w", force_zip64=True) as file:
             for line in told:
                 if line.endswith(b"\n") and json.loads(line)["at"] <= moment:
                     file.write(line)
+
+
+def _kept_files(pattern: str) -> Iterator[tuple[Path, str]]:
+    """Files of the state folder, and their names in the backup; a file that no worker wrote stays out."""
+    state = Path(settings.STATE_DIR)
+    for path in sorted(state.glob(pattern)):
+        if (name := members.member_name(path, state)) is not None:
+            yield path, name
 
 
 # --- restore --------------------------------------------------------------------------------------
@@ -155,14 +151,14 @@ def restore(path: Path, *, replace: bool = False, with_secrets: bool = True) -> 
 
     replace: even if there are jobs. Raises BackupInvalid, RestoreRefused. Gives the number of rows of each table.
     """
-    with _opened(path) as archive:
+    with members.opened(path) as archive:
         manifest = _manifest(archive)
-        _refuse_unless_safe(replace=replace)
+        _refuse_unless_safe(archive, replace=replace)
         with transaction.atomic():
             for model in reversed(kept_models()):
                 _empty(model)
             rows = {model._meta.label: _read_table(archive, model) for model in kept_models()}
-            if rows != manifest["rows"]:
+            if rows != manifest.rows:
                 raise BackupInvalid(f"{path}: has not the rows that it says it has")
             _go_on_counting()
             _give_back_what_ran(archive)
@@ -170,29 +166,33 @@ def restore(path: Path, *, replace: bool = False, with_secrets: bool = True) -> 
     return rows
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+class Manifest(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    format: int
+    rows: dict[str, int]
+    migrations: list[str]
+
+
+def _manifest(archive: zipfile.ZipFile) -> Manifest:
     try:
-        with zipfile.ZipFile(path) as archive:
-            yield archive
-    except OSError as error:
-        raise BackupInvalid(f"{path}: {error.strerror or error}") from None
-    except (zipfile.BadZipFile, KeyError, DeserializationError, IntegrityError, EOFError) as error:
-        raise BackupInvalid(f"{path}: is not a whole backup: {error}") from None
-
-
-def _manifest(archive: zipfile.ZipFile) -> dict[str, Any]:
-    manifest: dict[str, Any] = json.loads(archive.read(_MANIFEST))
-    if manifest["format"] != FORMAT:
-        raise BackupInvalid(f"{archive.filename}: has format {manifest['format']}; this version reads {FORMAT}")
+        manifest = Manifest.model_validate_json(members.read_small(archive, members.MANIFEST))
+    except ValidationError as error:
+        words = error.errors()[0]["msg"]
+        raise BackupInvalid(f"{archive.filename}: is not a whole backup: {members.MANIFEST}: {words}") from None
+    if manifest.format != FORMAT:
+        raise BackupInvalid(f"{archive.filename}: has format {manifest.format}; this version reads {FORMAT}")
     known = {f"{app}.{name}" for app, name in MigrationRecorder(connection).applied_migrations()}
-    newer = sorted(set(manifest["migrations"]) - known)
+    newer = sorted(set(manifest.migrations) - known)
     if newer:
         raise BackupInvalid(f"{archive.filename}: was made by a newer version, with {', '.join(newer)}")
     return manifest
 
 
-def _refuse_unless_safe(*, replace: bool) -> None:
+def _refuse_unless_safe(archive: zipfile.ZipFile, *, replace: bool) -> None:
+    needed, free = members.size_in_state_dir(archive), shutil.disk_usage(settings.STATE_DIR).free
+    if needed > free:
+        raise RestoreRefused(f"the backup's files need {needed} bytes in STATE_DIR, and {free} are free there")
     _wait_for_leases()
     if not replace and Job.objects.exists():
         raise RestoreRefused("the database holds jobs: --replace puts the backup in their place")
@@ -218,13 +218,16 @@ def _empty(model: type[models.Model]) -> None:
 
 def _read_table(archive: zipfile.ZipFile, model: type[models.Model]) -> int:
     """A table that the backup does not know is newer than it, and stays empty."""
-    if f"tables/{model._meta.label_lower}.jsonl" not in archive.namelist():
+    name = members.table_name(model._meta.label_lower)
+    if name not in archive.namelist():
         return 0
     count = 0
-    with _table_file(archive, model, "r") as file:
-        for rows in batched(serializers.deserialize("jsonl", file), ROWS_AT_ONCE):
-            count += len(rows)
-            _insert(model, rows)
+    for lines in members.read_rows(archive, name):
+        rows = list(serializers.deserialize("jsonl", lines))
+        if any(type(row.object) is not model for row in rows):
+            raise BackupInvalid(f"{archive.filename}: {name} holds a row of another table")
+        count += len(rows)
+        _insert(model, rows)
     return count
 
 
@@ -245,7 +248,7 @@ def _go_on_counting() -> None:
 
 def _give_back_what_ran(archive: zipfile.ZipFile) -> None:
     """No worker of here runs it, and nobody is to blame. A job whose result waits on disk needs no second run."""
-    kept = {Path(name).stem for name in archive.namelist() if name.startswith(_SPOOL)}
+    kept = members.spooled_keys(archive)
     for job_id, attempt in list(Job.objects.running().values_list("id", "attempt")):
         if f"{job_id}-{attempt}" not in kept:
             lifecycle.requeue(job_id, attempt, Reason.SHUTDOWN, detail="the cluster was restored from a backup")
@@ -256,16 +259,14 @@ def _put_files_back(archive: zipfile.ZipFile, *, with_secrets: bool) -> None:
     for folder in ("witness", "spool"):
         for old in sorted((state / folder).glob("**/*.json*")):
             old.unlink()
-    # Where the environment gives them, the file would only be a copy for others to read.
-    wanted = (_WITNESS, _SPOOL, _SECRETS) if with_secrets and not secrets_given() else (_WITNESS, _SPOOL)
+    # Where the environment holds the secrets, the file would only be a copy for others to read.
+    secrets = with_secrets and not secrets_given()
     for name in archive.namelist():
-        if name.startswith(wanted):
-            _write_for_us_alone(state / name.removeprefix("state/"), archive.read(name))
-
-
-def _write_for_us_alone(path: Path, content: bytes) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    replace_file(path, content)
+        if members.is_witness(name) or members.is_spooled(name) or (secrets and name == members.SECRETS):
+            path = state / members.path_in_state_dir(name)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with replacement(path) as file:
+                members.extract(archive, name, file)
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-import zipfile
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +15,8 @@ from django.core.management.base import CommandError
 from cluster_dashboard.console.command import ConsoleCommand
 from cluster_dashboard.console.exit_codes import EXIT_BAD_INPUT, EXIT_FAILED
 from cluster_dashboard.operations import first_start
-from cluster_dashboard.operations.backup import STANDARD_STREAM, BackupInvalid, RestoreRefused, passing_through, restore
+from cluster_dashboard.operations.archive import BackupInvalid, is_backup
+from cluster_dashboard.operations.backup import STANDARD_STREAM, RestoreRefused, passing_through, restore
 
 
 class Command(ConsoleCommand):
@@ -43,7 +43,7 @@ exit status: 0 done, 1 refused, 2 not a backup that fits, 3 the database does no
 
     def handle(self, *args: Any, **options: Any) -> None:
         with _at_hand(options["file"]) as path:
-            if zipfile.is_zipfile(path):
+            if is_backup(path):
                 # The tables to restore into; a new place has none yet.
                 first_start.make_state_dir()
                 first_start.prepare_database()

@@ -21,8 +21,9 @@ from django.db import models
 from django.db.models.functions import Now
 
 from cluster_dashboard.environment import read_state_file
-from cluster_dashboard.operations import first_start
-from cluster_dashboard.operations.backup import BackupInvalid, backup, kept_models, restore
+from cluster_dashboard.operations import archive, first_start
+from cluster_dashboard.operations.archive import BackupInvalid
+from cluster_dashboard.operations.backup import backup, kept_models, restore
 from cluster_dashboard.tokens import create_token
 from gpu_tasks.worker.commit import Commit, Ending
 from gpu_tasks.worker.spool import Spool
@@ -184,13 +185,21 @@ def _other_format(file: Path) -> None:
 def _rewrite(file: Path, name: str, change: Callable[[str], str]) -> None:
     with zipfile.ZipFile(file) as archive:
         contents = {each: archive.read(each) for each in archive.namelist()}
-    contents[name] = change(contents[name].decode()).encode()
+    contents[name] = change(contents.get(name, b"").decode()).encode()
     with zipfile.ZipFile(file, "w") as archive:
         for each, content in contents.items():
             archive.writestr(each, content)
 
 
-@pytest.mark.parametrize("spoil", [_cut, _one_row_less, _newer, _other_format])
+def _row_of_another_table(file: Path) -> None:
+    _rewrite(file, "tables/auth.user.jsonl", lambda text: text + '{"model": "scheduler.lease", "fields": {}}\n')
+
+
+def _no_manifest(file: Path) -> None:
+    _rewrite(file, "manifest.json", lambda _: "[]")
+
+
+@pytest.mark.parametrize("spoil", [_cut, _one_row_less, _newer, _other_format, _row_of_another_table, _no_manifest])
 def test_spoiled_backup_is_refused_and_changes_nothing(
     history: list[int], file: Path, spoil: Callable[[Path], None]
 ) -> None:
@@ -202,6 +211,131 @@ def test_spoiled_backup_is_refused_and_changes_nothing(
         restore(file, replace=True)
 
     assert everything() == before
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "state/witness/../../outside.jsonl",
+        "state/witness/../.env",
+        "state/witness/gpu-0.jsonl\n",
+        "state/witness/gpu-0.jsonl/../../.env",
+        "state/witness/notes.txt",
+        "state/spool/gpu-0/../../../1-1.json",
+        "state/spool/../1-1.json",
+        "state/spool/gpu-0/",
+        "state/cluster.sqlite3",
+        "/tmp/outside",
+        "../outside",
+        "tables/auth.user.jsonl/../../x",
+    ],
+)
+def test_name_that_no_backup_holds_refuses_the_whole_backup(
+    history: list[int], file: Path, state_dir: Path, name: str
+) -> None:
+    backup(file)
+    with zipfile.ZipFile(file, "a") as whole:
+        whole.writestr(name, b"API_TOKEN=planted-by-the-archive\n")
+    rows, files = everything(), _files_below(file.parent, state_dir)
+
+    answer = run("restore", "--replace", "--without-secrets", file)
+
+    assert answer.code == 2
+    assert "which no backup holds" in answer.error_line
+    assert everything() == rows
+    assert _files_below(file.parent, state_dir) == files
+
+
+def _files_below(*folders: Path) -> dict[Path, bytes]:
+    """Without the database of SQLite, which writes its files when it likes."""
+    return {
+        path: path.read_bytes()
+        for folder in folders
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and ".sqlite3" not in path.name
+    }
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_name_that_comes_twice_is_refused(history: list[int], file: Path, witness: Witness) -> None:
+    backup(file)
+    with zipfile.ZipFile(file, "a") as whole:
+        whole.writestr("state/witness/gpu-0.jsonl", b"")
+
+    answer = run("restore", "--replace", file)
+
+    assert answer.code == 2
+    assert "twice" in answer.error_line
+
+
+@pytest.mark.parametrize("name", ["state/.env", "state/spool/gpu-0/1-1.json", "manifest.json"])
+def test_small_member_that_is_large_is_not_read(
+    history: list[int], file: Path, state_dir: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backup(file)
+    _rewrite(file, name, lambda text: text + " " * (archive.SMALL_BYTES_MAXIMUM + 1))
+    before = _files_below(state_dir)
+
+    answer = run("restore", "--replace", file)
+
+    assert answer.code == 2
+    assert f"at most {archive.SMALL_BYTES_MAXIMUM}" in answer.error_line
+    assert _files_below(state_dir) == before
+
+
+def test_row_without_end_is_not_read(history: list[int], file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    backup(file)
+    monkeypatch.setattr(archive, "LINE_MAXIMUM", 100_000)
+    _rewrite(file, "tables/auth.user.jsonl", lambda _: " " * 200_000)
+    before = everything()
+
+    with pytest.raises(BackupInvalid, match="has a line of"):
+        restore(file, replace=True)
+
+    assert everything() == before
+
+
+def test_damaged_witness_changes_nothing(history: list[int], file: Path, state_dir: Path) -> None:
+    backup(file)
+    with zipfile.ZipFile(file) as whole:
+        start = whole.getinfo("state/witness/gpu-0.jsonl").header_offset + 30 + len("state/witness/gpu-0.jsonl")
+    content = bytearray(file.read_bytes())
+    content[start + 40] ^= 0xFF
+    file.write_bytes(content)
+    rows, files = everything(), _files_below(state_dir)
+
+    answer = run("restore", "--replace", file)
+
+    assert answer.code == 2
+    assert everything() == rows
+    assert _files_below(state_dir) == files
+
+
+def test_files_that_the_disk_has_no_room_for_change_nothing(
+    history: list[int], file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backup(file)
+    run("restore", file)  # which prepares the database
+    before = everything()
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10))
+
+    answer = run("restore", "--replace", file)
+
+    assert answer.code == 1
+    assert "10 are free" in answer.error_line
+    assert everything() == before
+
+
+def test_file_that_no_worker_wrote_stays_out_of_the_backup(history: list[int], file: Path, state_dir: Path) -> None:
+    (state_dir / "witness" / "gpu-0.old.jsonl").write_text("{}\n")
+    (state_dir / "spool" / "gpu-0").mkdir(parents=True)
+    (state_dir / "spool" / "gpu-0" / "notes.json").write_text("{}")
+
+    backup(file)
+
+    with zipfile.ZipFile(file) as whole:
+        assert [name for name in whole.namelist() if name.startswith("state/")] == ["state/witness/gpu-0.jsonl"]
+    assert restore(file, replace=True)
 
 
 def test_jobs_are_replaced_only_when_asked(history: list[int], file: Path) -> None:
