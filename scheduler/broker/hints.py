@@ -30,7 +30,7 @@ WINDOW: Final = 500
 #: Commands in one pipeline to the broker.
 BATCH_SIZE: Final = 500
 
-_TASK_ID: Final = re.compile(rb'"id": ?"(\d+)-(\d+)"')
+_TASK_ID: Final = re.compile(rb'"id": ?"(\d{1,18})-(\d{1,9})"')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

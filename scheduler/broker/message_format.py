@@ -19,8 +19,8 @@ MESSAGE_MAXIMUM_BYTES: Final = 16 * 1024
 #: A worker sends its events to Flower in batches.
 BROADCAST_MAXIMUM_BYTES: Final = 1024 * 1024
 
-_HINT_ID: Final = re.compile(r"(\d{1,18})-(\d{1,9})")
-_TICK_ID: Final = re.compile(r"[\w-]{1,64}")
+_HINT_ID: Final = re.compile(r"([0-9]{1,18})-([0-9]{1,9})")
+_TICK_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _HINT_TASKS: Final = "gpu_tasks."
 _TICK_TASKS: Final = "scheduler.ticks."
 

@@ -22,9 +22,12 @@ from typing import IO, Any, Final
 #: The witness files that a tar may hold, before they are compressed.
 TAR_MIB_MAXIMUM: Final = 2048
 
-_NAME: Final = re.compile(r"gpu-\d+\.jsonl(\.gz)?")
+#: Lines of workers have about 110 bytes. A longer one, which may be all of a damaged file, is read in pieces.
+_LINE_MAXIMUM_BYTES: Final = 64 * 1024
+
+_NAME: Final = re.compile(r"gpu-[0-9]{1,5}\.jsonl(\.gz)?")
 #: Finds the job of a line without parsing its JSON: most lines are skipped.
-_JOB: Final = re.compile(rb'"job": ?(\d+)')
+_JOB: Final = re.compile(rb'"job": ?(\d{1,19})')
 #: Python's errors for a compressed stream or a tar that is damaged or truncated.
 _DAMAGED: Final = (tarfile.TarError, EOFError, zlib.error, LZMAError, OSError)
 
@@ -135,7 +138,7 @@ def _files(folder: Path) -> list[Path]:
 def _lines(path: Path, first: int, end: int) -> Iterator[bytes]:
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            for line in file:
+            while line := file.readline(_LINE_MAXIMUM_BYTES):
                 found = _JOB.search(line)
                 if found is not None and first <= int(found[1]) < end and line.endswith(b"\n"):
                     yield line

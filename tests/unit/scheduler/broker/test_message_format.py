@@ -60,8 +60,10 @@ WRONG = {
     "id not ours": a_message(id="7"),
     "id negative": a_message(id="-7-1"),
     "id beyond any bigint": a_message(id="9" * 30 + "-1"),
+    "id in digits of another script": a_message(id="٧-2"),
     "id with a newline": a_message(id="7-2\n"),
     "a tick that expires never in time": a_message(task="scheduler.ticks.generate", id="a", expires=[1]),
+    "a tick with an id of another script": a_message(task="scheduler.ticks.generate", id="ä"),
     "a tick with an odd id": a_message(task="scheduler.ticks.generate", id="a b"),
     "huge": a_message(padding="x" * MESSAGE_MAXIMUM_BYTES),
 }

@@ -97,6 +97,20 @@ def test_a_line_that_no_worker_wrote_is_told_with_its_file(tmp_path: Path) -> No
         heard(folder)
 
 
+def test_number_without_end_is_told_with_its_file(tmp_path: Path) -> None:
+    folder = a_folder(tmp_path / "f", gpu_8=[a_line(1).replace(b'"job": 1', b'"job": 1' + b"0" * 5000)])
+
+    with pytest.raises(WitnessInvalid, match=r"gpu-8\.jsonl has a line that no worker wrote"):
+        heard(folder)
+
+
+def test_line_without_end_is_not_held_in_memory(tmp_path: Path) -> None:
+    line = b'{"job": 1, "saw": "' + b" " * witnesses._LINE_MAXIMUM_BYTES + b'claiming"}\n'
+    folder = a_folder(tmp_path / "f", gpu_8=[a_line(1), line, a_line(2)])
+
+    assert heard(folder) == [(1, "claiming"), (2, "claiming")]
+
+
 def test_a_compressed_file_that_is_cut_off_is_told_with_its_name(tmp_path: Path) -> None:
     folder = a_folder(tmp_path / "f")
     (folder / "gpu-8.jsonl.gz").write_bytes(gzip.compress(a_line(1))[:-12])

@@ -49,6 +49,15 @@ def test_a_hint_that_lies_in_its_queue_is_not_sent_again(relay, redis):
     assert redis.llen(queue_key("normal")) == 1
 
 
+def test_a_message_with_a_number_without_end_stops_nothing(relay, redis):
+    job = queued()
+    let_wait(3)
+    redis.rpush(queue_key("normal"), b'{"headers": {"id": "' + b"9" * 5000 + b'-1"}}')
+
+    assert relay.tick(0.0) == 1
+    assert lying(redis) == {(job.id, 1)}
+
+
 def test_a_lost_hint_is_sent_again_after_five_seconds(relay, redis):
     job = queued()
     let_wait(3)
