@@ -20,6 +20,13 @@ from pydantic import (
 )
 
 from scheduler.rules.configuration import EnvironmentInvalid
+from scheduler.rules.limits import (
+    TIME_LIMIT_MAX_HIGHEST_SECONDS,
+    TIME_LIMIT_MAX_LOWEST_SECONDS,
+    TIME_LIMIT_MAX_SECONDS,
+    parse_time_span,
+    time_span,
+)
 from scheduler.rules.presets import RATE_MAXIMUM, RATE_MINIMUM
 
 
@@ -54,6 +61,10 @@ ACCEPTED: Final = {
     "RETENTION_DAYS": "days, more than 0 and at most 36500",
     "DISK_FREE_MIN_MIB": "MiB, 0 to 10000000",
     "QUEUED_MAX": "a whole number, 1 to 100000000",
+    "TIME_LIMIT_MAX": (
+        f"a time with its unit, such as 90m, 4h, 14d or HH:MM:SS, from {time_span(TIME_LIMIT_MAX_LOWEST_SECONDS)} to "
+        f"{time_span(TIME_LIMIT_MAX_HIGHEST_SECONDS)} (3000 seconds: 3000s)"
+    ),
     "LOG_FORMAT": "color or json",
     "API_TOKEN": "at least 16 characters (empty: generated at the first start)",
     "SECRET_KEY": "at least 32 characters (empty: generated at the first start)",
@@ -84,6 +95,11 @@ def _numbers(value: object) -> object:
     return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
 
+def _time_span(value: object) -> object:
+    """`14d` in seconds."""
+    return parse_time_span(value) if isinstance(value, str) else value
+
+
 class Environment(BaseModel):
     """The variables with their defaults; field names are the variables' names in lower case."""
 
@@ -107,6 +123,12 @@ class Environment(BaseModel):
     retention_days: Annotated[float, Field(gt=0, le=36_500, allow_inf_nan=False)] = 30.0
     disk_free_min_mib: Annotated[float, Field(ge=0, le=10_000_000, allow_inf_nan=False)] = 256.0
     queued_max: Annotated[int, Field(ge=1, le=100_000_000)] = 100_000
+    #: Seconds.
+    time_limit_max: Annotated[
+        int,
+        Field(ge=TIME_LIMIT_MAX_LOWEST_SECONDS, le=TIME_LIMIT_MAX_HIGHEST_SECONDS),
+        BeforeValidator(_time_span),
+    ] = TIME_LIMIT_MAX_SECONDS
     log_format: LogFormat = LogFormat.COLOR
     api_token: Annotated[str, Field(min_length=16)] | None = None
     secret_key: Annotated[str, Field(min_length=32)] | None = None

@@ -190,6 +190,9 @@ RETENTION = timedelta(days=ENVIRONMENT.retention_days)
 DISK_FREE_MIN_BYTES = round(ENVIRONMENT.disk_free_min_mib * 2**20)
 QUEUED_MAX = ENVIRONMENT.queued_max
 
+#: The longest time limit that a job may have.
+TIME_LIMIT_MAX_SECONDS = ENVIRONMENT.time_limit_max
+
 # --- Log ------------------------------------------------------------------------------------------
 
 LOGGING = {

@@ -74,7 +74,9 @@ app.conf.update(
     broker_pool_limit=10,
     broker_transport_options={
         "global_keyprefix": KEY_PREFIX,
-        # Far above the longest job: below it, a healthy running job would be delivered a second time.
+        # A hint that is not acknowledged for this time is delivered again. It limits no job: while the job runs, no
+        # claim for the second hint succeeds, and the hint is dropped. Lost hints do not wait for it: the relay sends
+        # them again after seconds.
         "visibility_timeout": 3600,
         "unacked_restore_interval": 10,
         # One list for each queue: message priorities inside a queue are not used.

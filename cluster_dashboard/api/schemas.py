@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
+from django.conf import settings
 from ninja import Schema
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
 from pydantic_core import PydanticCustomError
 
 from scheduler.jobs.admission import COUNT_MAXIMUM
 from scheduler.jobs.lifecycle import CancelOutcome
-from scheduler.rules.limits import FAILURE_LIMIT, FAILURE_LIMIT_MAXIMUM, TIME_LIMIT_MAXIMUM_SECONDS, TIME_LIMIT_SECONDS
+from scheduler.rules.limits import FAILURE_LIMIT, FAILURE_LIMIT_MAXIMUM, TIME_LIMIT_SECONDS
 from scheduler.rules.naming import NAME_MAXIMUM_LENGTH
 from scheduler.rules.states import EventKind, JobState, Priority, Reason, Source
 
@@ -51,7 +52,10 @@ class SubmitJob(Input):
     priority: Priority = Priority.NORMAL
     params: dict[str, Any] = Field(default_factory=dict, description="Parameters of the type; each has a default")
     name: Annotated[str, NAME_FIELD] | None = Field(default=None, description="Unique; generated if missing")
-    time_limit_seconds: Annotated[int, Field(ge=1, le=TIME_LIMIT_MAXIMUM_SECONDS), NUMBER] = TIME_LIMIT_SECONDS
+    time_limit_seconds: Annotated[int, Field(ge=1, le=settings.TIME_LIMIT_MAX_SECONDS), NUMBER] = Field(
+        default=TIME_LIMIT_SECONDS,
+        description="Seconds for which each attempt may run; the setting TIME_LIMIT_MAX is the maximum",
+    )
     max_failures: Annotated[int, Field(ge=1, le=FAILURE_LIMIT_MAXIMUM), NUMBER] = FAILURE_LIMIT
     accepts_faults: StrictBool = Field(default=False, description="Whether random faults may hit the job")
 

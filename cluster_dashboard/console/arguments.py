@@ -17,6 +17,7 @@ from cluster_dashboard.api.http.validation import field_errors
 from cluster_dashboard.api.schemas import BIGINT_MAXIMUM
 from scheduler.job_type import ParamsInvalid
 from scheduler.jobs.admission import COUNT_MAXIMUM
+from scheduler.rules.limits import NoTimeSpan, parse_time_span, time_span
 
 
 def whole_number(low: int, high: int) -> Callable[[str], int]:
@@ -28,6 +29,24 @@ def whole_number(low: int, high: int) -> Callable[[str], int]:
         if not low <= value <= high:
             raise ArgumentTypeError(f"{text!r} is not a whole number from {low} to {high}")
         return value
+
+    return parse
+
+
+def time_limit(maximum_seconds: int) -> Callable[[str], int]:
+    """Seconds as a number, or a time with its unit."""
+
+    def parse(text: str) -> int:
+        try:
+            seconds = int(text) if text.isdecimal() else parse_time_span(text)
+        except NoTimeSpan:
+            seconds = 0
+        if not 1 <= seconds <= maximum_seconds:
+            longest = f"{maximum_seconds} ({time_span(maximum_seconds)})"
+            raise ArgumentTypeError(
+                f"{text!r} is not a time limit from 1 to {longest} seconds, such as 300, 90s, 30m, 4h, 2d or HH:MM:SS"
+            )
+        return seconds
 
     return parse
 

@@ -25,7 +25,7 @@ from scheduler.catalogue import catalogue
 from scheduler.jobs.admission import COUNT_MAXIMUM
 from scheduler.models import Gpu, Job
 from scheduler.rules.faults import FAULTS
-from scheduler.rules.limits import FAILURE_LIMIT, FAILURE_LIMIT_MAXIMUM, TIME_LIMIT_MAXIMUM_SECONDS, TIME_LIMIT_SECONDS
+from scheduler.rules.limits import FAILURE_LIMIT, FAILURE_LIMIT_MAXIMUM, TIME_LIMIT_SECONDS, time_span
 from scheduler.rules.naming import NAME_MAXIMUM_LENGTH
 from scheduler.rules.placement import TEMPERATURE_LIMIT_C
 from scheduler.rules.presets import PRESETS, RATE_MINIMUM, Preset
@@ -105,7 +105,8 @@ def new_job(request: HttpRequest) -> HttpResponse:
         "count_maximum": COUNT_MAXIMUM,
         "name_maximum": NAME_MAXIMUM_LENGTH,
         "time_limit": TIME_LIMIT_SECONDS,
-        "time_limit_maximum": TIME_LIMIT_MAXIMUM_SECONDS,
+        "time_limit_maximum": settings.TIME_LIMIT_MAX_SECONDS,
+        "time_limit_maximum_words": time_span(settings.TIME_LIMIT_MAX_SECONDS),
         "failure_limit": FAILURE_LIMIT,
         "failures_maximum": FAILURE_LIMIT_MAXIMUM,
     }

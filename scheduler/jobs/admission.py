@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from django.conf import settings
 from django.db.models import Max
 
 from scheduler.catalogue import catalogue
@@ -14,7 +15,6 @@ from scheduler.models import Gpu
 from scheduler.rules.limits import (
     FAILURE_LIMIT,
     FAILURE_LIMIT_MAXIMUM,
-    TIME_LIMIT_MAXIMUM_SECONDS,
     TIME_LIMIT_SECONDS,
 )
 from scheduler.rules.naming import check_name
@@ -79,8 +79,8 @@ def parse_priority(value: str) -> Priority:
 
 def _time_limit_seconds(wanted: int | None, expected_seconds: float) -> int:
     if wanted is not None:
-        return _whole("time_limit_seconds", wanted, TIME_LIMIT_MAXIMUM_SECONDS)
-    generous = min(1.5 * expected_seconds + 60, TIME_LIMIT_MAXIMUM_SECONDS)
+        return _whole("time_limit_seconds", wanted, settings.TIME_LIMIT_MAX_SECONDS)
+    generous = min(1.5 * expected_seconds + 60, settings.TIME_LIMIT_MAX_SECONDS)
     return max(TIME_LIMIT_SECONDS, round(generous))
 
 

@@ -19,8 +19,8 @@ HELIOS_HOURS: Final = (
 )  # fmt: skip
 HELIOS_WEEKDAYS: Final = (1.02, 1.11, 1.27, 1.20, 0.95, 0.68, 0.77)
 
-#: A longer job would reach the longest time limit that a job may have, 3,000 s.
-LONGEST_SECONDS_MAXIMUM: Final = 2_700
+#: As long as a job of type `sleep` may be: jobs of a trace are of that type.
+LONGEST_SECONDS_MAXIMUM: Final = 86_400
 
 Factor = Annotated[float, Field(ge=0)]
 Compression = Annotated[float, Field(gt=0, le=1_000_000)]

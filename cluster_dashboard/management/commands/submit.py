@@ -7,10 +7,11 @@ from collections import Counter
 from itertools import batched
 from typing import Any, Final
 
+from django.conf import settings
 from pydantic.fields import FieldInfo
 from redis import Redis
 
-from cluster_dashboard.console.arguments import parse_params, whole_number, word_of
+from cluster_dashboard.console.arguments import parse_params, time_limit, whole_number, word_of
 from cluster_dashboard.console.command import ConsoleCommand
 from cluster_dashboard.console.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED
 from cluster_dashboard.console.screen import console
@@ -24,7 +25,7 @@ from scheduler.jobs.room import broker_share_now
 from scheduler.jobs.submit import ROWS_PER_TRANSACTION, JobRequest
 from scheduler.models import Job
 from scheduler.redis_client import connect
-from scheduler.rules.limits import FAILURE_LIMIT, FAILURE_LIMIT_MAXIMUM, TIME_LIMIT_MAXIMUM_SECONDS, TIME_LIMIT_SECONDS
+from scheduler.rules.limits import FAILURE_LIMIT, FAILURE_LIMIT_MAXIMUM, TIME_LIMIT_SECONDS, time_span
 from scheduler.rules.states import JobState, Priority, Source
 
 #: What is asked of the broker is a bonus, and keeps nobody waiting.
@@ -70,8 +71,15 @@ exit status: 0 submitted, and with --wait all succeeded; 1 a job failed or was c
             help=f"{', '.join(Priority)} (default: normal)",
         )
         self._add_number(parser, "--count", "N", COUNT_MAXIMUM, 1, "so many equal jobs")
-        limit = "seconds after which it is killed while it runs"
-        self._add_number(parser, "--time-limit", "S", TIME_LIMIT_MAXIMUM_SECONDS, TIME_LIMIT_SECONDS, limit)
+        longest = settings.TIME_LIMIT_MAX_SECONDS
+        parser.add_argument(
+            "--time-limit",
+            metavar="T",
+            type=time_limit(longest),
+            default=TIME_LIMIT_SECONDS,
+            help=f"for each attempt: seconds, or 90s, 30m, 4h, 2d or HH:MM:SS; at most {time_span(longest)} "
+            f"(default: {TIME_LIMIT_SECONDS})",
+        )
         failures = "fails for good when its process or GPU has failed so often"
         self._add_number(parser, "--max-failures", "N", FAILURE_LIMIT_MAXIMUM, FAILURE_LIMIT, failures)
         parser.add_argument(

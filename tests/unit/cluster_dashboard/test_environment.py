@@ -28,6 +28,7 @@ WRONG = {
     "SEED": "-1",
     "DISK_FREE_MIN_MIB": "-1",
     "QUEUED_MAX": "0",
+    "TIME_LIMIT_MAX": "3000",
     "LOG_FORMAT": "xml",
     "API_TOKEN": "short",
     "SECRET_KEY": "short",
@@ -79,6 +80,24 @@ def test_all_wrong_variables_are_told_at_once() -> None:
         read_environment({"WEB_PORT": "x", "GPU_COUNT": "0"})
 
     assert [line.split(":")[0] for line in str(caught.value).splitlines()] == ["WEB_PORT", "GPU_COUNT"]
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [("90m", 5_400), ("4h", 14_400), ("14d", 1_209_600), ("01:30:00", 5_400), (" 300S ", 300), ("365d", 31_536_000)],
+)
+def test_the_longest_time_limit_is_read_with_its_unit(written: str, seconds: int) -> None:
+    assert read_environment({"TIME_LIMIT_MAX": written}).time_limit_max == seconds
+
+
+def test_the_longest_time_limit_is_fourteen_days_unless_it_is_set() -> None:
+    assert read_environment({}).time_limit_max == 14 * 24 * 3600
+
+
+@pytest.mark.parametrize("written", ["3000", "299s", "366d", "1.5h", "2 weeks", "1:60:00", "-1d"])
+def test_a_longest_time_limit_that_is_none_is_refused_with_a_hint(written: str) -> None:
+    with pytest.raises(EnvironmentInvalid, match=r"TIME_LIMIT_MAX: .* from 5m to 365d \(3000 seconds: 3000s\)"):
+        read_environment({"TIME_LIMIT_MAX": written})
 
 
 def test_simulated_gpus_have_one_size_or_one_each() -> None:

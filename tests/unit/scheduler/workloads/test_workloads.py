@@ -21,7 +21,7 @@ from scheduler.arrivals.shape import Arrival, Position
 from scheduler.catalogue import load_catalogue
 from scheduler.job_type import Catalogue, parse_params
 from scheduler.rules.configuration import EnvironmentInvalid
-from scheduler.rules.limits import TIME_LIMIT_MAXIMUM_SECONDS
+from scheduler.rules.limits import TIME_LIMIT_MAX_SECONDS
 from scheduler.rules.states import Priority
 from scheduler.workloads.durations import DURATIONS
 from scheduler.workloads.read import PROFILE_FOLDER, profile_names, read_workload
@@ -81,7 +81,7 @@ def test_every_job_of_a_profile_is_one_that_its_type_takes(types: Catalogue, nam
     for job in jobs_of(workload, 300):
         params = parse_params(types[job.type], job.params)
         assert types[job.type].gpu_memory_mib(params) < MEMORY_TOTAL_MIB
-        assert types[job.type].duration_seconds(params) < TIME_LIMIT_MAXIMUM_SECONDS
+        assert types[job.type].duration_seconds(params) < TIME_LIMIT_MAX_SECONDS
 
 
 @pytest.mark.parametrize("name", sorted(QUANTILES))
@@ -308,7 +308,7 @@ def test_the_load_of_a_shared_gpu_ranks_above_the_mix(read: Callable[..., Worklo
         (REPLAY + "[jobs]\nduration_scale = 0.1\n", "jobs.duration_scale: a replay divides its durations by"),
         ('[jobs]\nmix = "borg"\n', "jobs.mix: 'borg' is not one of burst, daily, demo"),
         ('[jobs]\nmix = "demo"\n' + SLEEP_ROW, "jobs.mix: give a mix or rows, not both"),
-        ("[jobs]\nlongest_seconds = 9000\n", f"less than or equal to {LONGEST_SECONDS_MAXIMUM}"),
+        ("[jobs]\nlongest_seconds = 90000\n", f"less than or equal to {LONGEST_SECONDS_MAXIMUM}"),
         ("[jobs.priorities]\nurgent = 1\n", "jobs.priorities.urgent: Input should be 'critical', 'high', 'normal'"),
         ("[jobs.priorities]\nLOW = 1\nlow = 2\n", "jobs.priorities: low is given twice"),
         ("[jobs.priorities]\nlow = 0\n", "jobs: weights of priorities must be 0 or more, and one above 0"),

@@ -61,6 +61,13 @@ def test_submitted_job_is_the_clis_with_what_was_asked_for() -> None:
     assert (job.params["seconds"], job.time_limit_seconds, job.max_failures) == (2, 60, 2)
 
 
+@pytest.mark.parametrize(("written", "seconds"), [("300", 300), ("90s", 90), ("2d", 172_800), ("10:00:00", 36_000)])
+def test_time_limit_is_seconds_or_a_time_with_its_unit(written: str, seconds: int) -> None:
+    assert run("submit", "sleep", "--time-limit", written).code == 0
+
+    assert Job.objects.get().time_limit_seconds == seconds
+
+
 def test_many_jobs_are_printed_as_a_range() -> None:
     ran = run("submit", "sleep", "--count", 300)
 
@@ -102,7 +109,13 @@ def test_value_is_json_if_it_parses_and_text_otherwise(type_: str, param: str, k
         (["sleep", "--priority", "urgent"], "--priority: 'urgent' is not one of critical, high, normal, low"),
         (["sleep", "--count", "0"], "--count: '0' is not a whole number from 1 to 10000"),
         (["sleep", "--count", "x"], "--count: 'x' is not a whole number from 1 to 10000"),
-        (["sleep", "--time-limit", "3001"], "--time-limit: '3001' is not a whole number from 1 to 3000"),
+        (
+            ["sleep", "--time-limit", "1209601"],
+            "--time-limit: '1209601' is not a time limit from 1 to 1209600 (14d) seconds, such as 300, 90s, 30m",
+        ),
+        (["sleep", "--time-limit", "15d"], "--time-limit: '15d' is not a time limit from 1 to 1209600 (14d)"),
+        (["sleep", "--time-limit", "0"], "--time-limit: '0' is not a time limit from 1 to"),
+        (["sleep", "--time-limit", "long"], "--time-limit: 'long' is not a time limit from 1 to"),
         (["sleep", "--max-failures", "0"], "--max-failures: '0' is not a whole number from 1 to 100"),
         (["sleep", "--name", "two words"], "--name: accepts 1 to 100 characters"),
         (["sleep", "--param", "seconds"], "--param: 'seconds' is not NAME=VALUE"),

@@ -233,12 +233,12 @@ def test_another_trace_begins_at_its_beginning(control, use):
 
 
 def test_long_jobs_get_a_longer_limit_than_the_usual_one(control, use):
-    use(shape("steady") + '[jobs]\nlongest_seconds = 2700\n[[jobs.rows]]\ntype = "sleep"\nparams.seconds = 2000\n')
+    use(shape("steady") + '[jobs]\nlongest_seconds = 40000\n[[jobs.rows]]\ntype = "sleep"\nparams.seconds = 20000\n')
     change_control(actor="a test", rate_per_minute=60)
 
     tick_for(3)
 
-    assert set(Job.objects.values_list("time_limit_seconds", flat=True)) == {3000}
+    assert set(Job.objects.values_list("time_limit_seconds", flat=True)) == {30_060}
 
 
 def test_a_tick_that_fails_loses_nothing(control, monkeypatch):
