@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Final
 
-from django.db import DatabaseError, connection
+from django.db import connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
@@ -14,6 +14,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from cluster_dashboard.api.http.problems import FieldError, problem_response
+from scheduler.database_errors import DatabaseFailure, is_unavailable
 from scheduler.logs import event_logger
 from scheduler.redis_client import connect
 
@@ -54,10 +55,12 @@ def _failure(name: str, check: Callable[[], None]) -> FieldError | None:
     except Unfit as error:
         log.warning("health_check_failed", check=name, error=error)
         return FieldError(field=name, message=str(error))
-    except (DatabaseError, RedisError, OSError) as error:
+    except (DatabaseFailure, RedisError, OSError) as error:
         # The text of the error stays in the log: it may contain addresses, and anybody may call this.
         log.warning("health_check_failed", check=name, error=f"{type(error).__name__}: {error}")
-        return FieldError(field=name, message=f"is unreachable ({type(error).__name__})")
+        refuses = isinstance(error, DatabaseFailure) and not is_unavailable(error)
+        state = "refuses a query" if refuses else "is unreachable"
+        return FieldError(field=name, message=f"{state} ({type(error).__name__})")
     return None
 
 

@@ -14,7 +14,6 @@ from functools import cache
 from threading import Lock
 from typing import Any, Final
 
-from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
@@ -30,6 +29,7 @@ from cluster_dashboard.api.http.problems import REFUSED, problem_response
 from cluster_dashboard.live.read import RedisView, oldest_waiting, read_redis
 from cluster_dashboard.live.snapshot import GpuNow, gpu_now
 from cluster_dashboard.live.totals import Totals, TotalsReader
+from scheduler.database_errors import DatabaseFailure
 from scheduler.jobs.clock import database_now
 from scheduler.jobs.room import Lack, Room, look, shortage_in
 from scheduler.logs import Outage, event_logger
@@ -64,7 +64,7 @@ def _refusal(request: HttpRequest) -> HttpResponse | None:
         if _may_read(request):
             return None
         is_known = request.user.is_authenticated
-    except DatabaseError as error:
+    except DatabaseFailure as error:
         log.warning("database_unreachable", component="metrics permissions", error=f"{type(error).__name__}: {error}")
         return problem_response(
             503, "The database is unavailable, so your permission to read cannot be checked.", retry_after=2
@@ -160,7 +160,7 @@ class ClusterCollector(Collector):
                 leases=list(Lease.objects.all()),
                 room=look(),
             )
-        except DatabaseError as error:
+        except DatabaseFailure as error:
             self._database_outage.broke(error)
             return None
         except OSError as error:

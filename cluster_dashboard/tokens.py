@@ -10,11 +10,12 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Final
 
-from django.db import DatabaseError, IntegrityError, transaction
+from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
 from cluster_dashboard.models import ApiToken
+from scheduler.database_errors import DatabaseFailure
 from scheduler.job_type import ParamsInvalid
 from scheduler.logs import event_logger
 from scheduler.models import ClusterEvent
@@ -99,7 +100,7 @@ def _note_use(token: ApiToken) -> None:
     long_ago = Q(last_used_at__isnull=True) | Q(last_used_at__lt=Now() - USE_NOTED_EVERY)
     try:
         ApiToken.objects.filter(long_ago, id=token.id).update(last_used_at=Now())
-    except DatabaseError as error:
+    except DatabaseFailure as error:
         # The time is informative only: a token stays valid while the database cannot be written.
         log.info("token_use_not_written", token=token.name, error=f"{type(error).__name__}: {error}")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import MutableMapping
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
-from django.db import Error as DatabaseFailure
+from scheduler.database_errors import DatabaseFailure, is_unavailable
 
 
 class EventLogger(logging.LoggerAdapter[logging.Logger]):
@@ -28,7 +28,8 @@ def event_logger(name: str) -> EventLogger:
 
 
 class Outage:
-    """Logs once that the broker or the database is unreachable for a component, and once that it has recovered.
+    """Logs once that the broker or the database is unreachable for a component or refuses its work, and once that it
+    has recovered.
 
     component: what cannot work meanwhile, for example `relay`. fields: added to each record. Not thread-safe.
     """
@@ -36,30 +37,46 @@ class Outage:
     def __init__(self, log: EventLogger, component: str, **fields: object) -> None:
         self._log = log
         self._fields: dict[str, Any] = {"component": component, **fields}
-        self._unreachable: set[_Service] = set()
+        self._troubles: set[_Trouble] = set()
 
     @property
     def is_on(self) -> bool:
-        return bool(self._unreachable)
+        return bool(self._troubles)
 
     def broke(self, error: BaseException) -> None:
         """Call it at each failed try. An error of Django's database layer is the database's; any other, the
-        broker's."""
-        service = _Service.DATABASE if isinstance(error, DatabaseFailure) else _Service.BROKER
-        if service in self._unreachable:
+        broker's. An error that waiting does not mend is `database_refused`, with its traceback."""
+        trouble = _trouble(error)
+        if trouble in self._troubles:
             return
-        self._unreachable.add(service)
-        event = "database_unreachable" if service is _Service.DATABASE else "broker_unreachable"
-        self._log.warning(event, **self._fields, error=f"{type(error).__name__}: {error}")
+        self._troubles.add(trouble)
+        words = f"{type(error).__name__}: {error}"
+        if trouble is _Trouble.DATABASE_REFUSED:
+            self._log.error(trouble, **self._fields, error=words, exc_info=error)
+        else:
+            self._log.warning(trouble, **self._fields, error=words)
 
     def recovered(self) -> None:
         """Call it after each try that worked."""
-        for service in sorted(self._unreachable):
-            event = "database_recovered" if service is _Service.DATABASE else "broker_recovered"
+        for event in sorted({_RECOVERED[trouble] for trouble in self._troubles}):
             self._log.info(event, **self._fields)
-        self._unreachable.clear()
+        self._troubles.clear()
 
 
-class _Service(StrEnum):
-    BROKER = "broker"
-    DATABASE = "database"
+class _Trouble(StrEnum):
+    BROKER_UNREACHABLE = "broker_unreachable"
+    DATABASE_UNREACHABLE = "database_unreachable"
+    DATABASE_REFUSED = "database_refused"
+
+
+_RECOVERED: Final = {
+    _Trouble.BROKER_UNREACHABLE: "broker_recovered",
+    _Trouble.DATABASE_UNREACHABLE: "database_recovered",
+    _Trouble.DATABASE_REFUSED: "database_recovered",
+}
+
+
+def _trouble(error: BaseException) -> _Trouble:
+    if not isinstance(error, DatabaseFailure):
+        return _Trouble.BROKER_UNREACHABLE
+    return _Trouble.DATABASE_UNREACHABLE if is_unavailable(error) else _Trouble.DATABASE_REFUSED

@@ -13,12 +13,13 @@ from itertools import batched
 from typing import Final
 from weakref import WeakKeyDictionary
 
-from django.db import DatabaseError, close_old_connections, connection
+from django.db import close_old_connections, connection
 from django.http import StreamingHttpResponse
 from redis.exceptions import RedisError
 
 from cluster_dashboard.api.broker import client
 from cluster_dashboard.api.job_detail import read_job
+from scheduler.database_errors import DatabaseFailure
 from scheduler.logs import Outage, event_logger
 from scheduler.loops.samples import NO_SAMPLE, LiveSample, read_samples
 from scheduler.models import Job
@@ -147,7 +148,7 @@ class Watch:
     async def _look(self) -> None:
         try:
             found = await self._in_thread(_read, list(self._followers))
-        except DatabaseError as error:
+        except DatabaseFailure as error:
             # The streams stay open, and continue when the database has recovered.
             self._outage.broke(error)
             return
@@ -207,7 +208,7 @@ def _samples() -> dict[int, LiveSample]:
 def _read_detail(job_id: int) -> str | None:
     try:
         job = read_job(job_id)
-    except DatabaseError as error:
+    except DatabaseFailure as error:
         log.warning("stream_ended", job=job_id, error=f"{type(error).__name__}: {error}")
         return None
     return None if job is None else job.model_dump_json()

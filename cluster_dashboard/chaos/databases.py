@@ -13,12 +13,13 @@ from contextlib import closing, contextmanager, suppress
 from threading import Event, Thread
 from typing import Any, Final
 
-from django.db import DatabaseError, connection, connections
+from django.db import connection, connections
 
 from cluster_dashboard.chaos.deaths import AFTER_HEAL
 from cluster_dashboard.chaos.scenario import Scenario
 from cluster_dashboard.chaos.stage import CannotPlay, NotSeen, Stage
 from cluster_dashboard.chaos.submitting import submit_for
+from scheduler.database_errors import DatabaseFailure
 
 LOCKED_SECONDS: Final = 10.0
 #: The promise is about an outage of this length.
@@ -117,7 +118,7 @@ def _sessions_end(stage: Stage) -> Iterator[None]:
         over.set()
         thread.join(10)
         killer.close()
-        with suppress(DatabaseError):
+        with suppress(DatabaseFailure):
             connection.close()
     if not ended[0]:
         raise NotSeen("no session could be ended")

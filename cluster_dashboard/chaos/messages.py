@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from http.client import HTTPException
 from typing import Any, Final
 
-from django.db import DatabaseError
 from redis import Redis
 from redis.exceptions import RedisError
 
@@ -20,6 +19,7 @@ from scheduler.broker import dead_letters
 from scheduler.broker.dead_letters import dead_letter_count_key
 from scheduler.broker.hints import queue_key, task_name
 from scheduler.celery import CONTROL_QUEUE
+from scheduler.database_errors import DatabaseFailure
 from scheduler.job_type import ParamsInvalid
 from scheduler.loops.heartbeats import read_beats
 from scheduler.models import Tally
@@ -60,7 +60,7 @@ def _drop(stage: Stage, sent: Sequence[tuple[str, bytes]], letters_before: int) 
     try:
         newest = _letters(stage.redis) - letters_before
         stage.facts["dead_letters_dropped"] = dead_letters.drop_sent(stage.redis, sent, newest=newest, actor=ACTOR)
-    except (DatabaseError, RedisError) as error:
+    except (DatabaseFailure, RedisError) as error:
         stage.problems.append(f"its dead letters remain: {type(error).__name__}: {error}")
 
 

@@ -13,7 +13,7 @@ from typing import Final
 from uuid import uuid4
 
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import connection
 from redis import Redis
 from redis.exceptions import RedisError
 
@@ -30,6 +30,7 @@ from cluster_dashboard.chaos.signs import Signs
 from cluster_dashboard.chaos.stage import NAME_PREFIX, CannotPlay, DatabaseClock, NotSeen, Stage
 from gpu_tasks.faults.injection import NothingToHit
 from gpu_tasks.processes.cluster_pids import OutOfReach
+from scheduler.database_errors import DatabaseFailure
 from scheduler.job_type import ParamsInvalid
 from scheduler.jobs.room import NoRoom
 from scheduler.models import Job, Tally
@@ -84,7 +85,7 @@ class Rehearsal:
                 skipped, reasons = True, [str(reason)]
             except (NotSeen, NothingToHit, ParamsInvalid, NoRoom) as miss:
                 reasons = [str(miss)]
-            except (DatabaseError, RedisError, OSError) as error:
+            except (DatabaseFailure, RedisError, OSError) as error:
                 reasons = [f"{type(error).__name__}: {error}"]
             except KeyboardInterrupt:
                 healing.close()

@@ -48,7 +48,7 @@ class Signs:
 
 
 def look(client: Redis) -> Signs:
-    """Raises RedisError or DatabaseError if the broker or the database is unavailable."""
+    """Raises RedisError or DatabaseFailure if the broker or the database is unavailable."""
     now = redis_now(client)
     beats = {gpu: beat for gpu, beat in read_beats(client).items() if now - beat.at < BEAT_AGE_SECONDS}
     gpus = [gpu for gpu, beat in beats.items() if not beat.note and beat.child_pid is not None]

@@ -10,13 +10,14 @@ from itertools import batched
 from random import Random
 from typing import Any, Final
 
-from django.db import DatabaseError, connection
+from django.db import connection
 from redis import Redis
 from redis.exceptions import RedisError
 
 from cluster_dashboard.chaos.scorecard import Expectation, JobRow, Moments, SeenEvent
 from gpu_tasks.faults import requests as fault_requests
 from gpu_tasks.faults.injection import HANG_SECONDS, Victim
+from scheduler.database_errors import DatabaseFailure, is_unavailable
 from scheduler.jobs import clock, lifecycle
 from scheduler.jobs import submit as intake
 from scheduler.jobs.admission import job_requests
@@ -161,13 +162,16 @@ class Stage:
     def wait_for[T](self, condition: Callable[[], T | None], seconds: float, words: str) -> T:
         """The condition's first true value; NotSeen after `seconds`.
 
-        While broker or database is unavailable, the condition is not true.
+        While broker or database is unavailable, the condition is not true. An error that waiting does not mend is
+        raised.
         """
         deadline = time.monotonic() + seconds
         while True:
             try:
                 value: T | None = condition()
-            except (DatabaseError, RedisError, OSError):
+            except (DatabaseFailure, RedisError, OSError) as error:
+                if isinstance(error, DatabaseFailure) and not is_unavailable(error):
+                    raise
                 connection.close()
                 value = None
             if value:

@@ -9,11 +9,12 @@ from http import HTTPStatus
 from http.client import HTTPException
 from typing import Final
 
-from django.db import DatabaseError, connection
+from django.db import connection
 
 from cluster_dashboard.chaos import web
 from cluster_dashboard.chaos.stage import PATIENCE_SECONDS, Stage
 from cluster_dashboard.chaos.web import Answer
+from scheduler.database_errors import DatabaseFailure, is_unavailable
 from scheduler.jobs.room import NoRoom
 from scheduler.models import Job
 
@@ -93,7 +94,9 @@ def _submit_without_api_until(stage: Stage, deadline: float) -> float:
         started = time.monotonic()
         try:
             stage.expect(stage.sleeps(0))
-        except (DatabaseError, NoRoom) as error:
+        except (DatabaseFailure, NoRoom) as error:
+            if isinstance(error, DatabaseFailure) and not is_unavailable(error):
+                raise
             connection.close()
             stage.facts["refused_for_now"] = str(error)
         slowest = max(slowest, time.monotonic() - started)

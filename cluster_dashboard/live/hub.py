@@ -10,15 +10,19 @@ from contextlib import suppress
 from functools import cache
 from typing import Any, Final
 
-from django.db import DatabaseError, close_old_connections
+from django.db import close_old_connections
 from redis.exceptions import RedisError
 
 from cluster_dashboard.live.reader import Reader
 from cluster_dashboard.live.snapshot import VERSION
+from scheduler.database_errors import DatabaseFailure, is_unavailable
 from scheduler.logs import Outage, event_logger
 from scheduler.redis_client import connect
 
 log = event_logger(__name__)
+
+#: The page shows it when waiting does not help.
+FAILED: Final = "The live view failed; the error is in the log of the web process"
 
 SNAPSHOT_SECONDS: Final = 0.5
 #: The period without clients: the series continue, at a lower load.
@@ -59,7 +63,7 @@ class Hub:
         """The first message for a new client; None while broker or database is unavailable."""
         try:
             return await self._in_thread(self._reader.history)
-        except (DatabaseError, RedisError, OSError):
+        except (DatabaseFailure, RedisError, OSError):
             return None
 
     async def stop(self) -> None:
@@ -87,14 +91,15 @@ class Hub:
     async def _read(self) -> str:
         try:
             message = await self._in_thread(self._reader.snapshot)
-        except (DatabaseError, RedisError, OSError) as error:
+        except (DatabaseFailure, RedisError, OSError) as error:
             self._outage.broke(error)
-            service = "database" if isinstance(error, DatabaseError) else "broker"
-            return unavailable(f"The {service} is unavailable")
+            if not isinstance(error, DatabaseFailure):
+                return unavailable("The broker is unavailable")
+            return unavailable("The database is unavailable" if is_unavailable(error) else FAILED)
         except Exception:
             # A bug in one snapshot must not end the live view for all clients.
             log.exception("snapshot_failed")
-            return unavailable("The live view failed; the error is in the log of the web process")
+            return unavailable(FAILED)
         self._outage.recovered()
         return message
 

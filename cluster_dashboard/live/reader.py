@@ -30,7 +30,7 @@ type History = dict[int, list[HistoryPoint]]
 
 
 class Reader:
-    """Raises DatabaseError or RedisError while database or broker is unavailable; the next call tries again."""
+    """Raises DatabaseFailure or RedisError while database or broker is unavailable; the next call tries again."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis

@@ -12,13 +12,14 @@ from typing import Final
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
-from django.db import DatabaseError, connection, transaction
+from django.db import connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 from django.db.models import Q
 
 from cluster_dashboard.environment import ACCEPTED, GpuBackendName, is_set, read_state_file
 from cluster_dashboard.operations.run_files import take_lock
 from gpu_tasks.gpus import resolve_backend
+from scheduler.database_errors import DatabaseFailure
 from scheduler.files import replace_file
 from scheduler.models import Control, Gpu
 from scheduler.rules.configuration import EnvironmentInvalid, ServerUnreachable
@@ -132,7 +133,7 @@ def prepare_database() -> None:
     """Creates tables, the admin user and the first rows; what exists already stays unchanged."""
     try:
         connection.ensure_connection()
-    except DatabaseError as error:
+    except DatabaseFailure as error:
         reason = str(error).strip().splitlines()[0]
         raise ServerUnreachable(f"DATABASE_URL: the database is unreachable: {reason}") from None
     migrate()

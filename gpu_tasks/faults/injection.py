@@ -12,9 +12,8 @@ from random import Random
 from types import FrameType
 from typing import Final, NoReturn
 
-from django.db import DatabaseError
-
 from gpu_tasks.processes import helpers
+from scheduler.database_errors import DatabaseFailure
 from scheduler.job_type import DeviceMemoryExhausted, JobFailed
 from scheduler.jobs.lifecycle import Claimed
 from scheduler.logs import event_logger
@@ -175,5 +174,5 @@ def record(kind: FaultKind, gpu: int, *, actor: str = "") -> None:
         ClusterEvent.objects.create(
             kind="fault", gpu=gpu, actor=actor, message=f"GPU {gpu}: fault injected: {FAULTS[kind].label}{by}"
         )
-    except DatabaseError as error:
+    except DatabaseFailure as error:
         log.warning("fault_not_recorded", kind=kind, gpu=gpu, error=error)

@@ -10,13 +10,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
-from django.db import DatabaseError, InterfaceError, close_old_connections
+from django.db import close_old_connections
 
 from gpu_tasks.processes import fork_guard, helpers, job_processes, proc
 from gpu_tasks.worker.celery_pool import CeleryPool
 from gpu_tasks.worker.commit import Commit, Ending
 from gpu_tasks.worker.held import Held, HeldJob
-from gpu_tasks.worker.valve import DATABASE_UNAVAILABLE, REPLACING, GpuUse, Valve
+from gpu_tasks.worker.valve import DATABASE_REFUSES, DATABASE_UNAVAILABLE, REPLACING, GpuUse, Valve
+from scheduler.database_errors import DatabaseFailure, is_unavailable
 from scheduler.logs import Outage, event_logger
 from scheduler.models import ClusterEvent, Job
 from scheduler.rules.states import JobState, Reason
@@ -66,10 +67,10 @@ class ChildWatch:
                 self._watch_process(now)
                 self._watch_claim(now)
                 self.valve.check(now, self._use(now))
-        except (DatabaseError, InterfaceError) as error:
+        except DatabaseFailure as error:
             close_old_connections()
             self._broke_at = time.monotonic()
-            self.valve.shut(DATABASE_UNAVAILABLE)
+            self.valve.shut(DATABASE_UNAVAILABLE if is_unavailable(error) else DATABASE_REFUSES)
             self._outage.broke(error)
         else:
             # Not every tick asks the database.

@@ -1,23 +1,24 @@
 """Every ending of a job on this GPU goes through here: result, failure, and each cause of a requeue.
 
 It is committed if the fence allows it. While the database is unavailable it is kept on the spool's shelf, and committed
-later. The worker's witness notes what became of a result.
+later. A result that the database can never store ends its job as failed. The worker's witness notes what became of a
+result.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
-from django.db import DatabaseError
-
-from gpu_tasks.worker.spool import Spool
+from gpu_tasks.worker.spool import Key, Spool
 from gpu_tasks.worker.witness import Saw, Witness
+from scheduler.database_errors import NeverStored, is_unavailable
 from scheduler.jobs import lifecycle
 from scheduler.logs import event_logger
 from scheduler.rules.states import CHARGED_REASONS, JobState, Reason
+from scheduler.storable import storable_text
 
 log = event_logger(__name__)
 
@@ -72,12 +73,22 @@ class Commit:
         )
 
     def commit_kept(self) -> None:
-        """DatabaseError if the database is still unavailable."""
-        for values in self.spool.kept():
-            ending = _parse(values)
-            accepted = self._commit(ending)
-            self.spool.drop(ending.key)
-            log.info("kept_result_committed", job=ending.job_id, attempt=ending.attempt, accepted=accepted)
+        """Raises if the database is still unavailable. What can never be committed is set aside: the job that it was
+        the ending of is then requeued like any other that its worker no longer holds."""
+        keys = self.spool.keys()
+        for key in keys:
+            ending = self._kept(key)
+            if ending is None:
+                continue
+            try:
+                accepted = self._commit_or_fail(ending)
+            except NeverStored as error:
+                if is_unavailable(error):
+                    raise
+                self._set_aside(key, f"the database refuses it: {_words(error)}")
+            else:
+                self.spool.drop(key)
+                log.info("kept_result_committed", job=ending.job_id, attempt=ending.attempt, accepted=accepted)
 
     def requeue_left_by_older_boots(self) -> list[int]:
         """At the worker's boot, before the first hint. Returns the jobs' ids."""
@@ -92,13 +103,39 @@ class Commit:
 
     def _commit_or_keep(self, ending: Ending) -> bool:
         try:
-            return self._commit(ending)
-        except DatabaseError as error:
+            return self._commit_or_fail(ending)
+        except NeverStored as error:
+            # Also if the database refuses even the failure: the next look at the shelf sets that aside.
             self.spool.keep(ending.key, asdict(ending))
             if ending.state is not JobState.QUEUED:
                 self.witness.saw(Saw.KEPT, *ending.key)
             log.warning("result_kept", job=ending.job_id, attempt=ending.attempt, state=ending.state, error=error)
             return False
+
+    def _commit_or_fail(self, ending: Ending) -> bool:
+        """A result that can never be stored ends its job as failed, since waiting would not help."""
+        try:
+            return self._commit(ending)
+        except NeverStored as error:
+            if is_unavailable(error) or ending.state is JobState.QUEUED:
+                raise
+            words = f"the database cannot store how the job ended ({ending.state}): {_words(error)}"
+            log.error("result_not_storable", job=ending.job_id, attempt=ending.attempt, error=words)
+            failed = replace(
+                ending, state=JobState.FAILED, reason=Reason.RESULT_INVALID, error=storable_text(words), result=None
+            )
+            return self._commit(failed)
+
+    def _kept(self, key: Key) -> Ending | None:
+        try:
+            return _parse(key, self.spool.read(key))
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            self._set_aside(key, f"it cannot be read: {_words(error)}")
+            return None
+
+    def _set_aside(self, key: Key, why: str) -> None:
+        path = self.spool.set_aside(key)
+        log.error("kept_result_set_aside", job=key[0], attempt=key[1], gpu=self.gpu, file=path, error=why)
 
     def _commit(self, ending: Ending) -> bool:
         """False: the attempt is no longer the current one. Then nothing changes."""
@@ -129,6 +166,15 @@ class Commit:
         return True
 
 
-def _parse(values: dict[str, Any]) -> Ending:
+def _words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _parse(key: Key, values: dict[str, Any]) -> Ending:
     reason = values.pop("reason")
-    return Ending(state=JobState(values.pop("state")), reason=Reason(reason) if reason else None, **values)
+    ending = Ending(state=JobState(values.pop("state")), reason=Reason(reason) if reason else None, **values)
+    if ending.key != key:
+        raise ValueError(f"it holds the ending of job {ending.job_id}, attempt {ending.attempt}")
+    if ending.state is JobState.RUNNING or (ending.state is JobState.QUEUED and ending.reason is None):
+        raise ValueError("it holds no ending")
+    return ending

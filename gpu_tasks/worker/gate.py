@@ -41,7 +41,8 @@ class Gate:
     _backend: GpuBackend | None = None
 
     def closed_because(self) -> str | None:
-        """Why this process may not start a job now; None if it may. DatabaseError if the database is unavailable."""
+        """Why this process may not start a job now; None if it may.
+        Raises DatabaseFailure if the database does not answer."""
         if self.held.is_spent(os.getpid()):
             return "this job process is being replaced"
         if not self.has_cuda:

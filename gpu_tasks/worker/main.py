@@ -30,7 +30,7 @@ from celery import bootsteps
 from celery.signals import task_prerun, worker_before_create_process, worker_process_init
 from celery.worker import state as worker_state
 from django.conf import settings
-from django.db import DatabaseError, close_old_connections, connection
+from django.db import close_old_connections, connection
 from django.db.models.functions import Now
 
 from gpu_tasks.faults import injection
@@ -53,6 +53,7 @@ from gpu_tasks.worker.valve import Valve
 from gpu_tasks.worker.watchdog import Watchdog
 from gpu_tasks.worker.witness import Witness
 from scheduler.celery import app, worker_main
+from scheduler.database_errors import DatabaseFailure
 from scheduler.logs import event_logger
 from scheduler.loops.ticker import Ticker
 from scheduler.loops.vitals import Vitals
@@ -271,7 +272,7 @@ def _restart_deaf(pool: CeleryPool, gpu: int) -> None:
     try:
         with fork_guard.database():
             ClusterEvent.objects.create(kind="worker_deaf", gpu=gpu, message=f"{message}; it restarts")
-    except DatabaseError as error:
+    except DatabaseFailure as error:
         log.warning("event_not_recorded", gpu=gpu, error=error)
 
 
@@ -285,7 +286,7 @@ def _prepare_child(gate: Gate) -> None:
     try:
         if gate.has_cuda:
             gate.mispinned_because()
-    except DatabaseError as error:
+    except DatabaseFailure as error:
         log.warning("pinning_not_checked_yet", error=error)
 
 

@@ -9,7 +9,6 @@ from random import Random
 from typing import Any, Final
 
 from celery.exceptions import Ignore, Reject
-from django.db import DatabaseError
 
 from gpu_tasks.faults.injection import InjectedError, fault_for, striking
 from gpu_tasks.processes import job_processes
@@ -18,6 +17,7 @@ from gpu_tasks.worker.gate import Gate
 from gpu_tasks.worker.held import Held
 from gpu_tasks.worker.witness import Saw, Witness
 from scheduler.catalogue import catalogue
+from scheduler.database_errors import DatabaseFailure, is_unavailable
 from scheduler.job_type import (
     DeviceMemoryExhausted,
     JobContext,
@@ -28,11 +28,12 @@ from scheduler.job_type import (
     parse_params,
 )
 from scheduler.jobs import lifecycle
-from scheduler.jobs.lifecycle import Claimed
+from scheduler.jobs.lifecycle import ERROR_LENGTH, Claimed
 from scheduler.logs import event_logger
-from scheduler.rules.faults import FaultKind
+from scheduler.rules.faults import FaultKind, PlannedFault
 from scheduler.rules.placement import ClaimRefusal
 from scheduler.rules.states import JobState, Reason
+from scheduler.storable import storable_json, storable_text
 
 log = event_logger(__name__)
 
@@ -79,7 +80,7 @@ class Runner:
     def _pass_gate(self, job_id: int, attempt: int) -> None:
         try:
             reason = self.gate.closed_because()
-        except DatabaseError as error:
+        except DatabaseFailure as error:
             reason = f"{type(error).__name__}: {error}"
         if reason is not None:
             raise _return_hint(job_id, attempt, reason)
@@ -97,9 +98,14 @@ class Runner:
         self.witness.saw(Saw.CLAIMING, job_id, attempt)
         try:
             claimed = lifecycle.claim(job_id, attempt, gpu=self.gpu, boot=self.boot)
-        except DatabaseError as error:
+        except DatabaseFailure as error:
             self.held.release()
-            raise _return_hint(job_id, attempt, f"{type(error).__name__}: {error}") from error
+            reason = f"{type(error).__name__}: {error}"
+            if is_unavailable(error):
+                raise _return_hint(job_id, attempt, reason) from error
+            # In front of its queue it would keep every GPU from the jobs behind it. The relay sends it again, later.
+            log.error("hint_dropped", job=job_id, attempt=attempt, reason=reason)
+            raise Ignore from error
         if isinstance(claimed, Claimed):
             self.witness.saw(Saw.STARTED, job_id, attempt)
             return claimed
@@ -122,11 +128,19 @@ class Runner:
             load=claimed.load,
         )
         try:
-            with striking(fault_for(claimed, self.gpu), self.gpu, partial(self._note_strike, claimed)):
+            with striking(self._fault(claimed), self.gpu, partial(self._note_strike, claimed)):
                 result = self._result(claimed)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 (a job's body may raise anything)
+        except BaseException as error:  # noqa: BLE001 (a job's body may raise anything: this process runs on)
             return _failed(claimed, error)
         return Ending(job_id=claimed.job_id, attempt=claimed.attempt, state=JobState.SUCCEEDED, result=result)
+
+    def _fault(self, claimed: Claimed) -> PlannedFault | None:
+        """None also while the database is unavailable: an outage is no failure of the job."""
+        try:
+            return fault_for(claimed, self.gpu)
+        except DatabaseFailure as error:
+            log.warning("fault_not_planned", job=claimed.job_id, attempt=claimed.attempt, error=error)
+            return None
 
     def _note_strike(self, claimed: Claimed, kind: FaultKind) -> None:
         self.witness.saw(Saw.STRIKE, claimed.job_id, claimed.attempt, kind=kind)
@@ -151,25 +165,36 @@ def _return_hint(job_id: int, attempt: int, reason: str) -> Reject:
 
 
 def _checked(result: dict[str, Any]) -> dict[str, Any]:
-    """A result that the database can store, or ResultInvalid."""
+    """The result as every database stores it, or ResultInvalid."""
     if not isinstance(result, dict):
         raise ResultInvalid(f"a job returns a dict, not {type(result).__name__}")
     try:
-        size = len(json.dumps(result, allow_nan=False))
-    except (TypeError, ValueError) as error:
+        text = json.dumps(result, allow_nan=False)
+        if len(text) > RESULT_MAXIMUM_BYTES:
+            raise ResultInvalid(f"the result has {len(text)} bytes; at most {RESULT_MAXIMUM_BYTES} are kept")
+        plain: dict[str, Any] = storable_json(json.loads(text))
+    except (TypeError, ValueError, RecursionError) as error:
         raise ResultInvalid(f"the result is not JSON: {error}") from None
-    if size > RESULT_MAXIMUM_BYTES:
-        raise ResultInvalid(f"the result has {size} bytes; at most {RESULT_MAXIMUM_BYTES} are kept")
-    return result
+    return plain
 
 
 def _failed(claimed: Claimed, error: BaseException) -> Ending:
     reason = next(reason for kind, reason in REASONS if isinstance(error, kind))
-    words = str(error) if isinstance(error, (JobFailed, ParamsInvalid)) else f"{type(error).__name__}: {error}"
+    words = _message(error)
+    if not isinstance(error, (JobFailed, ParamsInvalid)):
+        words = f"{type(error).__name__}: {words}"
     return Ending(
         job_id=claimed.job_id,
         attempt=claimed.attempt,
         state=JobState.FAILED,
         reason=reason,
-        error=words.replace("\x00", "\\x00"),
+        error=storable_text(words[:ERROR_LENGTH]),
     )
+
+
+def _message(error: BaseException) -> str:
+    """Of an exception of the job, whose __str__ is the job's code too."""
+    try:
+        return str(error)
+    except BaseException as second:  # noqa: BLE001 (as above)
+        return f"its message cannot be read, since __str__ raised {type(second).__name__}"

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from scheduler.files import replace_file
 
 type Key = tuple[int, int]
 """(job, attempt)"""
+
+_NAME: Final = re.compile(r"(\d+)-(\d+)\.json", re.ASCII)
 
 
 class Spool:
@@ -23,19 +26,22 @@ class Spool:
         """Durable when it returns: OSError if the disk is full."""
         replace_file(self._path(key), json.dumps(values), durable=True)
 
-    def kept(self) -> list[dict[str, Any]]:
-        return [json.loads(path.read_text()) for path in self._files()]
+    def read(self, key: Key) -> dict[str, Any]:
+        """Raises ValueError or TypeError if the file is torn or holds something else."""
+        return dict(json.loads(self._path(key).read_bytes()))
 
     def keys(self) -> tuple[Key, ...]:
         """By the names of the files."""
-        found = [path.stem.split("-") for path in self._files()]
-        return tuple((int(job_id), int(attempt)) for job_id, attempt in found)
+        found = [_NAME.fullmatch(path.name) for path in sorted(self._folder.iterdir())]
+        return tuple((int(name[1]), int(name[2])) for name in found if name is not None)
 
     def drop(self, key: Key) -> None:
         self._path(key).unlink()
 
+    def set_aside(self, key: Key) -> Path:
+        """Out of the worker's way, for people to look at. Returns the file's new path."""
+        path = self._path(key)
+        return path.replace(path.with_suffix(".set-aside"))
+
     def _path(self, key: Key) -> Path:
         return self._folder / f"{key[0]}-{key[1]}.json"
-
-    def _files(self) -> list[Path]:
-        return sorted(self._folder.glob("*.json"))

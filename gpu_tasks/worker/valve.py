@@ -28,6 +28,7 @@ log = event_logger(__name__)
 ELIGIBILITY_SECONDS: Final = 2.0
 #: The notes of a worker that cannot ask whether it may take jobs, and of one without a job process for the next.
 DATABASE_UNAVAILABLE: Final = "the database is unavailable"
+DATABASE_REFUSES: Final = "the database refuses a query of its worker; the error is in the worker's log"
 REPLACING: Final = "its job process is being replaced"
 #: The note after a hint that was returned for this reason; for any other reason, the reason itself.
 RETURNED: Final[dict[str, str]] = {

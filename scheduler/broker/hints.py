@@ -11,11 +11,11 @@ from functools import cache
 from itertools import batched
 from typing import Any, Final, Literal
 
-from django.db import DatabaseError
 from redis import Redis
 from redis.exceptions import RedisError
 
 from scheduler.broker.message_format import task_message
+from scheduler.database_errors import DatabaseFailure
 from scheduler.logs import event_logger
 from scheduler.models import Gpu
 from scheduler.redis_client import KEY_PREFIX, connect
@@ -155,7 +155,7 @@ def send_soon(jobs: Sequence[SubmittedJob], client: Redis) -> None:
         return
     try:
         tiers = Gpu.objects.tiers()
-    except DatabaseError as error:
+    except DatabaseFailure as error:
         log.info("hints_left_to_relay", hints=len(jobs), error=error)
         return
     _sender().submit(_first_hints(jobs[: WINDOW * len(PRIORITY_ORDER)], tiers), client, window(tiers))

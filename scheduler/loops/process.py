@@ -11,11 +11,12 @@ from typing import Any, Final
 
 from celery import bootsteps
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, close_old_connections
+from django.db import close_old_connections
 from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
 from scheduler.celery import CONTROL_QUEUE, app, worker_main
+from scheduler.database_errors import DatabaseFailure
 from scheduler.logs import Outage, event_logger
 from scheduler.loops.generator import workload
 from scheduler.loops.lease import LeaseHolder
@@ -52,7 +53,7 @@ class LeasedLoop:
             close_old_connections()
             if self._lease.held(now):
                 self._done = self._act(now)
-        except (DatabaseError, InterfaceError, RedisError, KombuError, OSError) as error:
+        except (DatabaseFailure, RedisError, KombuError, OSError) as error:
             self._outage.broke(error)
             return False
         self._outage.recovered()

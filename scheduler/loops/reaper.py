@@ -7,6 +7,7 @@ from typing import Final
 
 from redis import Redis
 
+from scheduler.database_errors import DatabaseFailure, is_unavailable
 from scheduler.jobs import lifecycle
 from scheduler.logs import event_logger
 from scheduler.loops.heartbeats import SILENCE_SECONDS, Finding, Judge, RunningJob, prove_writable, read_beats
@@ -26,6 +27,8 @@ REASONS: Final[dict[Finding, tuple[Reason, str]]] = {
 class Reaper:
     redis: Redis
     judge: Judge = field(default_factory=Judge)
+    #: Attempts that the database refused to requeue, so that each is logged once.
+    _refused: set[tuple[int, int]] = field(default_factory=set)
 
     def tick(self, now: float) -> int:
         """`now`: monotonic seconds. Returns the number of jobs that it requeued or ended."""
@@ -42,7 +45,14 @@ class Reaper:
 
     def _act(self, job: RunningJob, finding: Finding) -> bool:
         reason, detail = REASONS[finding]
-        state = lifecycle.requeue(job.job_id, job.attempt, reason, detail=f"GPU {job.gpu}: {detail}")
+        try:
+            state = lifecycle.requeue(job.job_id, job.attempt, reason, detail=f"GPU {job.gpu}: {detail}")
+        except DatabaseFailure as error:
+            if is_unavailable(error):
+                raise
+            # The other jobs are requeued all the same.
+            self._say_once(job, error)
+            return False
         if state is None:
             return False
         event = "job_requeued" if state is JobState.QUEUED else f"job_{state}"
@@ -52,3 +62,8 @@ class Reaper:
                 kind="worker_died", gpu=job.gpu, message=f"GPU {job.gpu}: worker silent for {SILENCE_SECONDS:.0f} s"
             )
         return True
+
+    def _say_once(self, job: RunningJob, error: DatabaseFailure) -> None:
+        if (key := (job.job_id, job.attempt)) not in self._refused:
+            self._refused.add(key)
+            log.error("job_not_requeued", job=job.job_id, attempt=job.attempt, gpu=job.gpu, exc_info=error)

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from functools import cache
 
 from celery import shared_task
-from django.db import InterfaceError, OperationalError, close_old_connections
+from django.db import close_old_connections
 from redis import Redis
 
+from scheduler.database_errors import DatabaseFailure
 from scheduler.logs import Outage, event_logger
 from scheduler.loops import generator
 from scheduler.loops.retention import History
@@ -32,12 +33,13 @@ def keep_history() -> None:
 
 @contextmanager
 def _patience(component: str) -> Iterator[None]:
-    """A database that is unavailable or full ends the tick, and is logged once; the next tick does the work."""
+    """A database that is unavailable or refuses a query ends the tick, and is logged once; the next tick does the
+    work."""
     outage = _outage(component)
     try:
         close_old_connections()
         yield
-    except (OperationalError, InterfaceError) as error:
+    except DatabaseFailure as error:
         outage.broke(error)
     else:
         outage.recovered()

@@ -13,11 +13,12 @@ from hashlib import sha256
 from secrets import token_hex
 from typing import Any, Final
 
-from django.db import DatabaseError, transaction
+from django.db import transaction
 from django.db.models.functions import Now
 
 from cluster_dashboard.api.http.problems import RETRY_AFTER_SECONDS, FieldError, Problem
 from cluster_dashboard.models import KeptSubmission
+from scheduler.database_errors import DatabaseFailure
 from scheduler.jobs.clock import database_now
 from scheduler.logs import event_logger
 
@@ -61,7 +62,7 @@ class Hold:
             # The row is asked, not `ids`: a commit whose answer was lost may have recorded jobs.
             mine.filter(accepted=[]).delete()
             mine.update(held_until=Now())
-        except DatabaseError as error:
+        except DatabaseFailure as error:
             # Probably what made the submission fail. The hold expires by itself.
             log.info("submission_hold_kept", error=f"{type(error).__name__}: {error}")
 

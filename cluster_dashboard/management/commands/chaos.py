@@ -15,7 +15,6 @@ from random import Random
 from typing import Any, Final, NoReturn, cast
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import DatabaseError
 from redis.exceptions import RedisError
 from rich.console import Console
 
@@ -24,6 +23,7 @@ from cluster_dashboard.chaos.play import Rehearsal, counts_that_do_not_add_up, o
 from cluster_dashboard.chaos.scenario import Scenario
 from cluster_dashboard.chaos.scorecard import Outcome, Scorecard
 from cluster_dashboard.chaos.table import described, line, table
+from scheduler.database_errors import DatabaseFailure
 from scheduler.models import Gpu
 
 EXIT_FAILED: Final = 1
@@ -78,7 +78,7 @@ exit status: 0 all passed (or were skipped); 1 one failed; 2 bad input, nothing 
         signal.signal(signal.SIGTERM, _interrupt)
         try:
             sys.exit(self._run(chosen, **options))
-        except (DatabaseError, RedisError, OSError) as error:
+        except (DatabaseFailure, RedisError, OSError) as error:
             raise CommandError(f"the cluster does not answer: {error}", returncode=EXIT_AWAY) from None
 
     def _run(self, chosen: list[Scenario], **options: Any) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from django.db import InterfaceError, OperationalError
+from django.db import DataError, InterfaceError, OperationalError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from scheduler.logs import Outage, event_logger
@@ -52,6 +52,16 @@ def test_an_error_of_django_is_the_databases(
     outage.recovered()
 
     assert logged(caplog) == ["database_unreachable", "database_recovered"]
+
+
+def test_what_waiting_does_not_mend_is_an_error_of_its_own(outage: Outage, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(2):
+        outage.broke(DataError("not storable"))
+        outage.broke(OperationalError("refused"))
+    outage.recovered()
+
+    assert logged(caplog) == ["database_refused", "database_unreachable", "database_recovered"]
+    assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING", "INFO"]
 
 
 def test_broker_and_database_are_logged_apart(outage: Outage, caplog: pytest.LogCaptureFixture) -> None:

@@ -22,7 +22,7 @@ def test_what_is_kept_is_found_by_the_next_boot(spool: Spool, tmp_path: Path) ->
     found = Spool(tmp_path / "spool")
 
     assert sorted(found.keys()) == [(7, 3), (12, 1)]
-    assert {values["job_id"] for values in found.kept()} == {7, 12}
+    assert [found.read(key)["job_id"] for key in ((7, 3), (12, 1))] == [7, 12]
 
 
 def test_what_was_dropped_is_gone(spool: Spool) -> None:
@@ -39,4 +39,20 @@ def test_half_a_file_is_not_kept(spool: Spool) -> None:
         spool.keep((12, 1), {"job_id": 12})
 
     assert spool.keys() == ()
-    assert spool.kept() == []
+
+
+def test_what_is_set_aside_is_no_longer_kept_and_not_lost(spool: Spool, tmp_path: Path) -> None:
+    spool.keep((12, 1), {"job_id": 12})
+
+    path = spool.set_aside((12, 1))
+
+    assert spool.keys() == ()
+    assert path.parent == tmp_path / "spool"
+    assert path.read_text() == '{"job_id": 12}'
+
+
+def test_other_files_of_the_folder_are_not_kept_endings(spool: Spool, tmp_path: Path) -> None:
+    for name in ("notes.json", "12.json", "12-1.json.77.part", "12-1.set-aside", "-1-1.json"):
+        (tmp_path / "spool" / name).write_text("{}")
+
+    assert spool.keys() == ()

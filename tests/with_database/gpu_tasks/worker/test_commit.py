@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pytest
-from django.db import OperationalError
+from django.db import IntegrityError, InterfaceError, OperationalError, connection
 
 from gpu_tasks.worker.commit import Commit, Ending
 from gpu_tasks.worker.spool import Spool
@@ -182,3 +183,91 @@ def test_jobs_that_an_older_boot_left_are_requeued(tmp_path: Path, job: Job, cap
     assert Job.objects.get(id=job.id).state == JobState.QUEUED
     assert not Allocation.objects.exists()
     assert [(record.message, record.reason) for record in caplog.records] == [("job_requeued", "worker_restarted")]
+
+
+# --- what can never be committed
+
+
+def shelve(commit: Commit, job: Job, **changes: Any) -> None:
+    values = {"job_id": job.id, "attempt": 1, "state": "succeeded", "reason": None, "error": "", "result": None}
+    commit.spool.keep((job.id, 1), {**values, **changes})
+
+
+def test_a_kept_result_that_can_never_be_stored_ends_its_job_and_blocks_nothing(commit: Commit) -> None:
+    first, second = running(gpu=0), running(gpu=1)
+    shelve(commit, first, result={"x": float("nan")} if connection.vendor == "sqlite" else {"x": "a\0b"})
+    shelve(commit, second)
+
+    commit.commit_kept()
+
+    first, second = (Job.objects.get(id=job.id) for job in (first, second))
+    assert (first.state, first.reason) == (JobState.FAILED, Reason.RESULT_INVALID)
+    assert second.state == JobState.SUCCEEDED
+    assert commit.spool.keys() == ()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b'{"job_id": 1, "attem',
+        b"\0" * 100,
+        b"\xff",
+        b"[]",
+        b"[" * 100_000,
+        b'{"state": "running", "reason": null, "job_id": 1, "attempt": 1}',
+        b'{"state": "queued", "reason": null, "job_id": 1, "attempt": 1}',
+        b'{"state": "succeeded", "reason": null, "job_id": 999, "attempt": 1}',
+        b'{"state": "asleep", "reason": null, "job_id": 1, "attempt": 1}',
+        b'{"state": "succeeded", "reason": null, "job_id": 1, "attempt": 1, "new": 1}',
+    ],
+)
+def test_a_kept_file_that_is_torn_is_set_aside_and_blocks_nothing(
+    commit: Commit, tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes
+) -> None:
+    torn, whole = running(gpu=0), running(gpu=1)
+    shelve(commit, torn)
+    shelve(commit, whole)
+    path = tmp_path / "spool" / f"{torn.id}-1.json"
+    path.write_bytes(content.replace(b'"job_id": 1,', b'"job_id": %d,' % torn.id))
+
+    commit.commit_kept()
+
+    assert commit.spool.keys() == ()
+    assert path.with_suffix(".set-aside").exists()
+    assert Job.objects.get(id=whole.id).state == JobState.SUCCEEDED
+    (record,) = [record for record in caplog.records if record.message == "kept_result_set_aside"]
+    assert (record.job, record.attempt, record.gpu) == (torn.id, 1, 0)
+
+
+def test_the_job_of_a_torn_file_is_requeued_by_the_next_boot(commit: Commit, tmp_path: Path, job: Job) -> None:
+    shelve(commit, job)
+    (tmp_path / "spool" / f"{job.id}-1.json").write_text('{"job')
+    next_boot = Commit(gpu=0, boot="boot-1", spool=commit.spool, witness=commit.witness)
+
+    next_boot.commit_kept()
+
+    assert next_boot.requeue_left_by_older_boots() == [job.id]
+    assert Job.objects.get(id=job.id).state == JobState.QUEUED
+
+
+def test_an_ending_that_the_database_refuses_in_every_form_is_set_aside(commit: Commit, job: Job) -> None:
+    refuses = patch("scheduler.jobs.lifecycle.end", side_effect=IntegrityError("never"))
+    with refuses:
+        assert not commit.commit_or_keep(ending(job))
+    assert commit.spool.keys() == ((job.id, 1),)
+
+    with refuses:
+        commit.commit_kept()
+
+    assert commit.spool.keys() == ()
+
+
+@pytest.mark.parametrize("error", [OperationalError("unavailable"), InterfaceError("closed")], ids=repr)
+def test_what_is_kept_stays_kept_while_the_database_is_unavailable(commit: Commit, job: Job, error: Exception) -> None:
+    keep(commit, ending(job))
+
+    with patch("scheduler.jobs.lifecycle.end", side_effect=error), pytest.raises(type(error)):
+        commit.commit_kept()
+
+    assert commit.spool.keys() == ((job.id, 1),)

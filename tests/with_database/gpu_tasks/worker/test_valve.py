@@ -9,7 +9,7 @@ from itertools import count
 from unittest.mock import patch
 
 import pytest
-from django.db import OperationalError
+from django.db import InterfaceError, OperationalError, ProgrammingError
 from django.db.models import F
 
 from gpu_tasks.processes.job_processes import Record
@@ -18,7 +18,14 @@ from gpu_tasks.worker.child_watch import ChildWatch
 from gpu_tasks.worker.commit import Commit, Ending
 from gpu_tasks.worker.held import Held
 from gpu_tasks.worker.spool import Spool
-from gpu_tasks.worker.valve import DATABASE_UNAVAILABLE, ELIGIBILITY_SECONDS, REPLACING, GpuUse, Valve
+from gpu_tasks.worker.valve import (
+    DATABASE_REFUSES,
+    DATABASE_UNAVAILABLE,
+    ELIGIBILITY_SECONDS,
+    REPLACING,
+    GpuUse,
+    Valve,
+)
 from gpu_tasks.worker.witness import Witness
 from scheduler.jobs import lifecycle
 from scheduler.models import Gpu, Job
@@ -175,6 +182,33 @@ def test_a_database_that_fails_shuts_the_valve_until_it_answers(watch, valve, po
     assert pool.reading[-1] == PLAIN_QUEUES
     messages = [record.message for record in caplog.records]
     assert [messages.count(event) for event in ("database_unreachable", "database_recovered")] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("error", "note", "event"),
+    [
+        (InterfaceError("closed"), DATABASE_UNAVAILABLE, "database_unreachable"),
+        (ProgrammingError("no such table"), DATABASE_REFUSES, "database_refused"),
+    ],
+    ids=repr,
+)
+def test_the_note_says_whether_waiting_helps(watch, valve, now, caplog, error, note, event):
+    watch.tick(now())
+    with patch("django.db.backends.utils.CursorWrapper.execute", side_effect=error):
+        for later in (ELIGIBILITY_SECONDS, 2 * ELIGIBILITY_SECONDS):
+            watch.tick(now(later=later))
+
+    assert valve.note == note
+    assert [record.message for record in caplog.records if record.message.startswith("database")] == [event]
+
+
+def test_a_kept_result_that_can_never_be_committed_does_not_shut_the_valve(watch, valve, pool, now, tmp_path):
+    job = running(gpu=1, boot="boot-1")
+    valve.commit.spool.keep((job.id, 1), {"job": "torn"})
+
+    watch.tick(now())
+
+    assert (valve.note, pool.reading) == ("", [PLAIN_QUEUES])
 
 
 def test_a_tick_that_asks_the_database_nothing_does_not_say_that_it_has_recovered(watch, valve, now):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import pytest
+from django.db import IntegrityError
 from redis.exceptions import OutOfMemoryError
 
 from scheduler.jobs import lifecycle
@@ -166,3 +169,20 @@ def test_a_job_that_ended_meanwhile_is_not_touched(reaper, redis):
 
     assert scan(reaper, 8.0, 8) is None
     assert reread(job).state == "succeeded"
+
+
+def test_a_job_that_can_never_be_requeued_does_not_keep_the_others(reaper, redis, caplog):
+    stuck, other = running(gpu=0, boot="boot-0"), running(gpu=1, boot="boot-1")
+    requeue = lifecycle.requeue
+
+    def refuse(job_id, *args, **kwargs):
+        if job_id == stuck.id:
+            raise IntegrityError("never")
+        return requeue(job_id, *args, **kwargs)
+
+    with patch("scheduler.jobs.lifecycle.requeue", refuse):
+        scan(reaper, 0.0, SILENCE_SECONDS + 3)
+        scan(reaper, SILENCE_SECONDS + 3, 3)
+
+    assert reread(other).state == JobState.QUEUED
+    assert [record.message for record in caplog.records].count("job_not_requeued") == 1

@@ -1,0 +1,35 @@
+"""Text and JSON that every database can store: PostgreSQL refuses NUL, and no database stores half a surrogate pair."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Final
+
+_UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
+
+
+def storable_text(text: str) -> str:
+    """With each NUL written as \\x00, and each unpaired surrogate as \\ud8xx."""
+    if not _UNSTORABLE.search(text):
+        return text
+    # JSON joins the two halves of a pair that Python keeps apart.
+    joined: str = json.loads(json.dumps(text))
+    return _UNSTORABLE.sub(_escaped, joined)
+
+
+def storable_json(value: Any) -> Any:
+    """The same JSON value, with storable texts and keys."""
+    match value:
+        case str():
+            return storable_text(value)
+        case dict():
+            return {storable_text(key): storable_json(each) for key, each in value.items()}
+        case list():
+            return [storable_json(each) for each in value]
+        case _:
+            return value
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return "\\x00" if found[0] == "\0" else f"\\u{ord(found[0]):04x}"

@@ -1,0 +1,221 @@
+"""A job that is run ends as what it was: its own result, its own failure; an outage is neither."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, NoReturn
+from unittest.mock import patch
+
+import pytest
+from celery.exceptions import Ignore, Reject
+from django.db import DataError, InterfaceError, OperationalError, connection
+
+from gpu_tasks.worker.commit import Commit
+from gpu_tasks.worker.gate import Gate
+from gpu_tasks.worker.held import Held
+from gpu_tasks.worker.runner import Runner
+from gpu_tasks.worker.spool import Spool
+from gpu_tasks.worker.witness import Witness
+from scheduler.catalogue import catalogue
+from scheduler.job_type import JobFailed
+from scheduler.models import Allocation, Job
+from scheduler.rules.states import JobState, Reason
+from tests.build import queued, reread
+
+pytestmark = pytest.mark.usefixtures("gpus", "control")
+
+
+@pytest.fixture
+def runner(tmp_path: Path) -> Runner:
+    witness = Witness(tmp_path / "witness", 0, "boot-0")
+    commit = Commit(gpu=0, boot="boot-0", spool=Spool(tmp_path / "spool"), witness=witness)
+    held = Held()
+    gate = Gate(gpu=0, uuid=None, has_cuda=False, held=held, open_gpu=no_gpu)
+    return Runner(gpu=0, boot="boot-0", held=held, commit=commit, witness=witness, gate=gate, has_cuda=False)
+
+
+def no_gpu() -> NoReturn:
+    raise AssertionError("no job here has CUDA")
+
+
+@pytest.fixture
+def run(runner: Runner) -> Callable[[Callable[[], Any]], Job]:
+    """Runs a job with this body. Returns its row."""
+
+    def run(body: Callable[[], Any]) -> Job:
+        job = queued()
+        with patch.object(type(catalogue()["sleep"]), "run", lambda *_: body()):
+            try:
+                runner.run(job.id, 1)
+            except JobFailed:
+                pass
+            else:
+                assert reread(job).state != JobState.FAILED
+        assert runner.held.read() is None
+        assert not Allocation.objects.exists()
+        return reread(job)
+
+    return run
+
+
+def raising(error: BaseException) -> Callable[[], NoReturn]:
+    def body() -> NoReturn:
+        raise error
+
+    return body
+
+
+# --- results
+
+
+@pytest.mark.parametrize(
+    ("result", "stored"),
+    [
+        ({"text": "a\0b"}, {"text": "a\\x00b"}),
+        ({"a\0": [{"b": "\ud800"}]}, {"a\\x00": [{"b": "\\ud800"}]}),
+        ({"emoji": "\ud83d\ude00"}, {"emoji": "😀"}),
+        ({1: (2, 3)}, {"1": [2, 3]}),
+        ({"big": 2**100, "small": 5e-324}, {"big": 2**100, "small": 5e-324}),
+    ],
+    ids=["NUL", "half pair", "whole pair", "not quite JSON", "numbers"],
+)
+def test_a_result_is_stored_with_what_no_database_stores_escaped(
+    run: Callable[[Callable[[], Any]], Job], result: dict[Any, Any], stored: dict[str, Any]
+) -> None:
+    job = run(lambda: result)
+
+    assert (job.state, job.result) == (JobState.SUCCEEDED, stored)
+
+
+def nested(depth: int) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for _ in range(depth):
+        found = {"a": found}
+    return found
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        {"x": float("nan")},
+        {"x": object()},
+        {(1, 2): 3},
+        {"x": "y" * 70_000},
+        {"x": 10**5000},
+        nested(5000),
+        "text",
+        None,
+    ],
+    ids=["NaN", "object", "key", "too large", "too many digits", "too deep", "not a dict", "nothing"],
+)
+def test_a_result_that_is_not_storable_fails_its_job_at_once(
+    run: Callable[[Callable[[], Any]], Job], result: Any
+) -> None:
+    job = run(lambda: result)
+
+    assert (job.state, job.reason, job.attempt, job.failures) == (JobState.FAILED, Reason.RESULT_INVALID, 1, 0)
+
+
+# --- failures
+
+KINDS: Final[list[tuple[str, BaseException, str]]] = [
+    ("KeyboardInterrupt", KeyboardInterrupt(), "KeyboardInterrupt: "),
+    ("CancelledError", asyncio.CancelledError("enough"), "CancelledError: enough"),
+    ("GeneratorExit", GeneratorExit(), "GeneratorExit: "),
+    ("SystemExit", SystemExit(3), "SystemExit: 3"),
+    ("group", BaseExceptionGroup("many", [KeyboardInterrupt()]), "BaseExceptionGroup: many (1 sub-exception)"),
+    ("NUL", ValueError("a\0b"), "ValueError: a\\x00b"),
+    ("half pair", ValueError("a\ud800b"), "ValueError: a\\ud800b"),
+    ("JobFailed", JobFailed("a\ud800\0"), "a\\ud800\\x00"),
+    ("long", ValueError("x" * 100_000), "ValueError: xxx"),
+]
+
+
+@pytest.mark.parametrize(("error", "words"), [kind[1:] for kind in KINDS], ids=[kind[0] for kind in KINDS])
+def test_whatever_a_job_raises_is_its_own_failure(
+    run: Callable[[Callable[[], Any]], Job], error: BaseException, words: str
+) -> None:
+    job = run(raising(error))
+
+    assert (job.state, job.reason, job.attempt, job.failures) == (JobState.FAILED, Reason.JOB_ERROR, 1, 0)
+    assert job.error.startswith(words)
+
+
+@pytest.mark.parametrize("second", [RuntimeError("no words"), KeyboardInterrupt(), SystemExit()], ids=repr)
+def test_an_exception_without_words_is_reported_by_its_class(
+    run: Callable[[Callable[[], Any]], Job], second: BaseException
+) -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise second
+
+    job = run(raising(Mute()))
+
+    assert (job.state, job.reason) == (JobState.FAILED, Reason.JOB_ERROR)
+    assert job.error == f"Mute: its message cannot be read, since __str__ raised {type(second).__name__}"
+
+
+# --- the database
+
+
+@pytest.mark.parametrize("error", [OperationalError("unavailable"), InterfaceError("closed")], ids=repr)
+def test_a_hint_is_returned_while_the_database_is_unavailable(runner: Runner, error: Exception) -> None:
+    job = queued()
+
+    with patch("scheduler.jobs.lifecycle.claim", side_effect=error), pytest.raises(Reject):
+        runner.run(job.id, 1)
+
+    assert reread(job).state == JobState.QUEUED
+
+
+def test_a_hint_whose_claim_can_never_succeed_does_not_block_its_queue(
+    runner: Runner, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = queued()
+
+    with patch("scheduler.jobs.lifecycle.claim", side_effect=DataError("never")), pytest.raises(Ignore):
+        runner.run(job.id, 1)
+
+    assert [record.message for record in caplog.records] == ["hint_dropped"]
+
+
+@pytest.mark.parametrize("error", [OperationalError("unavailable"), InterfaceError("closed")], ids=repr)
+def test_an_outage_while_a_fault_is_planned_does_not_fail_the_job(
+    run: Callable[[Callable[[], Any]], Job], error: Exception
+) -> None:
+    with patch("gpu_tasks.worker.runner.fault_for", side_effect=error):
+        job = run(dict)
+
+    assert job.state == JobState.SUCCEEDED
+
+
+@pytest.mark.parametrize("error", [OperationalError("unavailable"), InterfaceError("closed")], ids=repr)
+def test_a_result_waits_for_an_unavailable_database(runner: Runner, error: Exception) -> None:
+    job = queued()
+
+    with patch("scheduler.jobs.lifecycle.end", side_effect=error):
+        runner.run(job.id, 1)
+    runner.commit.commit_kept()
+
+    assert reread(job).state == JobState.SUCCEEDED
+
+
+def test_a_result_that_only_the_database_refuses_ends_its_job_with_the_reason(
+    runner: Runner, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = queued()
+    if connection.vendor == "sqlite":
+        result = patch("gpu_tasks.worker.runner.storable_json", lambda _: {"x": float("nan")})
+    else:
+        result = patch("gpu_tasks.worker.runner.storable_json", lambda _: {"x": "a\0b"})
+
+    with result:
+        runner.run(job.id, 1)
+
+    found = reread(job)
+    assert (found.state, found.reason, found.attempt) == (JobState.FAILED, Reason.RESULT_INVALID, 1)
+    assert found.error.startswith("the database cannot store how the job ended (succeeded): ")
+    assert runner.commit.spool.keys() == ()
+    assert "result_not_storable" in [record.message for record in caplog.records]
