@@ -55,7 +55,7 @@ def time_limit(maximum_seconds: int) -> Callable[[str], int]:
 class OneOf[W: str]:
     """A type for argparse: one of `words`, typed in any case. The completion of the shells offers them."""
 
-    words: Sequence[W]
+    words: tuple[W, ...]
 
     def __call__(self, text: str) -> W:
         for word in self.words:
@@ -72,7 +72,7 @@ def word_of[W: StrEnum](words: type[W]) -> OneOf[W]:
 class Suggested:
     """A type for argparse: any text, of which completion offers `words`. The command itself checks what is typed."""
 
-    words: Sequence[str]
+    words: tuple[str, ...]
 
     def __call__(self, text: str) -> str:
         return text
@@ -90,6 +90,9 @@ def above_zero(high: float) -> Callable[[str], float]:
 
     return parse
 
+
+#: Above what any cluster has: whether there is such a GPU, the cluster answers.
+gpu_index: Final = whole_number(0, 9_999)
 
 _job_id: Final = whole_number(1, BIGINT_MAXIMUM)
 

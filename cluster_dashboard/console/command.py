@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar, Final, NoReturn
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser, SystemCheckError
 from django.db import InterfaceError, OperationalError, ProgrammingError, connection
 
 from cluster_dashboard.console.exit_codes import (
@@ -75,7 +75,7 @@ class ConsoleCommand(BaseCommand):
         return parser
 
     def handle(self, *_args: Any, **options: Any) -> None:
-        if self.log_level is not None:
+        if self.log_level is not None and self._called_from_command_line:
             logging.getLogger().setLevel(self.log_level)
         _write_what_the_terminal_cannot_show()
         try:
@@ -83,6 +83,8 @@ class ConsoleCommand(BaseCommand):
                 check_database_is_there()
             code = self.answer(**options)
             self.stdout.flush()
+        except SystemCheckError:
+            raise  # several lines, which Django prints
         except CommandError as error:
             if options["traceback"] or not self._called_from_command_line:
                 raise
@@ -130,8 +132,9 @@ class OneLineParser(CommandParser):
     """Names what is wrong without repeating the whole usage, as `error` of the commands does."""
 
     def error(self, message: str) -> NoReturn:
+        message = message.removeprefix("argument ")
         if not self.called_from_command_line:
-            super().error(message)
+            raise CommandError(message, returncode=EXIT_BAD_INPUT)
         self.exit(EXIT_BAD_INPUT, f"{one_line(f'{self.prog}: {message}; see {self.prog} --help')}\n")
 
 

@@ -29,6 +29,10 @@ REQUEST_SECONDS: Final = 4.0
 FAULTS_PERIOD_SECONDS: Final = 0.5
 
 
+class BrokerUnreachable(OutOfReach):
+    """Nobody knows now whether the GPU has a worker."""
+
+
 def requests_key(gpu: int) -> str:
     """A list of requests as JSON, oldest first."""
     return f"{KEY_PREFIX}fault-requests:{gpu}"
@@ -52,11 +56,11 @@ def inject(kind: FaultKind, gpu: int, client: Redis, *, actor: str, hang_seconds
 
 
 def find_victim(gpu: int, client: Redis) -> Victim:
-    """By the worker's last heartbeat. OutOfReach if that is too old, or the broker is unreachable."""
+    """By the worker's last heartbeat. OutOfReach if that is too old, BrokerUnreachable."""
     try:
         beat, now = read_beats(client).get(gpu), redis_now(client)
     except (RedisError, OSError) as error:
-        raise OutOfReach(f"GPU {gpu}: the broker is unreachable: {error}") from None
+        raise BrokerUnreachable(f"GPU {gpu}: the broker is unreachable: {error}") from None
     if beat is None or now - beat.at > SILENCE_SECONDS:
         raise OutOfReach(f"GPU {gpu}: no worker sends heartbeats")
     child = beat.child_pid

@@ -13,6 +13,7 @@ from cluster_dashboard.operations.first_start import (
     SECRETS,
     SecretElsewhere,
     apply_given_password,
+    make_state_dir,
     rotate_secrets,
     secrets_path,
 )
@@ -49,6 +50,7 @@ Tokens made by `gpuc token` are revoked there. exit status: 0 done, 2 bad input,
         if unknown or not names:
             said = f"NAME: {unknown[0]!r} is not accepted; it takes" if unknown else "NAME: at least one of"
             raise CommandError(f"{said} {', '.join(SECRETS)}, --all or --apply", returncode=EXIT_BAD_INPUT)
+        make_state_dir()
         try:
             rotate_secrets(names)
         except SecretElsewhere as error:

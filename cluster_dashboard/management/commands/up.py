@@ -1,26 +1,37 @@
 """`gpuc up`: the whole cluster on this machine, until Ctrl-C."""
 
-import sys
+from __future__ import annotations
+
+from argparse import ArgumentParser
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandParser
 
+from cluster_dashboard.console.arguments import Suggested
+from cluster_dashboard.console.command import ConsoleCommand
 from cluster_dashboard.operations import first_start
+from scheduler.workloads.read import profile_names
 
 
-class Command(BaseCommand):
+class Command(ConsoleCommand):
     help = "Runs the whole cluster on this machine: broker, scheduler, beat, GPU workers, web and Flower."
-    requires_system_checks = []
+    examples = """\
+  gpuc up                       # as make run does
+  gpuc up --config helios
 
-    def add_arguments(self, parser: CommandParser) -> None:
+exit status: 0 stopped, 1 it is already running here, 2 bad input or a wrong setting, 3 a server is unavailable"""
+    needs_database = False
+    log_level = None
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
             "--config",
             metavar="FILE",
-            help="what the generator makes: a file, or the name of a workload; ranks above GENERATOR_CONFIG",
+            type=Suggested((*profile_names(),)),
+            help="what the generator submits: a file, or the name of a workload; overrides GENERATOR_CONFIG",
         )
 
-    def handle(self, *_args: Any, **options: Any) -> None:
+    def answer(self, **options: Any) -> int:
         from cluster_dashboard.operations.supervisor import guardian  # noqa: PLC0415 (only what runs needs it)
 
         if options["config"]:
@@ -29,4 +40,4 @@ class Command(BaseCommand):
         first_start.begin()
         # Once for all processes, and after the state folder is there: some checks open the database.
         self.check()
-        sys.exit(guardian.guard_supervisor())
+        return guardian.guard_supervisor()

@@ -6,7 +6,6 @@ import io
 import json
 import tarfile
 from datetime import timedelta
-from io import StringIO
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -23,6 +22,7 @@ from scheduler.verdict import judge as judge_module
 from scheduler.verdict.judge import VerdictOutcome, judge
 from scheduler.verdict.report import rule_names
 from tests.build import make_due, queued, reread
+from tests.with_database import cli
 
 pytestmark = pytest.mark.usefixtures("gpus")
 
@@ -230,10 +230,9 @@ def test_only_newer_jobs_are_judged_where_asked(run):
 
 
 def verify(*args: str) -> tuple[int, str]:
-    out = StringIO()
-    with pytest.raises(SystemExit) as left:
-        call_command("verify", *args, stdout=out)
-    return left.value.code, out.getvalue()
+    ran = cli.run("verify", *args)
+    assert ran.err == ""
+    return ran.code, ran.out
 
 
 def test_the_command_says_pass_and_exits_with_0(run):
@@ -320,7 +319,7 @@ def test_a_tar_that_is_none_is_refused_with_words_and_changes_nothing(run, tmp_p
 
 
 def test_a_folder_without_witnesses_is_refused_with_words(run, tmp_path):
-    with pytest.raises(CommandError, match=f"argument --witness: {tmp_path} has no witness file .* accepts a folder"):
+    with pytest.raises(CommandError, match=f"--witness: {tmp_path} has no witness file .* accepts a folder"):
         call_command("verify", "--witness", str(tmp_path))
 
 

@@ -1,8 +1,7 @@
-"""manage.py verify: the verdict on what this cluster did."""
+"""`gpuc verify`: the verdict on what this cluster did."""
 
 from __future__ import annotations
 
-import json
 import sys
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Iterator, Sequence
@@ -13,8 +12,10 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
+from cluster_dashboard.console.command import ConsoleCommand
+from cluster_dashboard.console.exit_codes import EXIT_BAD_INPUT
 from scheduler.verdict.judge import judge
 from scheduler.verdict.log import first_job_since
 from scheduler.verdict.report import as_html, as_junit, as_text
@@ -25,8 +26,6 @@ _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 #: In the place of a folder: a tar on standard input.
 STANDARD_INPUT: Final = "-"
 ACCEPTS: Final = "accepts a folder with another host's witness files (gpu-N.jsonl), or - for a tar on standard input"
-#: Bad input, as argparse exits.
-EXIT_BAD_INPUT: Final = 2
 
 
 def _moment(value: str) -> datetime:
@@ -68,15 +67,21 @@ def _folders(name: str) -> Iterator[Sequence[Path]]:
         yield found
 
 
-class Command(BaseCommand):
-    help = (
-        "Proves from the event log and the workers' own records that no job was lost and none was recorded twice. "
-        "Exit code 0: the contract holds; 1: it is broken; 2: bad input, or incomplete log or witness records."
-    )
+class Command(ConsoleCommand):
+    help = "Proves from the event log and the workers' own records that no job was lost and none was recorded twice."
+    examples = """\
+  gpuc verify
+  gpuc verify --since 30m --json | jq .outcome
+  gpuc verify --junit verdict.xml --html verdict.html
+  gpuc verify --witness /fetched/host-2
+
+exit status: 0 the guarantees hold, 1 one is broken, 2 bad input, or the log or the witness records are incomplete,
+             3 the database is unavailable"""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
             "--since",
+            metavar="TIME",
             type=_moment,
             help="only jobs submitted since then: an ISO time, or an age such as 90s, 15m, 2h, 7d",
         )
@@ -89,11 +94,11 @@ class Command(BaseCommand):
             help="also read the witness files of another host, from a copy of its $STATE_DIR/witness; - reads a tar of "
             "them from standard input; may be repeated",
         )
-        parser.add_argument("--json", action="store_true", help="print JSON")
+        parser.add_argument("--json", action="store_true", help="print JSON only")
         parser.add_argument("--junit", type=Path, metavar="FILE", help="also write JUnit XML")
         parser.add_argument("--html", type=Path, metavar="FILE", help="also write an HTML page")
 
-    def handle(self, **options: Any) -> None:
+    def answer(self, **options: Any) -> int:
         own = Path(settings.STATE_DIR, "witness").resolve()
         names = list(dict.fromkeys([str(own), *options["witness"]]))
         first_job = first_job_since(options["since"]) if options["since"] else 0
@@ -104,9 +109,19 @@ class Command(BaseCommand):
             except WitnessInvalid as error:
                 raise CommandError(str(error), returncode=EXIT_BAD_INPUT) from None
         found = {**verdict.as_dict(), "witness_folders": names}
-        self.stdout.write(json.dumps(found, indent=2) if options["json"] else as_text(verdict))
-        if options["junit"]:
-            options["junit"].write_text(as_junit(verdict))
-        if options["html"]:
-            options["html"].write_text(as_html(verdict))
-        sys.exit(int(verdict.outcome))
+        if options["json"]:
+            self.say_json(found)
+        else:
+            self.say(as_text(verdict))
+        for option, as_page in (("junit", as_junit), ("html", as_html)):
+            if options[option]:
+                _write(f"--{option}", options[option], as_page(verdict))
+        return int(verdict.outcome)
+
+
+def _write(option: str, path: Path, text: str) -> None:
+    try:
+        path.write_text(text)
+    except OSError as error:
+        words = f"{option}: {path}: {error.strerror}; it accepts a file that can be written"
+        raise CommandError(words, returncode=EXIT_BAD_INPUT) from None

@@ -1,0 +1,86 @@
+"""Each verb of ours: its help, its answer to a wrong option, and to a database that is unreachable."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+from cluster_dashboard.console.verbs import VERBS
+from tests.project import ROOT
+from tests.with_database import cli
+
+#: What each verb that needs the database is called with. `up` is in tests/with_cluster; `start` waits for it.
+WITH_DATABASE = {
+    "submit": ["sleep"],
+    "jobs": [],
+    "job": ["17"],
+    "cancel": ["17"],
+    "status": ["--once"],
+    "drain": ["0"],
+    "undrain": ["0"],
+    "rate": ["30"],
+    "deadletters": [],
+    "verify": [],
+    "inject": ["worker_killed", "--gpu", "0"],
+    "chaos": ["kill_child"],
+    "setup": [],
+    "token": ["list"],
+    "rotate": ["ADMIN_PASSWORD"],
+    "backup": ["tonight.zip"],
+    "restore": ["backup.zip"],
+}
+WITHOUT_DATABASE = {"up", "start"}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_has_an_example_that_says_gpuc(verb):
+    ran = cli.run(verb, "--help")
+
+    assert (ran.code, ran.err) == (0, "")
+    assert re.search(rf"^examples:\n  (\S+ )?gpuc {verb}\b", ran.out, re.MULTILINE), ran.out
+    assert "manage.py" not in ran.out
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_wrong_option_is_bad_input_in_one_line(verb):
+    ran = cli.run(verb, *WITH_DATABASE.get(verb, ["web"] if verb == "start" else []), "--no-such-option")
+
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.error_line == f"gpuc {verb}: unrecognized arguments: --no-such-option; see gpuc {verb} --help"
+
+
+def test_each_verb_is_tried_with_an_unreachable_database():
+    assert WITH_DATABASE.keys() | WITHOUT_DATABASE == set(VERBS)
+
+
+@pytest.mark.parametrize("verb", WITH_DATABASE)
+def test_an_unreachable_database_is_told_in_one_line(verb, tmp_path):
+    with zipfile.ZipFile(tmp_path / "backup.zip", "w") as backup:
+        backup.writestr("manifest.json", "{}")
+    environment = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "cluster_dashboard.settings",
+        "STATE_DIR": str(tmp_path / "state"),
+        "DATABASE_URL": "postgres://somebody:secret@127.0.0.1:1/jobs",
+        "REDIS_URL": "redis://127.0.0.1:1/0",
+    }
+    (tmp_path / "state").mkdir()
+
+    ran = subprocess.run(
+        [sys.executable, ROOT / "gpuc.py", verb, *WITH_DATABASE[verb]],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert (ran.returncode, ran.stdout) == (3, ""), ran.stderr
+    assert len(ran.stderr.splitlines()) == 1, ran.stderr
+    assert "secret" not in ran.stderr
