@@ -21,7 +21,7 @@ from cluster_dashboard.chaos.scenario import Scenario
 from cluster_dashboard.chaos.scorecard import Outcome, Scorecard
 from cluster_dashboard.chaos.table import described, line, table
 from cluster_dashboard.console.arguments import OneOf, above_zero
-from cluster_dashboard.console.command import ConsoleCommand
+from cluster_dashboard.console.command import ConsoleCommand, check_database_is_there
 from cluster_dashboard.console.exit_codes import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_UNAVAILABLE
 from cluster_dashboard.console.screen import console
 from scheduler.models import Gpu
@@ -41,6 +41,7 @@ kept; what cannot be done from here is skipped, with the reason."""
 
 exit status: 0 all passed (or were skipped); 1 one failed; 2 bad input, nothing was done; 3 the cluster does not run;
              130 Ctrl-C, after healing"""
+    needs_database = False  # before its arguments are checked
     log_level = logging.ERROR  # its own kills would be between the lines
 
     def epilog(self) -> str:
@@ -65,6 +66,7 @@ exit status: 0 all passed (or were skipped); 1 one failed; 2 bad input, nothing 
 
     def answer(self, **options: Any) -> int:
         chosen = _chosen(options["names"], everything=options["all"])
+        check_database_is_there()
         signal.signal(signal.SIGTERM, _interrupt)
         try:
             return self._run(chosen, **options)
