@@ -80,9 +80,14 @@ class GpuChange(Input):
 
 @router.get("/gpus", auth=READ, response=Gpus, summary="List the GPUs and their present state")
 def list_gpus(request: HttpRequest) -> Gpus:
+    return Gpus(gpus=gpu_infos())
+
+
+def gpu_infos() -> list[GpuInfo]:
+    """By index. Live fields are None while the broker is unavailable."""
     jobs = {held.gpu: _job(held) for held in Allocation.objects.select_related("job")}
     live = _read_live()
-    return Gpus(gpus=[_info(gpu, jobs.get(gpu.index), live) for gpu in Gpu.objects.all()])
+    return [_info(gpu, jobs.get(gpu.index), live) for gpu in Gpu.objects.all()]
 
 
 @router.patch("/gpus/{index}", auth=CHANGE_GPU, response=GpuInfo, summary="Drain a GPU, or change its failure rate")

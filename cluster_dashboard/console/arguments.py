@@ -7,6 +7,7 @@ import math
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, NoReturn
 
@@ -107,6 +108,20 @@ def job_ids(text: str) -> range:
     if not 1 <= len(found) <= COUNT_MAXIMUM:
         raise ArgumentTypeError(f"{text!r} is not a job's id, such as 17, or up to {COUNT_MAXIMUM} ids, such as 17-20")
     return found
+
+
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def moment_or_age(text: str) -> datetime:
+    """An ISO time (UTC if it names no zone), or an age: 90s, 15m, 2h, 7d."""
+    try:
+        if text[-1:] in _UNITS:
+            return datetime.now(UTC) - timedelta(seconds=float(text[:-1]) * _UNITS[text[-1]])
+        at = datetime.fromisoformat(text)
+    except (ValueError, OverflowError):
+        raise ArgumentTypeError(f"{text!r} is neither an ISO time nor an age such as 90s, 15m, 2h, 7d") from None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 # --- parameters -----------------------------------------------------------------------------------

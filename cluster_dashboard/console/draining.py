@@ -1,14 +1,26 @@
-"""What drain and undrain share: which GPUs are meant, the change, and its words."""
+"""What drain and undrain share: which GPUs are meant, the change, and the wait until no job runs there."""
 
 from __future__ import annotations
 
+import time
 from argparse import ArgumentParser
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar, Final
 
+from django.core.management.base import CommandError
+
+from cluster_dashboard.console import source
+from cluster_dashboard.console.arguments import above_zero
 from cluster_dashboard.console.command import ConsoleCommand, actor
+from cluster_dashboard.console.exit_codes import EXIT_BAD_INPUT, EXIT_FAILED
 from scheduler.job_type import ParamsInvalid
 from scheduler.jobs.controls import change_gpu
-from scheduler.models import Gpu
+
+#: Between two looks with --wait.
+LOOK_SECONDS: Final = 0.5
+
+#: The longest --timeout: a year.
+TIMEOUT_MAXIMUM_SECONDS: Final = 365 * 86_400.0
 
 
 class DrainingCommand(ConsoleCommand):
@@ -22,8 +34,7 @@ class DrainingCommand(ConsoleCommand):
         parser.add_argument("--json", action="store_true", help="print JSON only")
 
     def answer(self, **options: Any) -> int:
-        known = list(Gpu.objects.values_list("index", flat=True))
-        indexes = chosen(options["index"], known, every=options["all"])
+        indexes = chosen(options["index"], source.gpu_indexes(), every=options["all"])
         for index in indexes:
             change_gpu(index, actor=actor(), drained=self.drained)
         if options["json"]:
@@ -32,6 +43,42 @@ class DrainingCommand(ConsoleCommand):
             for index in indexes:
                 self.say(f"GPU {index}: {'drained: starts no new job' if self.drained else 'accepts jobs again'}")
         return 0
+
+
+class WaitingDrain(DrainingCommand):
+    """Drains, and with --wait ends when no job runs on these GPUs."""
+
+    drained = True
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("--wait", action="store_true", help="end when no job runs there any more")
+        parser.add_argument(
+            "--timeout",
+            metavar="S",
+            type=above_zero(TIMEOUT_MAXIMUM_SECONDS),
+            help="with --wait: give up after this number of seconds, exit status 1",
+        )
+
+    def answer(self, **options: Any) -> int:
+        if options["timeout"] is not None and not options["wait"]:
+            raise CommandError("--timeout: needs --wait", returncode=EXIT_BAD_INPUT)
+        code = super().answer(**options)
+        if options["wait"]:
+            indexes = chosen(options["index"], source.gpu_indexes(), every=options["all"])
+            self._wait(indexes, options["timeout"])
+        return code
+
+    def _wait(self, indexes: Sequence[int], timeout_seconds: float | None) -> None:
+        started, told = time.monotonic(), None
+        while running := source.running_on(indexes):
+            words = ", ".join(f"job {job} on GPU {gpu}" for gpu, job in running.items())
+            if timeout_seconds is not None and time.monotonic() - started >= timeout_seconds:
+                raise CommandError(f"after {timeout_seconds:g} s still running: {words}", returncode=EXIT_FAILED)
+            if words != told:
+                self.note(f"waits for {words}")
+            told = words
+            time.sleep(LOOK_SECONDS)
 
 
 def chosen(wanted: list[int], known: list[int], *, every: bool) -> list[int]:

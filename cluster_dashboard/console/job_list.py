@@ -5,26 +5,27 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from cluster_dashboard.api.schemas import JobDetail, JobStep, JobSummary
 from cluster_dashboard.console.screen import data, state, table
 from cluster_dashboard.console.text import between, duration, lines, moment
-from scheduler.models import Job
 from scheduler.rules.states import JobState
 
+if TYPE_CHECKING:
+    from cluster_dashboard.api.schemas import JobDetail, JobStep, JobSummary
 
-def job_table(jobs: Iterable[Job], now: datetime) -> Table:
-    columns = (">ID", "NAME", "TYPE", "PRIORITY", "STATE", ">GPU", ">TRY", ">WAITED", ">RAN", "REASON")
+
+def job_table(jobs: Iterable[JobSummary], now: datetime) -> Table:
+    columns = (">ID", "NAME", "TYPE", "PRIORITY", "STATE", ">GPU", ">ATT", ">WAITED", ">RAN", "REASON")
     return table(columns, [_row(job, now) for job in jobs], cut="NAME")
 
 
-def _row(job: Job, now: datetime) -> list[Text]:
+def _row(job: JobSummary, now: datetime) -> list[Text]:
     return [
         data(job.id),
         data(job.name),
@@ -39,7 +40,7 @@ def _row(job: Job, now: datetime) -> list[Text]:
     ]
 
 
-def waited_seconds(job: Job | JobSummary, now: datetime) -> float | None:
+def waited_seconds(job: JobSummary, now: datetime) -> float | None:
     """In the queue, this time or the last."""
     if job.state == JobState.QUEUED:
         return between(job.queued_at, now)
@@ -47,7 +48,7 @@ def waited_seconds(job: Job | JobSummary, now: datetime) -> float | None:
     return between(job.queued_at, started)
 
 
-def ran_seconds(job: Job | JobSummary, now: datetime) -> float | None:
+def ran_seconds(job: JobSummary, now: datetime) -> float | None:
     """On its GPU, this time or the last; None where it did not run."""
     if job.state == JobState.QUEUED or job.started_at is None or job.started_at < job.queued_at:
         return None
@@ -100,7 +101,7 @@ def _facts(job: JobDetail, now: datetime) -> Table:
 
 
 def _events(events: Iterable[JobStep], start: datetime) -> Padding:
-    columns = ("AT", ">AFTER", "WHAT", ">TRY", ">GPU", "REASON", "DETAIL")
+    columns = ("AT", ">AFTER", "WHAT", ">ATT", ">GPU", "REASON", "DETAIL")
     rows = [
         [
             data(moment(event.at)),

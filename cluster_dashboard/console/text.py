@@ -47,6 +47,13 @@ def moment(at: datetime) -> str:
     return at.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
 
 
+def memory(used_mib: int | None, total_mib: int | None) -> str:
+    """Such as 27.4/80 GiB."""
+    if used_mib is None:
+        return NOTHING
+    return f"{used_mib / 1024:.1f}/{NOTHING if total_mib is None else round(total_mib / 1024)} GiB"
+
+
 def ranges(ids: Iterable[int]) -> str:
     """Such as 17-116 203: short for people, and `cancel` takes it."""
     runs: list[list[int]] = []

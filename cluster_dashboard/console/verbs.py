@@ -18,6 +18,8 @@ GROUPS: Final = {
     },
     "Cluster": {
         "status": "show the state of the cluster",
+        "gpus": "list the GPUs: state, job, readings",
+        "events": "print what happened to the cluster",
         "drain": "start no new job on GPUs",
         "undrain": "let drained GPUs accept jobs again",
         "rate": "set how many jobs a minute the generator submits",

@@ -5,17 +5,13 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from cluster_dashboard.api.http.json_body import check_text
-from cluster_dashboard.api.schemas import BIGINT_MAXIMUM, JobSummary
+from cluster_dashboard.api.schemas import BIGINT_MAXIMUM
+from cluster_dashboard.console import source
 from cluster_dashboard.console.arguments import whole_number, word_of
 from cluster_dashboard.console.command import ConsoleCommand
 from cluster_dashboard.console.job_list import job_table
 from cluster_dashboard.console.screen import console
-from scheduler.catalogue import catalogue
-from scheduler.job_type import UnknownJobType
 from scheduler.jobs.admission import COUNT_MAXIMUM
-from scheduler.jobs.clock import database_now
-from scheduler.models import Job, JobQuerySet
 from scheduler.rules.states import JobState, Priority
 
 
@@ -37,36 +33,26 @@ class Command(ConsoleCommand):
             metavar="N",
             type=whole_number(1, COUNT_MAXIMUM),
             default=20,
-            help=f"at most so many, 1 to {COUNT_MAXIMUM} (default: 20)",
+            help=f"the maximum number of jobs, 1 to {COUNT_MAXIMUM} (default: 20)",
         )
         parser.add_argument("--before", metavar="ID", type=whole_number(1, BIGINT_MAXIMUM), help="only smaller ids")
         parser.add_argument("--json", action="store_true", help="print JSON only, with the API's fields")
 
     def answer(self, **options: Any) -> int:
-        limit = options["limit"]
-        # One more than asked for tells whether there are more.
-        found = list(wanted_jobs(**options)[: limit + 1])
-        page = found[:limit]
-        next_before = page[-1].id if len(found) > limit else None
+        page = source.jobs(
+            state=options["state"],
+            job_type=options["type"],
+            priority=options["priority"],
+            before=options["before"],
+            limit=options["limit"],
+        )
         if options["json"]:
-            summaries = [JobSummary.from_orm(job).model_dump(mode="json") for job in page]
-            self.say_json({"jobs": summaries, "next_before": next_before})
-        elif not page:
+            summaries = [job.model_dump(mode="json") for job in page.jobs]
+            self.say_json({"jobs": summaries, "next_before": page.next_before})
+        elif not page.jobs:
             self.note("no such jobs")
         else:
-            console(self.stdout, no_color=options["no_color"]).print(job_table(page, database_now()))
-            if next_before is not None:
-                self.note(f"there are more: --before {next_before}, or a larger --limit")
+            console(self.stdout, no_color=options["no_color"]).print(job_table(page.jobs, source.now()))
+            if page.next_before is not None:
+                self.note(f"there are more: --before {page.next_before}, or a larger --limit")
         return 0
-
-
-def wanted_jobs(**options: Any) -> JobQuerySet:
-    filters = {"state": options["state"], "priority": options["priority"], "id__lt": options["before"]}
-    job_type = options["type"]
-    if job_type is not None:
-        check_text(job_type, "type")
-        if job_type not in catalogue() and not Job.objects.filter(type=job_type).exists():
-            raise UnknownJobType(job_type, catalogue())
-        filters["type"] = job_type
-    given = {name: value for name, value in filters.items() if value is not None}
-    return Job.objects.filter(**given).newest_first().defer("params", "result", "error")

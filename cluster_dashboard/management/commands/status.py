@@ -9,7 +9,8 @@ from typing import Any, Final
 from rich.console import Console, RenderableType
 from rich.live import Live
 
-from cluster_dashboard.console.cluster_view import Viewer, draw
+from cluster_dashboard.console.cluster_view import draw
+from cluster_dashboard.console.cluster_watch import Viewer
 from cluster_dashboard.console.command import DATABASE_AWAY, ConsoleCommand, database_words
 from cluster_dashboard.console.exit_codes import EXIT_UNAVAILABLE
 from cluster_dashboard.console.screen import console, data

@@ -7,8 +7,12 @@ import json
 import pytest
 from django.core.management import call_command
 
-from cluster_dashboard.console import command
+from cluster_dashboard.console import command, draining
+from scheduler.jobs import lifecycle
 from scheduler.models import ClusterEvent, Gpu
+from scheduler.rules.states import JobState
+from tests.build import running
+from tests.with_database.cli import Steps, run
 
 pytestmark = pytest.mark.django_db
 
@@ -18,7 +22,7 @@ def gpus(monkeypatch):
     # The tests' database may be in memory, without a file.
     monkeypatch.setattr(command, "check_database_is_there", lambda: None)
     Gpu.objects.all().delete()
-    Gpu.objects.bulk_create([Gpu(index=index, backend="simulated") for index in (0, 1)])
+    Gpu.objects.bulk_create([Gpu(index=index, backend="simulated", memory_total_mib=81_559) for index in (0, 1)])
 
 
 def drained():
@@ -51,3 +55,25 @@ def test_bad_input_names_the_accepted_gpus_and_changes_nothing(words, capsys):
     assert ended.value.code == 2
     assert "accepted: 0, 1" in capsys.readouterr().err
     assert drained() == []
+
+
+def test_wait_ends_when_the_last_job_there_has_ended(control, monkeypatch):
+    job = running(gpu=1)
+    monkeypatch.setattr(draining, "time", Steps(lambda: lifecycle.end(job.id, job.attempt, JobState.SUCCEEDED)))
+
+    ran = run("drain", "1", "--wait")
+
+    assert ran.code == 0
+    assert ran.error_line == f"waits for job {job.id} on GPU 1"
+    assert drained() == [1]
+
+
+def test_wait_gives_up_after_its_timeout_and_names_the_job(control, monkeypatch):
+    job = running(gpu=1)
+    monkeypatch.setattr(draining, "time", Steps(*[lambda: None] * 4))
+
+    ran = run("drain", "--all", "--wait", "--timeout", "2")
+
+    assert ran.code == 1
+    assert ran.err.splitlines()[-1] == f"gpuc drain: after 2 s still running: job {job.id} on GPU 1"
+    assert drained() == [0, 1]

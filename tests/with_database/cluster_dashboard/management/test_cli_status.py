@@ -124,7 +124,7 @@ def test_broker_away_is_said_and_the_rest_is_shown() -> None:
     ran = run("status")
 
     assert ran.code == 3
-    assert "the broker does not answer" in ran.out
+    assert "the broker is unavailable" in ran.out
     assert line_of_gpu(ran.out, 0)[1] == "unknown"
     assert "1 queued" in ran.out
 
