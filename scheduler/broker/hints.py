@@ -33,6 +33,10 @@ BATCH_SIZE: Final = 500
 _TASK_ID: Final = re.compile(rb'"id": ?"(\d{1,18})-(\d{1,9})"')
 
 
+#: (job, attempt).
+type Key = tuple[int, int]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hint:
     job_id: int
@@ -42,7 +46,7 @@ class Hint:
     queue: str
 
     @property
-    def key(self) -> tuple[int, int]:
+    def key(self) -> Key:
         return self.job_id, self.attempt
 
 
@@ -110,13 +114,18 @@ def _own_client() -> Redis:
     return connect()
 
 
-def waiting(client: Redis, queues: Sequence[str] = PLAIN_QUEUES) -> dict[str, set[tuple[int, int]]]:
+def waiting(client: Redis, queues: Sequence[str] = PLAIN_QUEUES) -> dict[str, set[Key]]:
     """(job, attempt) of every hint that is in one of the queues now."""
+    return {queue: set(items.values()) for queue, items in listed(client, queues).items()}
+
+
+def listed(client: Redis, queues: Sequence[str]) -> dict[str, dict[bytes, Key]]:
+    """The messages that are in each of the queues now, the next one to be consumed last, with their (job, attempt)."""
     pipe = client.pipeline(transaction=False)
     for queue in queues:
         pipe.lrange(queue_key(queue), 0, -1)
     return {
-        queue: {(int(found[1]), int(found[2])) for item in items if (found := _TASK_ID.search(item))}
+        queue: {item: (int(found[1]), int(found[2])) for item in items if (found := _TASK_ID.search(item))}
         for queue, items in zip(queues, pipe.execute(), strict=True)
     }
 

@@ -1,4 +1,4 @@
-"""Keeps a bounded window of hints in each queue, in the database's order; sends lost hints again."""
+"""Keeps a bounded window of hints in each queue, in the database's order: sends lost ones again, removes stale ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from django.db.models.functions import Now
 from redis import Redis
 
 from scheduler.broker import hints
-from scheduler.broker.hints import Hint
+from scheduler.broker.hints import Hint, Key
+from scheduler.broker.stale_hints import remove_stale
 from scheduler.models import Gpu, Job, JobQuerySet, Tally
 from scheduler.rules.queues import JobQueue, Tiers, queue_name
 from scheduler.rules.states import EventKind
@@ -37,10 +38,10 @@ FEW: Final = 5000
 
 @dataclass(slots=True)
 class Relay:
-    """One tick: read the queues, ask the database what should be in them, send what is missing."""
+    """One tick: read the queues, ask the database what should be in them, remove stale hints, send what is missing."""
 
     redis: Redis
-    _sent: dict[tuple[str, tuple[int, int]], float] = field(default_factory=dict)
+    _sent: dict[tuple[str, Key], float] = field(default_factory=dict)
     _starts_seen: int | None = None
     _ageing_budget: float = 0.0
 
@@ -49,7 +50,7 @@ class Relay:
         tiers = Gpu.objects.tiers()
         hints.keep_tiers(self.redis, tiers)
         queues = tiers.all_queues()
-        present = hints.waiting(self.redis, [queue.name for queue in queues])
+        present = remove_stale(self.redis, hints.listed(self.redis, [queue.name for queue in queues]))
         self._forget(now)
         self._earn_ageing_budget()
         window = hints.window(tiers)
@@ -66,9 +67,7 @@ class Relay:
         self._sent.update({(hint.queue, hint.key): now for hint in wanted})
         return len(wanted)
 
-    def _missing(
-        self, queue: JobQueue, due: JobQuerySet, present: set[tuple[int, int]], window: int, now: float
-    ) -> list[Hint]:
+    def _missing(self, queue: JobQueue, due: JobQuerySet, present: set[Key], window: int, now: float) -> list[Hint]:
         """The hints that this queue lacks. Those of requeued jobs are sent even when the window is full."""
         room = max(0, window - len(present))
         # A first attempt is left to its submitter for a moment; a later one is sent by the relay alone.
@@ -82,7 +81,7 @@ class Relay:
         return again + [hint for hint in missing if hint.attempt == 1][:room]
 
     def _aged(
-        self, tiers: Tiers, due: dict[JobQueue, JobQuerySet], present: dict[str, set[tuple[int, int]]], now: float
+        self, tiers: Tiers, due: dict[JobQueue, JobQuerySet], present: dict[str, set[Key]], now: float
     ) -> list[Hint]:
         """A second hint, in a higher queue, for jobs that have waited long; the first one becomes stale."""
         budget = int(self._ageing_budget)

@@ -110,7 +110,11 @@ class RelayForesight:
         """What lay in the queues before the tick, and what lies there now, in the order of taking."""
         before, after = Counter(map(_place, lay)), Counter(map(_place, lie))
         sent = after - before
-        promise("the relay takes nothing away", not before - after, f"{before - after} are gone")
+        waiting = {job.key for job in ledger.jobs.values() if job.state == "queued"}
+        removed = {key for _, key in before - after}
+        promise("the relay removes stale hints alone", not removed & waiting, f"{removed & waiting} are gone")
+        stale = {key for _, key in after} - waiting
+        promise("no stale hint keeps its place", not stale, f"{stale} remain")
         promise("a hint is sent once", all(n == 1 for n in sent.values()), f"{sent}")
         owed = {(job.queue, job.key) for job in ledger.due(clock.now) if self._is_owed(job, clock, before)}
         promise("every due job without a hint gets one", owed <= set(sent), f"not sent: {owed - set(sent)}")

@@ -9,7 +9,7 @@ from django.db import connection
 from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 
-from scheduler.broker import hints
+from scheduler.broker import hints, stale_hints
 from scheduler.broker.hints import WINDOW, queue_key
 from scheduler.jobs import lifecycle
 from scheduler.loops.relay import LOST_AFTER_SECONDS, Relay
@@ -166,6 +166,100 @@ def test_a_job_that_ended_is_not_hinted(relay):
     lifecycle.end(job.id, 1, JobState.SUCCEEDED)
 
     assert relay.tick(0.0) == 0
+
+
+# --- stale hints
+
+
+def test_hints_of_cancelled_jobs_leave_their_places_to_jobs_that_wait(relay, redis):
+    cancelled, waiting = submit(WINDOW), submit(5)
+    let_wait(3)
+    relay.tick(0.0)
+    for job in cancelled:
+        lifecycle.cancel(job.id, actor="a test")
+
+    relay.tick(0.5)
+
+    assert lying(redis) == {(job.id, 1) for job in waiting}
+
+
+@pytest.mark.parametrize("priority", Priority)
+def test_stale_hints_are_removed_though_no_job_of_their_queue_waits(relay, redis, priority):
+    jobs = submit(20, priority=priority)
+    let_wait(3)
+    relay.tick(0.0)
+    for job in jobs:
+        lifecycle.cancel(job.id, actor="a test")
+
+    relay.tick(0.5)
+
+    assert hints.lengths(redis) == dict.fromkeys(Priority, 0)
+
+
+def test_a_hint_is_stale_when_its_job_runs_was_requeued_ended_or_is_unknown(relay, redis):
+    runs, requeued, ended, waits = running(gpu=0), running(gpu=1), running(gpu=2), queued()
+    lifecycle.requeue(requeued.id, 1, lifecycle.Reason.WORKER_DIED)
+    lifecycle.end(ended.id, 1, JobState.SUCCEEDED)
+    hints.send([a_hint(job.id) for job in (runs, requeued, ended, waits)], redis)
+    hints.send([a_hint(10**12)], redis)
+
+    relay.tick(0.0)
+
+    assert lying(redis) == {(waits.id, 1)}
+
+
+def test_a_hint_of_a_job_whose_back_off_has_not_passed_keeps_its_place(relay, redis):
+    job = running()
+    lifecycle.requeue(job.id, 1, lifecycle.Reason.WORKER_DIED)
+    hints.send([hints.Hint(job_id=job.id, attempt=2, type=job.type, queue="normal")], redis)
+
+    relay.tick(0.0)
+
+    assert lying(redis) == {(job.id, 2)}
+
+
+def test_every_copy_of_a_stale_hint_is_removed_and_the_order_of_the_others_stays(relay, redis):
+    first, stale, last = submit(3)
+    hints.send([a_hint(job.id) for job in (first, stale, stale, last, stale)], redis)
+    lifecycle.cancel(stale.id, actor="a test")
+
+    relay.tick(0.0)
+
+    assert in_order(redis, "normal") == [first.id, last.id]
+
+
+def test_a_hint_that_was_removed_by_mistake_is_sent_again(relay, redis):
+    """Such as after the database was restored from a backup."""
+    job = queued()
+    let_wait(3)
+    relay.tick(0.0)
+    Job.objects.filter(id=job.id).update(attempt=9)
+    relay.tick(1.0)
+    assert (job.id, 1) not in lying(redis)
+
+    Job.objects.filter(id=job.id).update(attempt=1)
+    relay.tick(LOST_AFTER_SECONDS + 0.1)
+
+    assert (job.id, 1) in lying(redis)
+
+
+def test_a_message_that_is_no_hint_is_left_to_the_guard(relay, redis):
+    redis.lpush(queue_key("normal"), b"not a hint")
+
+    relay.tick(0.0)
+
+    assert redis.lrange(queue_key("normal"), 0, -1) == [b"not a hint"]
+
+
+@pytest.mark.parametrize("flood", [stale_hints.EXAMINED + 10])
+def test_one_tick_examines_a_limited_number_of_hints_the_next_ones_first(relay, redis, flood):
+    hints.send([a_hint(10**12 + number) for number in range(flood)], redis)
+
+    relay.tick(0.0)
+    assert in_order(redis, "normal") == [10**12 + number for number in range(stale_hints.EXAMINED, flood)]
+
+    relay.tick(0.5)
+    assert redis.llen(queue_key("normal")) == 0
 
 
 def start_and_end(count: int) -> None:
