@@ -16,6 +16,7 @@ from urllib.parse import quote
 import dj_database_url
 
 from cluster_dashboard.environment import own_environment, visible_cuda_devices
+from cluster_dashboard.logs import without_traceback
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -210,7 +211,11 @@ LOGGING = {
         "not_503": {
             "()": "django.utils.log.CallbackFilter",
             "callback": lambda record: getattr(record, "status_code", 0) != HTTPStatus.SERVICE_UNAVAILABLE,
-        }
+        },
+        "no_traceback": {
+            "()": "django.utils.log.CallbackFilter",
+            "callback": without_traceback,
+        },
     },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": "INFO"},
@@ -218,7 +223,9 @@ LOGGING = {
         # One INFO line for each job and step from Celery: a large part of what a job costs.
         "celery": {"level": "WARNING"},
         # A job process that died with a job: the child watch logs it in one line, with the job.
-        "celery.worker.request": {"level": "CRITICAL"},
+        # What is left: a message that could not be acknowledged, since the broker became unavailable at that moment.
+        # It is delivered again, and found stale.
+        "celery.worker.request": {"level": "CRITICAL", "filters": ["no_traceback"]},
         # A hint that was returned: the runner logs it in one line, without a traceback.
         "celery.app.trace": {"level": "ERROR"},
         "multiprocessing": {"level": "CRITICAL"},

@@ -1,4 +1,4 @@
-"""Messages that are none of ours: for every kind of wrong there is one."""
+"""Messages that this cluster did not send or that are malformed, one of each kind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`gpuc deadletters`: messages that were none of ours, listed, shown and dropped."""
+"""`gpuc deadletters`: messages that this cluster did not send, or that are malformed: listed, shown and dropped."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ HEADINGS = ("ID", "AT", "QUEUE", ">BYTES", "WHAT WAS WRONG")
 
 
 class Command(ConsoleCommand):
-    help = "Messages in the broker that were none of ours. The guard keeps the newest ones aside; nobody runs them."
+    help = (
+        "Messages in the broker that this cluster did not send or that are malformed. The newest are kept; none is run."
+    )
     examples = """\
   gpuc deadletters                     newest first
   gpuc deadletters --json | jq -r '.dead_letters[].reason'

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+import logging.config
 import sys
 from datetime import UTC, datetime
 from typing import Any
@@ -110,3 +111,18 @@ def test_an_exception_is_told_with_its_traceback() -> None:
 
     assert "ValueError: no such job" in line(record)
     assert "Traceback" in json.loads(line(record, as_json=True))["exception"]
+
+
+def test_a_message_that_could_not_be_acknowledged_is_one_line(settings: Any) -> None:
+    try:
+        raise ConnectionError("the broker went away")
+    except ConnectionError:
+        record = logging.getLogger("celery.worker.request").makeRecord(
+            "celery.worker.request", logging.CRITICAL, "", 0, "Couldn't ack %r", ("7-1",), sys.exc_info()
+        )
+
+    logging.config.dictConfig(settings.LOGGING | {"disable_existing_loggers": False})
+    logger = logging.getLogger("celery.worker.request")
+    assert logger.filter(record)
+
+    assert len(LineFormatter(json=False, color=False).format(record).splitlines()) == 1

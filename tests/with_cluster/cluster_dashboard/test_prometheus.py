@@ -162,4 +162,6 @@ def test_a_dead_letter_fires_its_alert_and_no_other(prometheus: Prometheus, runn
         running_cluster.api.change_control(paused=False)
 
     assert alert["labels"]["alertname"] == "DeadLetters"
-    assert alert["annotations"] == {"summary": "Somebody sends messages that are none of ours"}
+    assert alert["annotations"] == {
+        "summary": "The broker receives messages that this cluster did not send or that are malformed"
+    }
