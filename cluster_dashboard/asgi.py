@@ -15,13 +15,14 @@ from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E40
 from django.urls import path  # noqa: E402
 
 from cluster_dashboard.live.consumers import LiveConsumer  # noqa: E402
+from cluster_dashboard.live.read_only_socket import LimitedSockets  # noqa: E402
 
 application = ProtocolTypeRouter(
     {
         "http": http,
         # A page of another site may not open the socket with a visitor's cookies.
-        "websocket": AllowedHostsOriginValidator(
-            AuthMiddlewareStack(URLRouter([path("ws/live", LiveConsumer.as_asgi())]))
+        "websocket": LimitedSockets(
+            AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter([path("ws/live", LiveConsumer.as_asgi())])))
         ),
     }
 )

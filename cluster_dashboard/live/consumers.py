@@ -1,4 +1,4 @@
-"""The WebSocket of the live view. It is read-only: messages from a client are ignored."""
+"""The WebSocket of the live view. It is read-only: one whose client sends a message is closed."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from cluster_dashboard.live.hub import Hub, hub, unavailable
 
 #: Close code for a client without permission to read (4000 to 4999 are for applications).
 FORBIDDEN = 4403
+#: Close code for a client that sends a message (RFC 6455: unsupported data).
+READ_ONLY = 1003
 
 
 class LiveConsumer(AsyncWebsocketConsumer):
@@ -41,7 +43,8 @@ class LiveConsumer(AsyncWebsocketConsumer):
                 await self._feed
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None, **_: Any) -> None:
-        """Ignored: controls are HTTP requests with a session or a token."""
+        """Controls are HTTP requests with a session or a token. The web process refuses data before it is here."""
+        await self.close(code=READ_ONLY)
 
     async def _send_newest(self, feed: Hub) -> None:
         version, message = await feed.next(-1 if feed.message else 0)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from django.conf import settings
 from django.core.signals import request_finished
@@ -26,6 +26,9 @@ from scheduler.logs import event_logger
 from scheduler.loops.ticker import Sign
 from scheduler.loops.vitals import Vitals
 from scheduler.rules.configuration import EnvironmentInvalid
+
+if TYPE_CHECKING:
+    import uvicorn
 
 log = event_logger(__name__)
 
@@ -178,6 +181,24 @@ def _gpu(process: Process) -> None:
     main(process.index + settings.ENVIRONMENT.gpu_offset, device=device)
 
 
+def web_config(application: object = "cluster_dashboard.asgi:application") -> uvicorn.Config:
+    import uvicorn  # noqa: PLC0415
+
+    from cluster_dashboard.live.read_only_socket import INBOUND_MAXIMUM_BYTES, ReadOnlySocket  # noqa: PLC0415
+
+    return uvicorn.Config(
+        application,  # type: ignore[arg-type] # an ASGI application, or its address
+        host=settings.ENVIRONMENT.bind_host,
+        port=settings.ENVIRONMENT.web_port,
+        ws=ReadOnlySocket,
+        ws_max_size=INBOUND_MAXIMUM_BYTES,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=3,
+        server_header=False,
+    )
+
+
 def _web(_process: Process) -> None:
     import uvicorn  # noqa: PLC0415
 
@@ -188,17 +209,6 @@ def _web(_process: Process) -> None:
     connection_created.connect(_wait_less)
     # uvicorn raises the signal that stopped it once more when it is done: that must end in a clean exit.
     signal.signal(signal.SIGTERM, lambda *_: exit_cleanly())
-    config = uvicorn.Config(
-        "cluster_dashboard.asgi:application",
-        host=settings.ENVIRONMENT.bind_host,
-        port=settings.ENVIRONMENT.web_port,
-        ws="websockets-sansio",
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=3,
-        server_header=False,
-    )
-
     sign = _watched("web")
 
     class Server(uvicorn.Server):
@@ -210,7 +220,7 @@ def _web(_process: Process) -> None:
             end_streams()
             super().handle_exit(sig, frame)
 
-    Server(config).run()
+    Server(web_config()).run()
 
 
 def _watched(name: str) -> Sign:

@@ -12,7 +12,8 @@ from django.conf import settings as django_settings
 
 from cluster_dashboard.asgi import application
 from cluster_dashboard.live import hub as hub_module
-from cluster_dashboard.live.consumers import FORBIDDEN
+from cluster_dashboard.live.consumers import FORBIDDEN, READ_ONLY
+from scheduler.models import Control
 from tests.build import queued
 
 pytestmark = pytest.mark.usefixtures("gpus", "control", "redis")
@@ -68,17 +69,19 @@ def test_a_client_gets_the_history_first_and_then_newer_and_newer_snapshots():
     assert [waiting["id"] for waiting in first["next"]] == [job.id]
 
 
-def test_what_a_client_says_changes_nothing():
+@pytest.mark.parametrize("content", [{"text": '{"type": "control", "paused": true}'}, {"bytes": b"\x00\xff"}])
+def test_a_client_that_says_something_is_closed(content: dict[str, Any]) -> None:
     async def talk() -> dict[str, Any]:
         socket = Socket()
         await socket.connect()
-        await socket.say(text='{"type": "control", "paused": true}')
-        await socket.say(bytes=b"\x00\xff")
-        found = [await socket.receive() for _ in range(3)]
+        await socket.say(**content)
+        while (output := await socket.receive_output(timeout=10))["type"] == "websocket.send":
+            pass
         await socket.leave()
-        return found[-1]
+        return output
 
-    assert async_to_sync(talk)()["control"]["paused"] is False
+    assert async_to_sync(talk)() == {"type": "websocket.close", "code": READ_ONLY}
+    assert Control.objects.get().paused is False
 
 
 def test_a_page_of_another_site_is_refused():
