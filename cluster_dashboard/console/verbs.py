@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Final
 
-#: What help and errors call the program, also where gpuc was typed.
+#: What help and errors call the program, also where manage.py was typed.
 PROGRAM: Final = "gpuc"
 
 GROUPS: Final = {
@@ -38,6 +38,7 @@ GROUPS: Final = {
         "rotate": "replace secrets",
         "backup": "write a backup",
         "restore": "restore a backup",
+        "completion": "print the completion script of a shell",
     },
 }
 

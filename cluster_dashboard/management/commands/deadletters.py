@@ -10,7 +10,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from cluster_dashboard.api.dead_letters import DeadLetterInfo
-from cluster_dashboard.console.arguments import whole_number
+from cluster_dashboard.console.arguments import OneOf, whole_number
 from cluster_dashboard.console.command import ConsoleCommand, actor
 from cluster_dashboard.console.exit_codes import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_UNAVAILABLE
 from cluster_dashboard.console.screen import console, data, table
@@ -36,7 +36,15 @@ class Command(ConsoleCommand):
 exit status: 0 done, 1 there is none with that id, 2 bad input, 3 the broker or the database does not answer"""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("action", nargs="?", default="list", choices=("list", "show", "drop"))
+        actions = ("list", "show", "drop")
+        parser.add_argument(
+            "action",
+            metavar="ACTION",
+            nargs="?",
+            default="list",
+            type=OneOf(actions),
+            help=f"{', '.join(actions)} (default: list)",
+        )
         parser.add_argument("id", metavar="ID", nargs="?", default="", help="as the list tells it")
         parser.add_argument("--all", action="store_true", help="drop all of them")
         parser.add_argument(

@@ -7,10 +7,11 @@ from typing import Any
 
 from cluster_dashboard.api.schemas import BIGINT_MAXIMUM
 from cluster_dashboard.console import source
-from cluster_dashboard.console.arguments import whole_number, word_of
+from cluster_dashboard.console.arguments import Suggested, whole_number, word_of
 from cluster_dashboard.console.command import ConsoleCommand
 from cluster_dashboard.console.job_list import job_table
 from cluster_dashboard.console.screen import console
+from scheduler.catalogue import catalogue
 from scheduler.jobs.admission import COUNT_MAXIMUM
 from scheduler.rules.states import JobState, Priority
 
@@ -26,7 +27,9 @@ class Command(ConsoleCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--state", metavar="S", type=word_of(JobState), help=", ".join(JobState))
-        parser.add_argument("--type", metavar="T", help="a job type, of today or of jobs of the past")
+        parser.add_argument(
+            "--type", metavar="T", type=Suggested((*catalogue(),)), help="a job type, of today or of jobs of the past"
+        )
         parser.add_argument("--priority", metavar="P", type=word_of(Priority), help=", ".join(Priority))
         parser.add_argument(
             "--limit",

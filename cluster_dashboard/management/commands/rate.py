@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
+from cluster_dashboard.console.arguments import Suggested
 from cluster_dashboard.console.command import ConsoleCommand, actor
 from scheduler.job_type import ParamsInvalid
 from scheduler.jobs.controls import change_control
@@ -30,7 +31,7 @@ class Command(ConsoleCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         accepted = f"{RATE_MINIMUM} to {RATE_MAXIMUM:.0f} jobs a minute, a preset, pause or resume"
-        parser.add_argument("rate", metavar="RATE", nargs="?", help=accepted)
+        parser.add_argument("rate", metavar="RATE", nargs="?", type=Suggested((*Preset, *PAUSE_WORDS)), help=accepted)
         parser.add_argument("--json", action="store_true", help="print JSON only")
 
     def answer(self, **options: Any) -> int:

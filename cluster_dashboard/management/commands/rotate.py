@@ -7,6 +7,7 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
+from cluster_dashboard.console.arguments import OneOf
 from cluster_dashboard.console.command import ConsoleCommand
 from cluster_dashboard.console.exit_codes import EXIT_BAD_INPUT
 from cluster_dashboard.operations.first_start import (
@@ -36,7 +37,7 @@ class Command(ConsoleCommand):
 Tokens made by `gpuc token` are revoked there. exit status: 0 done, 2 bad input, 3 the database does not answer"""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("names", metavar="NAME", nargs="*", help=f"out of {', '.join(SECRETS)}")
+        parser.add_argument("names", metavar="NAME", nargs="*", type=OneOf(SECRETS), help=f"{', '.join(SECRETS)}")
         parser.add_argument("--all", action="store_true", help="all of them")
         parser.add_argument(
             "--apply", action="store_true", help="give the admin the password that comes from the environment"
@@ -46,10 +47,9 @@ Tokens made by `gpuc token` are revoked there. exit status: 0 done, 2 bad input,
         if options["apply"]:
             return self._apply(names=options["names"], everything=options["all"])
         names = list(SECRETS) if options["all"] else options["names"]
-        unknown = [name for name in names if name not in SECRETS]
-        if unknown or not names:
-            said = f"NAME: {unknown[0]!r} is not accepted; it takes" if unknown else "NAME: at least one of"
-            raise CommandError(f"{said} {', '.join(SECRETS)}, --all or --apply", returncode=EXIT_BAD_INPUT)
+        if not names:
+            words = f"NAME: expected at least one of {', '.join(SECRETS)}, or --all or --apply"
+            raise CommandError(words, returncode=EXIT_BAD_INPUT)
         make_state_dir()
         try:
             rotate_secrets(names)

@@ -11,7 +11,7 @@ from django.conf import settings
 from pydantic.fields import FieldInfo
 from redis import Redis
 
-from cluster_dashboard.console.arguments import parse_params, time_limit, whole_number, word_of
+from cluster_dashboard.console.arguments import Suggested, parse_params, time_limit, whole_number, word_of
 from cluster_dashboard.console.command import ConsoleCommand
 from cluster_dashboard.console.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED
 from cluster_dashboard.console.screen import console
@@ -62,7 +62,7 @@ exit status: 0 submitted, and with --wait all succeeded; 1 a job failed or was c
         return f"job types and their parameters:\n{described_types()}\n\n{super().epilog()}"
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("type", metavar="TYPE", help=", ".join(catalogue()))
+        parser.add_argument("type", metavar="TYPE", type=Suggested((*catalogue(),)), help=", ".join(catalogue()))
         parser.add_argument(
             "--priority",
             metavar="P",

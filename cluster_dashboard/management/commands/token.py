@@ -6,6 +6,7 @@ from argparse import ArgumentParser
 from datetime import datetime
 from typing import Any
 
+from cluster_dashboard.console.arguments import OneOf, word_of
 from cluster_dashboard.console.command import ConsoleCommand, actor
 from cluster_dashboard.console.exit_codes import EXIT_FAILED
 from cluster_dashboard.models import ApiToken
@@ -24,10 +25,11 @@ exit status: 0 done, 1 there is no valid token of that name, 2 bad input, 3 the 
     option_names = {"scope": "--scope", "name": "NAME"}
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("action", choices=("create", "list", "revoke"))
+        actions = ("create", "list", "revoke")
+        parser.add_argument("action", metavar="ACTION", type=OneOf(actions), help=", ".join(actions))
         parser.add_argument("name", metavar="NAME", nargs="?", default="")
         words = f"{', '.join(Scope)}; may be given several times, and reading is part of every token"
-        parser.add_argument("--scope", action="append", default=[], metavar="SCOPE", help=words)
+        parser.add_argument("--scope", action="append", default=[], metavar="SCOPE", type=word_of(Scope), help=words)
         parser.add_argument("--json", action="store_true", help="print JSON only")
 
     def answer(self, **options: Any) -> int:

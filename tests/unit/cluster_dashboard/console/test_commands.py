@@ -11,6 +11,10 @@ import zipfile
 import pytest
 
 from cluster_dashboard.console.verbs import VERBS
+from cluster_dashboard.management.commands.completion import parser_of
+from cluster_dashboard.tokens import Scope
+from scheduler.rules.faults import FaultKind
+from scheduler.rules.states import JobState, Priority
 from tests.project import ROOT
 from tests.with_database import cli
 
@@ -21,6 +25,8 @@ WITH_DATABASE = {
     "job": ["17"],
     "cancel": ["17"],
     "status": ["--once"],
+    "gpus": [],
+    "events": [],
     "drain": ["0"],
     "undrain": ["0"],
     "rate": ["30"],
@@ -34,7 +40,8 @@ WITH_DATABASE = {
     "backup": ["tonight.zip"],
     "restore": ["backup.zip"],
 }
-WITHOUT_DATABASE = {"up", "start"}
+ARGUMENTS = {**WITH_DATABASE, "start": ["web"], "completion": ["bash"]}
+WITHOUT_DATABASE = {"up", "start", "completion"}
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -48,10 +55,30 @@ def test_help_has_an_example_that_says_gpuc(verb):
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_wrong_option_is_bad_input_in_one_line(verb):
-    ran = cli.run(verb, *WITH_DATABASE.get(verb, ["web"] if verb == "start" else []), "--no-such-option")
+    ran = cli.run(verb, *ARGUMENTS.get(verb, []), "--no-such-option")
 
     assert (ran.code, ran.out) == (2, "")
     assert ran.error_line == f"gpuc {verb}: unrecognized arguments: --no-such-option; see gpuc {verb} --help"
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "meant"),
+    [
+        (("submit", "sleep", "--priority", "HIGH"), "priority", Priority.HIGH),
+        (("jobs", "--state", "FAILED"), "state", JobState.FAILED),
+        (("jobs", "--priority", "Low"), "priority", Priority.LOW),
+        (("inject", "WORKER_HUNG", "--gpu", "3"), "kind", FaultKind.WORKER_HUNG),
+        (("chaos", "Kill_Worker"), "names", ["kill_worker"]),
+        (("token", "CREATE", "ci", "--scope", "Submit"), "scope", [Scope.SUBMIT]),
+        (("deadletters", "Drop", "--all"), "action", "drop"),
+        (("rotate", "api_token"), "names", ["API_TOKEN"]),
+        (("completion", "BASH"), "shell", "bash"),
+    ],
+)
+def test_words_are_accepted_in_any_case(words, name, meant):
+    verb, *arguments = words
+
+    assert vars(parser_of(verb).parse_args(arguments))[name] == meant
 
 
 def test_each_verb_is_tried_with_an_unreachable_database():
