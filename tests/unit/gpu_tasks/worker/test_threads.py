@@ -1,4 +1,4 @@
-"""The threads of a worker's main process are those that `worker/main.py` explains."""
+"""The threads of a worker's main process are those that `worker/threads.py` explains."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from gpu_tasks.worker import main as worker
+from gpu_tasks.worker import threads as worker
 from gpu_tasks.worker.held import Held
 from scheduler.loops.ticker import Ticker
 
