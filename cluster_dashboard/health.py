@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Final
 
 from django.db import connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -16,12 +15,9 @@ from redis.exceptions import RedisError
 from cluster_dashboard.api.http.problems import FieldError, problem_response
 from scheduler.database_errors import DatabaseFailure, is_unavailable
 from scheduler.logs import event_logger
-from scheduler.redis_client import connect
+from scheduler.redis_client import SHORT_TIMEOUT_SECONDS, connect
 
 log = event_logger(__name__)
-
-#: Short: the client waits for the answer, and asks again soon.
-BROKER_TIMEOUT_SECONDS: Final = 1.0
 
 
 class Unfit(Exception):
@@ -66,7 +62,7 @@ def _failure(name: str, check: Callable[[], None]) -> FieldError | None:
 
 def _ask_database() -> None:
     with connection.cursor() as cursor:
-        # One of our tables: a database without them cannot be used either.
+        # A table of the cluster: a database without its tables cannot be used either.
         cursor.execute("SELECT id FROM scheduler_control")
         cursor.fetchone()
 
@@ -79,4 +75,4 @@ def _ask_broker() -> None:
 
 @cache
 def _broker() -> Redis:
-    return connect(timeout_seconds=BROKER_TIMEOUT_SECONDS)
+    return connect(timeout_seconds=SHORT_TIMEOUT_SECONDS)

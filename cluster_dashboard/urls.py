@@ -5,7 +5,7 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 
 from cluster_dashboard import health
-from cluster_dashboard.metrics import metrics
+from cluster_dashboard.metrics.view import metrics
 
 urlpatterns = [
     path(

@@ -1,4 +1,4 @@
-"""Connections to Redis, with the timeouts that keep a frozen server from freezing us."""
+"""Connections to Redis, with timeouts: a frozen server does not freeze its clients."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-#: Every key of ours in Redis starts with this; several clusters may share one server under other prefixes.
+#: Every Redis key of this cluster starts with this; clusters with other prefixes may share the server.
 KEY_PREFIX: Final = "gpucluster:"
+
+#: For a request that a person, a health check or a scrape waits for.
+SHORT_TIMEOUT_SECONDS: Final = 1.0
 
 
 def connect(*, timeout_seconds: float = 2.0) -> Redis:
-    """A client of its own for each thread; no retries: loops come back by themselves."""
+    """A new client; each thread needs its own. No retries: the loops call again at their next tick."""
     return Redis.from_url(
         settings.REDIS_URL,
         socket_timeout=timeout_seconds,

@@ -14,12 +14,10 @@ from cluster_dashboard.console.cluster_watch import Viewer
 from cluster_dashboard.console.command import DATABASE_AWAY, ConsoleCommand, database_words
 from cluster_dashboard.console.exit_codes import EXIT_UNAVAILABLE
 from cluster_dashboard.console.screen import console, data
-from scheduler.redis_client import connect
+from scheduler.redis_client import SHORT_TIMEOUT_SECONDS, connect
 
 #: Between two looks of the live view.
 REFRESH_SECONDS: Final = 1.0
-
-BROKER_TIMEOUT_SECONDS: Final = 1.0
 
 
 class Command(ConsoleCommand):
@@ -38,7 +36,7 @@ exit status: 0 shown; 3 broker or database does not answer (what the other one k
         parser.add_argument("--json", action="store_true", help="print JSON only, once: the fields of the live page")
 
     def answer(self, **options: Any) -> int:
-        viewer = Viewer(connect(timeout_seconds=BROKER_TIMEOUT_SECONDS))
+        viewer = Viewer(connect(timeout_seconds=SHORT_TIMEOUT_SECONDS))
         screen = console(self.stdout, no_color=options["no_color"])
         if screen.is_terminal and not options["once"] and not options["json"]:
             return live(viewer, screen)

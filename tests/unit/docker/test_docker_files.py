@@ -27,8 +27,8 @@ def names_of_series(expression: str) -> set[str]:
 
 
 def made_series() -> str:
-    """The source that makes them: each name stands there, without the prefix and the counters' suffix."""
-    return (ROOT / "cluster_dashboard" / "metrics.py").read_text()
+    """The source that makes them; it has each name without the prefix and the counters' suffix."""
+    return "".join(path.read_text() for path in (ROOT / "cluster_dashboard" / "metrics").glob("*.py"))
 
 
 def expressions() -> dict[str, str]:

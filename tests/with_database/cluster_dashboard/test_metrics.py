@@ -13,8 +13,9 @@ from django.urls import reverse
 from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
-from cluster_dashboard import metrics as metrics_module
-from cluster_dashboard.metrics import ClusterCollector, Scraper
+from cluster_dashboard.metrics import numbers, view
+from cluster_dashboard.metrics.collector import ClusterCollector
+from cluster_dashboard.metrics.view import Scraper
 from cluster_dashboard.tokens import create_token
 from scheduler.broker import dead_letters
 from scheduler.jobs import clock, lifecycle
@@ -50,7 +51,7 @@ def scrape(redis: Redis) -> Samples:
 @pytest.fixture
 def fresh_scraper(monkeypatch: pytest.MonkeyPatch, redis: Redis) -> None:
     scraper = Scraper(redis)
-    monkeypatch.setattr(metrics_module, "scraper", lambda: scraper)
+    monkeypatch.setattr(view, "scraper", lambda: scraper)
 
 
 @pytest.fixture
@@ -206,10 +207,10 @@ def test_without_the_broker_the_rest_is_there() -> None:
 
 
 def test_without_the_database_the_rest_is_there(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    def away() -> None:
+    def unavailable() -> None:
         raise OperationalError("no connection")
 
-    monkeypatch.setattr(metrics_module, "database_now", away)
+    monkeypatch.setattr(numbers, "database_now", unavailable)
 
     found = scrape(redis)
 
@@ -226,7 +227,8 @@ def test_an_outage_is_logged_once_until_it_is_over(redis: Redis, caplog: pytest.
         collector.redis = client
         list(collector.collect())
 
-    events = [(each.msg, each.component) for each in caplog.records if each.name == "cluster_dashboard.metrics"]
+    records = [each for each in caplog.records if each.name.startswith("cluster_dashboard.metrics")]
+    events = [(each.msg, each.component) for each in records]
     assert events == [("broker_unreachable", "metrics"), ("broker_recovered", "metrics")]
 
 
