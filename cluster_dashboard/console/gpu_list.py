@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def gpu_table(gpus: Iterable[GpuInfo]) -> Table:
-    columns = (">GPU", "STATE", "JOB OR NOTE", ">MEMORY", ">TEMP", ">POWER", ">BEAT", "MODEL")
+    columns = (">GPU", "STATE", "JOB OR NOTE", ">MEMORY", ">TEMP", ">POWER", ">BEAT")
     return table(columns, [_row(gpu) for gpu in gpus], cut="JOB OR NOTE")
 
 
@@ -31,5 +31,4 @@ def _row(gpu: GpuInfo) -> list[Text]:
         data(None if gpu.temperature_c is None else f"{gpu.temperature_c:.0f} °C"),
         data(None if gpu.power_w is None else f"{gpu.power_w:.0f} W"),
         data(duration(gpu.heartbeat_age_s)),
-        data(gpu.name),
     ]
