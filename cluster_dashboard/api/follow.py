@@ -14,10 +14,11 @@ from typing import Final
 from weakref import WeakKeyDictionary
 
 from django.db import close_old_connections, connection
-from django.http import StreamingHttpResponse
+from django.http import HttpRequest
 from redis.exceptions import RedisError
 
 from cluster_dashboard.api.broker import client
+from cluster_dashboard.api.http.open_stream import OpenStream
 from cluster_dashboard.api.job_detail import read_job
 from scheduler.database_errors import DatabaseFailure
 from scheduler.logs import Outage, event_logger
@@ -35,11 +36,9 @@ LENGTH_MAXIMUM_SECONDS: Final = 3600.0
 IDS_IN_ONE_QUERY: Final = 500
 
 
-def story_of(job_id: int) -> StreamingHttpResponse:
-    response = StreamingHttpResponse(_events(job_id), content_type="text/event-stream")
-    response["Cache-Control"] = "no-store"
-    response["X-Accel-Buffering"] = "no"  # or nginx would keep the events until its buffer is full
-    return response
+def story_of(request: HttpRequest, job_id: int) -> OpenStream:
+    """Raises Problem 503 if too many streams are open."""
+    return OpenStream(request, _events(job_id))
 
 
 async def _events(job_id: int) -> AsyncGenerator[bytes]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from threading import BoundedSemaphore
 from typing import Annotated, Final
 
 from django.http import HttpRequest, HttpResponse
@@ -12,11 +11,13 @@ from ninja import Header, Path, Query, Router
 from ninja.responses import Status
 
 from cluster_dashboard.api.follow import story_of
+from cluster_dashboard.api.http.open_stream import client_of
 from cluster_dashboard.api.http.permissions import CANCEL, READ, SUBMIT, actor_of
 from cluster_dashboard.api.http.problems import Problem
 from cluster_dashboard.api.job_detail import read_job
 from cluster_dashboard.api.schemas import BIGINT_MAXIMUM, Cancelled, JobDetail, Submitted
 from cluster_dashboard.api.submission import submit
+from cluster_dashboard.places import Places
 from scheduler.jobs import lifecycle
 from scheduler.jobs.admission import job_request, largest_gpu_mib
 from scheduler.jobs.lifecycle import CancelOutcome
@@ -29,9 +30,10 @@ JobId = Annotated[int, Path(ge=1, le=BIGINT_MAXIMUM)]
 
 WAIT_MAXIMUM_SECONDS: Final = 60
 WAIT_STEP_SECONDS: Final = 0.25
-#: Each waiting request holds a thread and a database connection; requests above this number are answered at once.
+#: Each waiting request holds a thread and a database connection; requests above these numbers are answered at once.
 WAITING_MAXIMUM: Final = 40
-_places = BoundedSemaphore(WAITING_MAXIMUM)
+WAITING_OF_A_CLIENT: Final = 20
+_places = Places(in_all=WAITING_MAXIMUM, for_each=WAITING_OF_A_CLIENT)
 
 Wait = Annotated[
     int,
@@ -46,15 +48,15 @@ Wait = Annotated[
 @router.get("/jobs/{job_id}", auth=READ, response=JobDetail, summary="Read a job with its events")
 def get_job(request: HttpRequest, job_id: JobId, wait: Wait = 0) -> JobDetail:
     if wait > 0:
-        _wait_for_end(job_id, wait)
+        _wait_for_end(client_of(request), job_id, wait)
     job = read_job(job_id)
     if job is None:
         raise _no_such_job(job_id)
     return job
 
 
-def _wait_for_end(job_id: int, seconds: float) -> None:
-    if not _places.acquire(blocking=False):
+def _wait_for_end(client: str, job_id: int, seconds: float) -> None:
+    if not _places.take(client):
         return
     try:
         deadline = time.monotonic() + seconds
@@ -62,7 +64,7 @@ def _wait_for_end(job_id: int, seconds: float) -> None:
         while running.exists() and (left := deadline - time.monotonic()) > 0:
             time.sleep(min(left, WAIT_STEP_SECONDS))
     finally:
-        _places.release()
+        _places.leave(client)
 
 
 @router.get("/jobs/{job_id}/events", auth=READ, summary="Follow a job until it ends")
@@ -84,7 +86,7 @@ def follow_job(
     state, event_count = found
     if state in TERMINAL_STATES and last_event_id == str(event_count):
         return HttpResponse(status=204)
-    return story_of(job_id)
+    return story_of(request, job_id)
 
 
 @router.post("/jobs/{job_id}/cancel", auth=CANCEL, response=Cancelled, summary="Cancel a job")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import threading
 from collections.abc import Iterator
@@ -11,7 +10,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-import uvicorn
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Close, Frame, Opcode
 from websockets.sync.client import ClientConnection, connect
@@ -23,6 +21,7 @@ from cluster_dashboard.live.read_only_socket import (
 )
 from cluster_dashboard.operations.processes import web_config
 from cluster_dashboard.places import Places
+from tests.web_server import served
 
 UNSUPPORTED_DATA, TOO_BIG = 1003, 1009
 
@@ -45,23 +44,6 @@ class Application:
             self.received.append(message["type"])
 
 
-@contextmanager
-def served(application: Any) -> Iterator[str]:
-    """The address of the web process's server with another application."""
-    config = web_config(application)
-    config.lifespan = "off"
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])))
-    thread.start()
-    try:
-        yield f"ws://127.0.0.1:{listener.getsockname()[1]}/"
-    finally:
-        server.should_exit = True
-        thread.join()
-        listener.close()
-
-
 @pytest.fixture
 def application() -> Application:
     return Application()
@@ -69,8 +51,8 @@ def application() -> Application:
 
 @pytest.fixture
 def url(application: Application) -> Iterator[str]:
-    with served(application) as address:
-        yield address
+    with served(application) as port:
+        yield f"ws://127.0.0.1:{port}/"
 
 
 @contextmanager
@@ -147,7 +129,8 @@ def test_pongs_that_a_client_does_not_read_do_not_fill_the_memory(url: str) -> N
 def test_socket_that_has_no_place_is_refused_and_its_client_comes_back_later() -> None:
     places = Places(in_all=2, for_each=2)
     application = Application()
-    with served(LimitedSockets(application, places)) as url, ExitStack() as open_ones:
+    with served(LimitedSockets(application, places)) as port, ExitStack() as open_ones:
+        url = f"ws://127.0.0.1:{port}/"
         for _ in range(2):
             open_ones.enter_context(connect(url))
         with pytest.raises(InvalidStatus) as refused:
