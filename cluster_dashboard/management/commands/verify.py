@@ -6,7 +6,6 @@ import sys
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -14,6 +13,7 @@ from typing import Any, Final
 from django.conf import settings
 from django.core.management.base import CommandError
 
+from cluster_dashboard.console.arguments import moment_or_age
 from cluster_dashboard.console.command import ConsoleCommand
 from cluster_dashboard.console.exit_codes import EXIT_BAD_INPUT
 from scheduler.verdict.judge import judge
@@ -21,22 +21,9 @@ from scheduler.verdict.log import first_job_since
 from scheduler.verdict.report import as_html, as_junit, as_text
 from scheduler.verdict.witnesses import WitnessInvalid, check_folder, unpack
 
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
 #: In the place of a folder: a tar on standard input.
 STANDARD_INPUT: Final = "-"
 ACCEPTS: Final = "accepts a folder with another host's witness files (gpu-N.jsonl), or - for a tar on standard input"
-
-
-def _moment(value: str) -> datetime:
-    """An ISO time, or an age: 90s, 15m, 2h, 7d."""
-    try:
-        if value and value[-1] in _UNITS:
-            return datetime.now(UTC) - timedelta(seconds=float(value[:-1]) * _UNITS[value[-1]])
-        at = datetime.fromisoformat(value)
-    except (ValueError, OverflowError):
-        raise ArgumentTypeError(f"{value!r} is neither an ISO time nor an age such as 90s, 15m, 2h, 7d") from None
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def _folder(value: str) -> str:
@@ -82,7 +69,7 @@ exit status: 0 the guarantees hold, 1 one is broken, 2 bad input, or the log or 
         parser.add_argument(
             "--since",
             metavar="TIME",
-            type=_moment,
+            type=moment_or_age,
             help="only jobs submitted since then: an ISO time, or an age such as 90s, 15m, 2h, 7d",
         )
         parser.add_argument(
