@@ -32,7 +32,7 @@ def _header(view: dict[str, Any]) -> Text:
     facts = (
         f"{kpi['busy']} of {len(view['gpus'])} GPUs busy; in the last minute {kpi['arrived_per_minute']:.0f} arrived"
     )
-    facts += f", {kpi['finished_per_minute']:.0f} ended, median wait {duration(kpi['wait_p50_s'])}"
+    facts += f", {kpi['finished_per_minute']:.0f} finished, median wait {duration(kpi['wait_p50_s'])}"
     rate = data(f"rate {control['rate_per_minute']:g} / min{preset}", "bold")
     return Text.assemble(data(f"{at}  ", "dim"), rate, arriving, "\n", data(facts))
 

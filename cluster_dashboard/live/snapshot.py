@@ -16,7 +16,7 @@ from scheduler.rules.placement import is_hot
 from scheduler.rules.states import PRIORITY_ORDER, EventKind, JobState
 
 #: Of the messages to the page; raised when their form changes, so that an older page asks to be reloaded.
-VERSION: Final = 2
+VERSION: Final = 3
 SPANS_EACH: Final = 8
 #: An older sample is not shown: the values are unknown.
 SAMPLE_AGE_MAXIMUM_SECONDS: Final = 5.0
@@ -62,14 +62,13 @@ def build_snapshot(seq: int, database: DatabaseView, redis: RedisView, window: W
 
 def _point(database: DatabaseView, kpi: dict[str, Any], window: Window) -> SeriesPoint:
     """What this snapshot adds to the page's series."""
-    ended = kpi["ended_last_hour"]
     return SeriesPoint(
         t=database.now,
         **window.rates(),
         utilization_percent=kpi["utilization_percent"],
         power_w=kpi["power_w"],
         queued=database.counts[JobState.QUEUED],
-        failed_percent=100 * kpi["failed_last_hour"] / ended if ended else None,
+        failed_percent=kpi["failed_percent"],
     )
 
 

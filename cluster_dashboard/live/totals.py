@@ -39,6 +39,14 @@ class Totals:
         return sum(n for (_, each), n in self.words.items() if each == word)
 
     @property
+    def outcomes(self) -> Counter[str]:
+        """Attempts by outcome, those of jobs that were cancelled before they ran included."""
+        found: Counter[str] = Counter()
+        for (outcome, _), n in self.ended.items():
+            found[outcome] += n
+        return found
+
+    @property
     def requeued_charged(self) -> int:
         return self.ran[EventKind.REQUEUED]
 

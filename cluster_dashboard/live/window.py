@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
 from cluster_dashboard.live.read import Happened
+from scheduler.rules.outcomes import FINISHED_OUTCOMES, failures
 from scheduler.rules.states import EventKind
 
 #: Length of the window on the page, in seconds.
@@ -80,7 +81,8 @@ class Window:
         if event.kind in _ATTEMPT_ENDS and event.gpu is not None:
             self._end(event)
         if event.kind in _OUTCOMES:
-            self._finished.append(event.at)
+            if event.kind in FINISHED_OUTCOMES:
+                self._finished.append(event.at)
             self.count_outcome(event.at, event.kind, event.reason, 1)
 
     def _start(self, event: Happened) -> None:
@@ -142,10 +144,11 @@ class Window:
     def last_hour(self) -> dict[str, Any]:
         total = sum(self._minutes.values(), Counter())
         reasons = {key.removeprefix("reason:"): n for key, n in total.items() if key.startswith("reason:")}
-        ended = sum(total[kind] for kind in _OUTCOMES)
+        found = failures(total)
         return {
-            "failed_last_hour": total[EventKind.FAILED],
-            "ended_last_hour": ended,
+            "failed_last_hour": found.failed,
+            "finished_last_hour": found.finished,
+            "failed_percent": None if found.share is None else 100 * found.share,
             "failed_top_reason": max(reasons, key=lambda reason: reasons[reason]) if reasons else None,
         }
 

@@ -12,6 +12,7 @@ from cluster_dashboard.live.totals import Totals
 from cluster_dashboard.metrics.families import counter, gauge, single
 from cluster_dashboard.metrics.numbers import DatabaseNumbers
 from scheduler.jobs.room import Lack, Room, shortage_in
+from scheduler.rules.outcomes import failures
 from scheduler.rules.states import PRIORITY_ORDER, EventKind, JobState
 
 
@@ -31,6 +32,10 @@ def jobs(totals: Totals) -> Iterator[Metric]:
     )
     for (outcome, reason), n in sorted(totals.ended.items()):
         ended.add_metric([outcome, reason], n)
+    share = failures(totals.outcomes).share
+    if share is not None:
+        words = "Failed attempts as a share of those that succeeded or failed; cancelled ones count in neither"
+        yield single("attempts_failed_ratio", words, share)
     requeues = counter("requeues", "Running jobs that were requeued, with and without a charged failure", ["charged"])
     requeues.add_metric(["true"], totals.requeued_charged)
     requeues.add_metric(["false"], totals.requeued_uncharged)

@@ -21,7 +21,8 @@ from scheduler.admin.rates import Attempts, Counted, Share, Summary, summarise, 
 from scheduler.jobs.clock import database_now
 from scheduler.jobs.rollup import NO_GPU
 from scheduler.models import Gpu, Rollup
-from scheduler.rules.states import PRIORITY_ORDER, EventKind
+from scheduler.rules.outcomes import FAILED_OUTCOMES, FINISHED_OUTCOMES
+from scheduler.rules.states import PRIORITY_ORDER
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
@@ -104,12 +105,12 @@ def _points(window: RatesWindow, start: datetime, now: datetime) -> list[RatePoi
     # Grouped by the hour only, which the index of the key holds in order: a second column would sort all rows.
     hours = Rollup.objects.filter(hour__gte=start).order_by("hour").values_list("hour")
     found: defaultdict[datetime, list[int]] = defaultdict(lambda: [0, 0])
-    for at, ended, succeeded in hours.annotate(
-        ended=_n(~Q(outcome=EventKind.CANCELLED)), succeeded=_n(Q(outcome=EventKind.SUCCEEDED))
+    for at, failed, finished in hours.annotate(
+        failed=_n(Q(outcome__in=sorted(FAILED_OUTCOMES))), finished=_n(Q(outcome__in=sorted(FINISHED_OUTCOMES)))
     ):
         counts = found[_floor(at, window.step)]
-        counts[0] += ended - succeeded
-        counts[1] += ended
+        counts[0] += failed
+        counts[1] += finished
     steps = int((now - start) / window.step) + 1
     return [RatePoint(at=(at := start + index * window.step), share=wilson(*found[at])) for index in range(steps)]
 
@@ -141,7 +142,7 @@ def _priorities(summary: Summary) -> list[tuple[str, Attempts]]:
 
 
 def _reasons(summary: Summary) -> list[tuple[str, int, Share | None]]:
-    return [(_reason(word), n, wilson(n, summary.total.ended)) for word, n in summary.by_reason.items()]
+    return [(_reason(word), n, wilson(n, summary.total.finished)) for word, n in summary.by_reason.items()]
 
 
 def _reason(word: str) -> str:
@@ -158,13 +159,13 @@ def _plot(name: str, noun: str, found: Sequence[tuple[str, Attempts]], *, expect
         for label, attempts in found
     ]
     title = f"Faults by {noun}, observed and expected" if expected else f"Failure rate by {noun}"
-    described = "; ".join(f"{row.label}: {_in_words(row)}" for row in rows) or "no attempt has ended"
+    described = "; ".join(f"{row.label}: {_in_words(row)}" for row in rows) or "no attempt has finished"
     return mark_safe(plots.intervals(f"plot-{name}", title, described, rows))  # noqa: S308 (escaped in plots)
 
 
 def _in_words(row: PlotRow) -> str:
     if row.share is None:
-        return "no attempt ended"
+        return "no attempt finished"
     words = (
         f"{plots.percent(row.share.rate)}, between {plots.percent(row.share.low)} and {plots.percent(row.share.high)}"
     )
@@ -179,7 +180,7 @@ def _plot_reasons(summary: Summary) -> str:
 
 def _over_time(window: RatesWindow, points: Sequence[RatePoint]) -> str:
     known = [(point.at, point.share) for point in points if point.share is not None]
-    described = "no attempt has ended"
+    described = "no attempt has finished"
     if known:
         (best_at, best), (worst_at, worst) = (
             min(known, key=lambda each: each[1].rate),

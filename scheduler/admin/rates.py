@@ -9,7 +9,7 @@ from math import sqrt
 from typing import Final, NamedTuple
 
 from scheduler.rules.faults import FAULTS
-from scheduler.rules.states import EventKind
+from scheduler.rules.outcomes import FAILED_OUTCOMES, failures
 
 #: The normal quantile of a two-sided 95 % interval.
 Z_95: Final = 1.959963984540054
@@ -54,8 +54,7 @@ class Counted(NamedTuple):
 
 @dataclass(slots=True)
 class Attempts:
-    """Ended attempts of one GPU, type, priority or hour, or of all. failed: those that failed, or were requeued with a
-    charged failure. Cancelled attempts count in no rate."""
+    """Attempts of one GPU, type, priority or hour, or of all. failed, finished: see rules.outcomes."""
 
     succeeded: int = 0
     failed: int = 0
@@ -65,12 +64,12 @@ class Attempts:
     expected: float = 0.0
 
     @property
-    def ended(self) -> int:
+    def finished(self) -> int:
         return self.succeeded + self.failed
 
     @property
     def failure(self) -> Share | None:
-        return wilson(self.failed, self.ended)
+        return wilson(self.failed, self.finished)
 
     @property
     def fault(self) -> Share | None:
@@ -92,14 +91,12 @@ class Attempts:
         return "fewer than expected" if expected > fault.high else "as expected"
 
     def add(self, row: Counted) -> None:
-        match row.outcome:
-            case EventKind.SUCCEEDED:
-                self.succeeded += row.n
-            case EventKind.CANCELLED:
-                self.cancelled += row.n
-            case _:
-                self.failed += row.n
-                self.faults += row.at_risk if row.reason in FAULT_REASONS else 0
+        failed, finished = failures({row.outcome: row.n})
+        self.failed += failed
+        self.succeeded += finished - failed
+        self.cancelled += row.n - finished
+        if failed and row.reason in FAULT_REASONS:
+            self.faults += row.at_risk
         self.at_risk += row.at_risk
         self.expected += row.expected
 
@@ -125,7 +122,7 @@ def summarise(rows: Iterable[Counted], *, no_gpu: int) -> Summary:
             attempts.add(row)
         if row.gpu != no_gpu:
             gpus[row.gpu].add(row)
-        if row.outcome in {EventKind.FAILED, EventKind.REQUEUED}:
+        if row.outcome in FAILED_OUTCOMES:
             reasons[row.reason] += row.n
     summary.by_gpu = _sorted(gpus)
     summary.by_type, summary.by_priority = _sorted(types), _sorted(priorities)

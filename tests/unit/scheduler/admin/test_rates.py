@@ -57,7 +57,7 @@ def test_a_charged_requeue_is_a_failure_and_a_cancel_is_nothing():
 
     total = summarise(rows, no_gpu=NO_GPU).total
 
-    assert (total.ended, total.failed, total.cancelled) == (10, 4, 50)
+    assert (total.finished, total.failed, total.cancelled) == (10, 4, 50)
     assert total.failure is not None
     assert total.failure.rate == 0.4
 
@@ -71,9 +71,9 @@ def test_counts_are_summed_along_each_dimension():
 
     found = summarise(rows, no_gpu=NO_GPU)
 
-    assert {gpu: each.ended for gpu, each in found.by_gpu.items()} == {0: 1, 1: 6}
-    assert {name: each.ended for name, each in found.by_type.items()} == {"sleep": 3, "matrix": 4}
-    assert {name: each.ended for name, each in found.by_priority.items()} == {"low": 1, "high": 6}
+    assert {gpu: each.finished for gpu, each in found.by_gpu.items()} == {0: 1, 1: 6}
+    assert {name: each.finished for name, each in found.by_type.items()} == {"sleep": 3, "matrix": 4}
+    assert {name: each.finished for name, each in found.by_priority.items()} == {"low": 1, "high": 6}
 
 
 def test_reasons_come_in_order_of_their_number():

@@ -64,7 +64,7 @@ def snapshot(reader):
 def test_a_snapshot_has_every_field_that_is_promised(reader):
     shown = snapshot(reader)
 
-    assert (shown["type"], shown["version"], shown["seq"]) == ("snapshot", 2, 1)
+    assert (shown["type"], shown["version"], shown["seq"]) == ("snapshot", 3, 1)
     assert set(shown["queues"]) == {"critical", "high", "normal", "low"}
     assert set(shown["queues"]["low"]) == {"waiting", "oldest_s", "in_redis"}
     assert set(shown["counts"]) == {"submitted", "queued", "running", "succeeded", "failed", "cancelled"}
@@ -176,7 +176,31 @@ def test_an_event_is_counted_once_however_often_it_is_read(reader):
         shown = snapshot(reader)
 
     assert shown["kpi"]["finished_per_minute"] == 2
-    assert (shown["kpi"]["failed_last_hour"], shown["kpi"]["ended_last_hour"]) == (1, 2)
+    assert (shown["kpi"]["failed_last_hour"], shown["kpi"]["finished_last_hour"]) == (1, 2)
+
+
+def test_cancelled_jobs_neither_finish_nor_lower_the_share_of_failures(redis):
+    ended(JobState.SUCCEEDED)
+    ended(JobState.FAILED, gpu=1)
+    for job in submit(20):
+        lifecycle.cancel(job.id, actor="a test")
+    ended(JobState.CANCELLED, gpu=2)
+    reader = Reader(redis)
+
+    # As a web process that starts now counts them, and as one that sees them happen.
+    for shown in (snapshot(reader), snapshot(reader)):
+        kpi = shown["kpi"]
+        assert (kpi["failed_last_hour"], kpi["finished_last_hour"], kpi["failed_percent"]) == (1, 2, 50)
+        assert shown["point"]["failed_percent"] == 50
+        assert kpi["finished_per_minute"] == 2
+
+
+def test_while_only_cancelled_jobs_have_ended_the_share_of_failures_is_unknown(reader):
+    lifecycle.cancel(queued().id, actor="a test")
+
+    shown = snapshot(reader)
+
+    assert (shown["kpi"]["failed_percent"], shown["kpi"]["finished_last_hour"]) == (None, 0)
 
 
 def test_a_new_web_process_shows_the_last_minutes(redis):
@@ -187,7 +211,7 @@ def test_a_new_web_process_shows_the_last_minutes(redis):
     history = json.loads(reader.history())
 
     assert {span["job"] for span in history["spans"]} == {first.id, second.id}
-    assert snapshot(reader)["kpi"]["ended_last_hour"] == 1
+    assert snapshot(reader)["kpi"]["finished_last_hour"] == 1
     lengths = {len(values) for values in history["series"].values()}
     assert len(lengths) == 1
 
@@ -201,9 +225,9 @@ def test_what_a_new_web_process_found_already_counted_is_not_counted_again(redis
 
     reader = Reader(redis)
 
-    assert snapshot(reader)["kpi"]["ended_last_hour"] == 3
+    assert snapshot(reader)["kpi"]["finished_last_hour"] == 3
     ended(JobState.SUCCEEDED)
-    assert snapshot(reader)["kpi"]["ended_last_hour"] == 4
+    assert snapshot(reader)["kpi"]["finished_last_hour"] == 4
 
 
 def test_what_waits_is_shown_in_the_order_of_its_start(reader):

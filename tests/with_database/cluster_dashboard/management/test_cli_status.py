@@ -90,7 +90,7 @@ def test_queues_counts_and_rate_are_shown(redis: Redis) -> None:
     assert "rate 12 / min (normal)" in out
     assert next(line.split()[:2] for line in out.splitlines() if line.startswith("high")) == ["high", "2"]
     assert "3 submitted: 2 queued  0 running  0 succeeded  1 failed  0 cancelled" in out
-    assert "in the last minute 3 arrived, 1 ended" in out
+    assert "in the last minute 3 arrived, 1 finished" in out
 
 
 def test_json_has_the_fields_of_the_live_page(redis: Redis) -> None:
@@ -114,7 +114,7 @@ def test_what_ended_earlier_counts_for_the_hour_and_not_for_the_minute(redis: Re
 
     kpi = run("status", "--json").json["kpi"]
 
-    assert (kpi["arrived_per_minute"], kpi["finished_per_minute"], kpi["ended_last_hour"]) == (0, 0, 1)
+    assert (kpi["arrived_per_minute"], kpi["finished_per_minute"], kpi["finished_last_hour"]) == (0, 0, 1)
 
 
 @pytest.mark.usefixtures("no_broker")

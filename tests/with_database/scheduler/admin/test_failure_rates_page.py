@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import timedelta
 from typing import Any
@@ -10,11 +11,14 @@ import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from redis import Redis
 
+from cluster_dashboard.live.reader import Reader
+from cluster_dashboard.metrics.view import Scraper
 from scheduler.jobs import lifecycle, rollup
 from scheduler.jobs.clock import database_now
 from scheduler.rules.states import JobState, Reason, Source
-from tests.build import ended, running
+from tests.build import ended, running, submit
 
 PAGE = "/admin/scheduler/rollup/"
 
@@ -43,7 +47,7 @@ def test_a_window_counts_what_ended_in_it(admin_client: Client, window: str, end
     counted(100, hours_ago=6 * 24)
     counted(1000, hours_ago=40 * 24)
 
-    assert admin_client.get(f"{PAGE}?window={window}").context["total"].ended == ended
+    assert admin_client.get(f"{PAGE}?window={window}").context["total"].finished == ended
 
 
 @pytest.mark.parametrize("query", ["", "?window=century", "?window=", "?window=%00"])
@@ -75,7 +79,7 @@ def test_every_gpu_is_shown_the_idle_one_too(admin_client: Client) -> None:
 def test_an_empty_window_says_so(admin_client: Client) -> None:
     page = admin_client.get(f"{PAGE}?window=hour")
 
-    assert "No attempt has ended since" in text(page)
+    assert "No attempt has finished since" in text(page)
     assert page.content.count(b'<svg class="plot"') == 4
 
 
@@ -127,3 +131,21 @@ def test_who_may_not_see_it_does_not(client: Client, django_user_model: Any) -> 
 
 def test_it_has_a_short_address(admin_client: Client) -> None:
     assert admin_client.get("/admin/failure-rates/?window=week")["Location"] == f"{PAGE}?window=week"
+
+
+def test_the_admin_and_the_metrics_have_the_share_of_the_live_page(admin_client: Client, redis: Redis) -> None:
+    """One definition: cancelled jobs count on no face."""
+    ended(JobState.SUCCEEDED)
+    ended(JobState.SUCCEEDED, gpu=1)
+    ended(JobState.SUCCEEDED, gpu=2)
+    ended(JobState.FAILED)
+    for job in submit(10):
+        lifecycle.cancel(job.id, actor="a test")
+    ended(JobState.CANCELLED)
+
+    admin = admin_client.get(f"{PAGE}?window=all").context["total"].failure.rate
+    live = json.loads(Reader(redis).snapshot())["kpi"]["failed_percent"] / 100
+    metrics = Scraper(redis).text().decode()
+
+    assert admin == live == 0.25
+    assert "gpu_cluster_attempts_failed_ratio 0.25" in metrics

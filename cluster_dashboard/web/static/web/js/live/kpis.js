@@ -55,10 +55,10 @@ function stateCounts(kpi, gpus) {
   return [`${orDash(kpi.busy)} of ${gpus.length} busy`, ...others].join(", ");
 }
 
-function failedText({ failed_last_hour: failed, ended_last_hour: ended, failed_top_reason: top }) {
-  if (failed === null || ended === null) return "unknown";
-  if (ended === 0) return "no job has ended";
-  return `${fixed(failed)} of ${fixed(ended)}${top ? `, most: ${words(top)}` : ""}`;
+function failedText({ failed_last_hour: failed, finished_last_hour: finished, failed_top_reason: top }) {
+  if (failed === null || finished === null) return "unknown";
+  if (finished === 0) return "no job has finished";
+  return `${fixed(failed)} of ${fixed(finished)}${top ? `, most: ${words(top)}` : ""}`;
 }
 
 const flow = document.getElementById("flow");

@@ -14,7 +14,7 @@ import { renderEvents, renderFinished } from "./tables.js";
 import { onThemeChange } from "../shared/theme.js";
 
 // Of the messages that this page understands.
-const VERSION = 2;
+const VERSION = 3;
 const store = new Store();
 const status = new Status();
 let frame = 0;

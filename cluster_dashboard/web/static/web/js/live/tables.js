@@ -15,7 +15,7 @@ const SIGNS = { [JobState.SUCCEEDED]: "✓", [JobState.FAILED]: "✕", [JobState
 export function renderFinished({ recent, counts }) {
   finishedEmpty.hidden = recent.length > 0;
   finishedTable.hidden = recent.length === 0;
-  setText(finishedEmpty, counts.submitted === 0 ? "No jobs yet. The generator submits jobs at the rate that is set under Load." : "No job has finished yet.");
+  setText(finishedEmpty, counts.submitted === 0 ? "No jobs yet. The generator submits jobs at the rate that is set under Load." : "No job has ended yet.");
   keepRows(finished, recent, { key: (job) => `${job.id}/${job.attempt}`, create: createJob, update: updateJob });
 }
 
