@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final
 from django.core.management.base import CommandError
 
 from cluster_dashboard.console import source
-from cluster_dashboard.console.arguments import above_zero
+from cluster_dashboard.console.arguments import above_zero, gpu_index
 from cluster_dashboard.console.command import ConsoleCommand, actor
 from cluster_dashboard.console.exit_codes import EXIT_BAD_INPUT, EXIT_FAILED
 from scheduler.job_type import ParamsInvalid
@@ -29,7 +29,7 @@ class DrainingCommand(ConsoleCommand):
     drained: ClassVar[bool]
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("index", metavar="GPU", nargs="*", type=int, help="index of a GPU")
+        parser.add_argument("index", metavar="GPU", nargs="*", type=gpu_index, help="index of a GPU")
         parser.add_argument("--all", action="store_true", help="every GPU of the cluster")
         parser.add_argument("--json", action="store_true", help="print JSON only")
 

@@ -114,11 +114,11 @@ class Project:
         return self.compose("exec", "-T", service, *words, check=check)
 
     def manage(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        return self.exec("web", "python", "manage.py", *words, check=check)
+        return self.exec("web", "gpuc", *words, check=check)
 
     def verify(self, *words: str) -> subprocess.CompletedProcess[str]:
         others = [] if self.witness_of_others is None else ["--witness", "-"]
-        command = ("exec", "-T", "web", "python", "manage.py", "verify", *others, *words)
+        command = ("exec", "-T", "web", "gpuc", "verify", *others, *words)
         return self.compose(*command, stdin=self.witness_of_others, check=False)
 
     # --- looking

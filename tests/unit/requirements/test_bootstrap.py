@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import os
 import subprocess
 from pathlib import Path
 
@@ -102,6 +103,16 @@ def test_a_failed_installation_is_tried_again_the_next_time(bootstrap, monkeypat
         bootstrap.install(["base"])
 
     assert bootstrap.changed(["base"]) == ["base"]
+
+
+def test_gpuc_is_written_again_where_it_is_missing_though_nothing_changed(bootstrap, monkeypatch, tmp_path):
+    monkeypatch.setattr(bootstrap, "VENV", tmp_path)
+    monkeypatch.setattr(bootstrap, "VENV_PYTHON", interpreter(tmp_path / "bin" / "python", "exit 1"))
+    bootstrap.stamp("base").write_text(bootstrap.fingerprint("base"))
+
+    bootstrap.main(["base"])
+
+    assert os.access(tmp_path / "bin" / "gpuc", os.X_OK)
 
 
 def test_gpuc_runs_the_checkout_from_any_folder(bootstrap, monkeypatch, tmp_path):

@@ -229,7 +229,7 @@ def test_a_value_that_does_not_work_is_named_and_its_password_is_not(settled, va
     first = refused(settled, **{variable: value})
 
     assert first.returncode == code
-    assert first.stderr.startswith(f"{variable}: ")
+    assert first.stderr.removeprefix("gpuc up: ").startswith(f"{variable}: ")
     assert "secret" not in first.stderr
     assert "Traceback" not in first.stderr
 
