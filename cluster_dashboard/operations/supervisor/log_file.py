@@ -19,15 +19,26 @@ class LogFile:
     max_bytes: int = MAX_BYTES
     _descriptor: int | None = field(default=None)
     _size: int = 0
+    #: The disk was full in the middle of a line.
+    _torn: bool = False
 
     def write(self, line: str) -> None:
         data = (line + "\n").encode(errors="backslashreplace")
         try:
-            if self._size + len(data) > self.max_bytes and self._descriptor is not None:
+            self._open()
+            if self._size > 0 and self._size + len(data) > self.max_bytes:
                 self._rotate()
-            self._size += os.write(self._open(), data)
+            self._append(b"\n" + data if self._torn else data)
         except OSError:
             self.close()
+
+    def _append(self, data: bytes) -> None:
+        descriptor = self._open()
+        while data:
+            written = os.write(descriptor, data)
+            self._size += written
+            data = data[written:]
+            self._torn = bool(data)
 
     def close(self) -> None:
         if self._descriptor is not None:

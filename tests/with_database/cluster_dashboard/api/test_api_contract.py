@@ -51,7 +51,9 @@ def schema(control: Any, gpus: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     queued(), running(), ended(JobState.FAILED, gpu=1)
     # Nobody ends these jobs, and WSGI knows no endless answers: waiting and following are tested elsewhere.
     monkeypatch.setattr(one_job, "_wait_for_end", lambda *_: None)
-    monkeypatch.setattr(one_job, "story_of", lambda _: HttpResponse(b": waiting\n\n", content_type="text/event-stream"))
+    monkeypatch.setattr(
+        one_job, "story_of", lambda *_: HttpResponse(b": waiting\n\n", content_type="text/event-stream")
+    )
     unlimited = Limiter(per_minute=100_000, burst=100_000)
     monkeypatch.setattr(rate_limit, "_limiter", lambda: unlimited)
     return schemathesis.openapi.from_wsgi("/api/openapi.json", get_wsgi_application())

@@ -1,5 +1,6 @@
 """Lines of all processes: decorated, kept in rotated files, never waited for."""
 
+import errno
 import json
 import os
 
@@ -75,8 +76,41 @@ def test_a_log_file_keeps_its_newest_part(tmp_path):
 
     files = sorted(path.name for path in tmp_path.iterdir())
     assert files == ["web.log", *(f"web.log.{n}" for n in range(1, KEPT_FILES))]
-    assert (tmp_path / "web.log").read_text().endswith("line 499\n")
+    kept = "".join((tmp_path / name).read_text() for name in reversed(files)).splitlines()
+    assert kept == [f"line {n}" for n in range(500 - len(kept), 500)]
     assert all(path.stat().st_size <= 1000 for path in tmp_path.iterdir())
+    assert all((tmp_path / name).stat().st_size > 980 for name in files[1:])
+
+
+def test_a_log_file_that_was_full_before_a_restart_is_rotated_once(tmp_path):
+    (tmp_path / "web.log").write_text("x" * 999 + "\n")
+    log = LogFile(path=tmp_path / "web.log", max_bytes=1000)
+    for n in range(3):
+        log.write(f"line {n}")
+    log.close()
+
+    assert (tmp_path / "web.log").read_text() == "line 0\nline 1\nline 2\n"
+    assert (tmp_path / "web.log.1").read_text() == "x" * 999 + "\n"
+    assert not (tmp_path / "web.log.2").exists()
+
+
+def test_a_line_that_the_full_disk_cut_off_spoils_no_other(tmp_path, monkeypatch):
+    write, room = os.write, [4, None, None]
+
+    def write_some(descriptor, data):
+        size = room.pop(0) if room else len(data)
+        if size is None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(descriptor, data[:size])
+
+    log = LogFile(path=tmp_path / "web.log")
+    monkeypatch.setattr(os, "write", write_some)
+    for line in ("cut off", "lost", "whole", "last"):
+        log.write(line)
+    monkeypatch.undo()
+    log.close()
+
+    assert (tmp_path / "web.log").read_text() == "cut \nwhole\nlast\n"
 
 
 def test_a_log_file_goes_on_after_a_restart(tmp_path):
