@@ -11,8 +11,8 @@ http = get_asgi_application()
 
 from channels.auth import AuthMiddlewareStack  # noqa: E402 (needs Django's apps loaded)
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
-from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E402
-from django.urls import path  # noqa: E402
+from channels.security.websocket import AllowedHostsOriginValidator, WebsocketDenier  # noqa: E402
+from django.urls import path, re_path  # noqa: E402
 
 from cluster_dashboard.live.consumers import LiveConsumer  # noqa: E402
 from cluster_dashboard.live.read_only_socket import LimitedSockets  # noqa: E402
@@ -22,7 +22,15 @@ application = ProtocolTypeRouter(
         "http": http,
         # A page of another site may not open the socket with a visitor's cookies.
         "websocket": LimitedSockets(
-            AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter([path("ws/live", LiveConsumer.as_asgi())])))
+            AllowedHostsOriginValidator(
+                URLRouter(
+                    [
+                        path("ws/live", AuthMiddlewareStack(LiveConsumer.as_asgi())),
+                        # Without it an address that does not exist is a traceback in the log.
+                        re_path("", WebsocketDenier.as_asgi()),
+                    ]
+                )
+            )
         ),
     }
 )

@@ -216,8 +216,9 @@ LOGGING = {
             "()": "django.utils.log.CallbackFilter",
             "callback": without_traceback,
         },
+        "refusals": {"()": "cluster_dashboard.refusals.OneLineRefusals"},
     },
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["refusals"]}},
     "root": {"handlers": ["stderr"], "level": "INFO"},
     "loggers": {
         # One INFO line for each job and step from Celery: a large part of what a job costs.

@@ -31,8 +31,8 @@ def own_hub():
 class Socket(ApplicationCommunicator):
     """A browser's end of the connection, in the words of ASGI."""
 
-    def __init__(self, headers: list[tuple[bytes, bytes]] = ORIGIN) -> None:
-        scope = {"type": "websocket", "path": "/ws/live", "query_string": b"", "headers": headers, "subprotocols": []}
+    def __init__(self, headers: list[tuple[bytes, bytes]] = ORIGIN, path: str = "/ws/live") -> None:
+        scope = {"type": "websocket", "path": path, "query_string": b"", "headers": headers, "subprotocols": []}
         super().__init__(application, scope)
 
     async def connect(self) -> bool:
@@ -82,6 +82,13 @@ def test_a_client_that_says_something_is_closed(content: dict[str, Any]) -> None
 
     assert async_to_sync(talk)() == {"type": "websocket.close", "code": READ_ONLY}
     assert Control.objects.get().paused is False
+
+
+def test_a_socket_that_does_not_exist_is_refused_without_an_error():
+    async def connect() -> bool:
+        return await Socket(path="/ws/other").connect()
+
+    assert async_to_sync(connect)() is False
 
 
 def test_a_page_of_another_site_is_refused():
