@@ -20,7 +20,7 @@ from cluster_dashboard.live.read_only_socket import LimitedSockets  # noqa: E402
 application = ProtocolTypeRouter(
     {
         "http": http,
-        # A page of another site may not open the socket with a visitor's cookies.
+        # So that a page of another site cannot open the socket with a visitor's cookies.
         "websocket": LimitedSockets(
             AllowedHostsOriginValidator(
                 URLRouter(

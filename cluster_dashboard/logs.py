@@ -16,7 +16,7 @@ LEVEL_COLOR: Final = {
     "CRITICAL": "\x1b[1;31m",
 }
 
-#: What every LogRecord has; what `extra=` added is the rest.
+#: The attributes of every LogRecord; all others were added by `extra=`.
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -27,7 +27,7 @@ def without_traceback(record: logging.LogRecord) -> bool:
 
 
 class LineFormatter(logging.Formatter):
-    """`log.info("claimed", extra={"job": 7})` becomes `12:04:31.250 INFO claimed job=7`."""
+    """`log.info("job_claimed", extra={"job": 7})` becomes `12:04:31.250 INFO    job_claimed job=7`."""
 
     def __init__(self, *, json: bool, color: bool) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class LineFormatter(logging.Formatter):
         parts += [f"{key}={_one_line(str(value))}" for key, value in fields.items()]
         line = " ".join(parts)
         if record.exc_info:
-            # Each line on its own: an exception's message cannot forge a record.
+            # Each line is escaped and indented, so that an exception's message cannot forge a record.
             line += "".join(f"\n  {_one_line(part)}" for part in self.formatException(record.exc_info).splitlines())
         color = LEVEL_COLOR.get(record.levelname, "") if self._color else ""
         return f"{color}{line}{RESET}" if color else line
@@ -61,5 +61,5 @@ class LineFormatter(logging.Formatter):
 
 
 def _one_line(text: str) -> str:
-    """A job's name or error cannot forge a log line or colour the terminal."""
+    """Escapes what cannot be printed, so that a job's name or error cannot forge a line or control the terminal."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

@@ -1,6 +1,6 @@
-"""The job types of this installation: built in, from settings and from installed packages.
+"""The job types of this installation: built in, from the settings and from installed packages.
 
-Those from outside are found by path or entry point, completed, and checked.
+Types from outside are found by path or entry point, checked, and completed.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from pydantic.errors import PydanticUserError
 from scheduler.job_type import Catalogue, JobContext, JobParams, JobType, ParamsInvalid, SimpleJobType
 from scheduler.rules.configuration import EnvironmentInvalid
 
-#: Installed packages offer their own job types in this entry point group.
+#: Installed packages register their job types in this entry point group.
 ENTRY_POINT_GROUP: Final = "gpu_cluster.job_types"
 
-#: The environment variable that names further types.
+#: The environment variable with the paths of further types.
 VARIABLE: Final = "JOB_TYPES_EXTRA"
 
-#: A type's name is in a column, in task names and in addresses.
+#: A type's name is used in a column, in task names and in URLs.
 NAME_PATTERN: Final = r"[a-z][a-z0-9_]{0,59}"
 
 #: The methods that a type may omit.
@@ -35,7 +35,7 @@ COSTS: Final = ("gpu_memory_mib", "load", "duration_seconds")
 
 
 class JobTypeInvalid(EnvironmentInvalid):
-    """Names where the type was configured, and why it cannot be used."""
+    """The message names where the type was configured, and why it cannot be used."""
 
     def __init__(self, source: str, reason: str) -> None:
         super().__init__(f"{source}: {reason}")
@@ -49,15 +49,15 @@ def catalogue() -> Catalogue:
 
 
 def load_catalogue(built_in: Iterable[str], extra: Iterable[str] = ()) -> Catalogue:
-    """The types at the paths ("module:Class") and those that installed packages offer, by entry point.
+    """The types at the paths ("module:Class"), and those that installed packages register by entry point.
 
-    Types from outside are completed; JobTypeInvalid names the variable or the entry point of one that cannot be.
+    JobTypeInvalid names the variable or the entry point of a type from outside that cannot be used.
     """
     known: dict[str, str] = {}
     found: list[JobType[Any]] = []
     for source, job_type in _all(built_in, extra):
         if job_type.name in known:
-            raise JobTypeInvalid(source, f"its name {job_type.name!r} is taken by {known[job_type.name]}")
+            raise JobTypeInvalid(source, f"its name {job_type.name!r} is already used by {known[job_type.name]}")
         known[job_type.name] = source
         found.append(job_type)
     return Catalogue(found)
@@ -86,7 +86,7 @@ def _described(point: EntryPoint) -> str:
 
 
 def _made(source: str, load: Callable[[], type[Any]]) -> Any:
-    """An object of the type; any error of its module becomes one line."""
+    """Creates an object of the type; an error in its module becomes a message of one line."""
     try:
         found = load()
     except Exception as error:
@@ -103,17 +103,17 @@ def _made(source: str, load: Callable[[], type[Any]]) -> Any:
 
 
 def completed(own: Any, source: str) -> JobType[Any]:
-    """The type with its parameters as a strict pydantic model, and a cost model where it has none."""
+    """The type with its parameters as a strict pydantic model, and with default costs where it defines none."""
     name = getattr(own, "name", None)
     if not isinstance(name, str) or not re.fullmatch(NAME_PATTERN, name):
-        raise JobTypeInvalid(source, f"name is {name!r}; it accepts 1 to 60 of a-z, 0-9 and _, first a letter")
+        raise JobTypeInvalid(source, f"name is {name!r}; it must be 1 to 60 of a-z, 0-9 and _, first a letter")
     summary = getattr(own, "summary", None)
     if not isinstance(summary, str) or not summary:
-        raise JobTypeInvalid(source, f"summary is {summary!r}; it accepts a short text")
+        raise JobTypeInvalid(source, f"summary is {summary!r}; it must be a short text")
     if not callable(getattr(own, "run", None)) or type(own).run is SimpleJobType.run:
         raise JobTypeInvalid(source, "has no method run(self, params, context)")
     if not isinstance(faults := getattr(own, "accepts_random_faults", False), bool):
-        raise JobTypeInvalid(source, f"accepts_random_faults is {faults!r}; it accepts True or False")
+        raise JobTypeInvalid(source, f"accepts_random_faults is {faults!r}; it must be True or False")
     params = getattr(own, "Params", JobParams)
     try:
         model, native = _model_of(params, f"{name.title().replace('_', '')}Params")
@@ -124,17 +124,17 @@ def completed(own: Any, source: str) -> JobType[Any]:
 
 
 def _model_of(params: Any, name: str) -> tuple[type[BaseModel], Callable[[Any], Any]]:
-    """A strict model called `name`, and what turns its values into what `run` expects.
+    """A strict model called `name`, and the function that converts its values to what `run` expects.
 
-    The models' names are distinct: two types may both call theirs Params, but the API's description lists all of them
-    in one place.
+    The names of the models are distinct, since the API schema lists all of them in one place, and two types may both
+    call their class Params.
     """
     if isinstance(params, type) and issubclass(params, BaseModel):
         space = {"__module__": params.__module__, "__doc__": params.__doc__, "model_config": JobParams.model_config}
         return type(name, (params,), space), lambda values: values
     if isinstance(params, type) and dataclasses.is_dataclass(params):
         return _model_of_dataclass(params, name)
-    raise TypeError(f"it is {params!r}; it accepts a pydantic model or a dataclass")
+    raise TypeError(f"it is {params!r}; it must be a pydantic model or a dataclass")
 
 
 def _model_of_dataclass(params: Any, name: str) -> tuple[type[BaseModel], Callable[[Any], Any]]:
@@ -144,7 +144,7 @@ def _model_of_dataclass(params: Any, name: str) -> tuple[type[BaseModel], Callab
         return params(**{name: getattr(values, name) for name in names})
 
     def check(values: Any) -> Any:
-        # An error of __post_init__ is a wrong parameter too.
+        # An error in __post_init__ is reported as a wrong parameter.
         native(values)
         return values
 
@@ -159,7 +159,7 @@ def _model_of_dataclass(params: Any, name: str) -> tuple[type[BaseModel], Callab
 
 
 def _fields(params: Any) -> dict[str, Any]:
-    """Annotation and default of each field; those of a pydantic dataclass carry their limits."""
+    """Annotation and default of each field; those of a pydantic dataclass include their limits."""
     declared = getattr(params, "__pydantic_fields__", None)
     if declared is not None:
         return {name: (info.annotation, info) for name, info in declared.items()}
@@ -177,7 +177,7 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 
 class OwnJobType:
-    """A type from outside as the cluster sees it. Its costs are checked, since they decide where a job may run."""
+    """A type from outside, completed. Its costs are checked, since they decide where a job may run."""
 
     def __init__(self, own: Any, model: type[BaseModel], native: Callable[[Any], Any]) -> None:
         self.name: str = own.name
@@ -206,5 +206,5 @@ class OwnJobType:
         except Exception as error:
             raise ParamsInvalid("params", f"{self.name}.{cost} failed: {type(error).__name__}: {error}") from error
         if not (math.isfinite(value) and 0 <= value <= maximum):
-            raise ParamsInvalid("params", f"{self.name}.{cost} returned {value}; it accepts {accepts}")
+            raise ParamsInvalid("params", f"{self.name}.{cost} returned {value}; expected {accepts}")
         return value

@@ -1,4 +1,4 @@
-"""What a job type is, and the catalogue of those this cluster knows."""
+"""The interface of a job type, and the catalogue of the job types of this cluster."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class DeviceMemoryExhausted(JobFailed):
 class JobContext:
     """What a running job may use.
 
-    progress: accepts 0.0 to 1.0; cheap, may be called often.
-    gpu_index: the GPU it is pinned to; on real hardware it is CUDA device 0 of this process.
+    progress: reports progress, 0.0 to 1.0; cheap, may be called often.
+    gpu_index: the GPU that the job is pinned to; a real one is CUDA device 0 of this process.
     has_cuda: True only where the GPU is real and CuPy may be used.
     """
 
@@ -60,11 +60,11 @@ class JobType[P: JobParams](Protocol):
     def run(self, params: P, context: JobContext) -> dict[str, Any]: ...
 
     def gpu_memory_mib(self, params: P) -> int:
-        """GPU memory that the job needs, in MiB, at most."""
+        """The maximum GPU memory that the job needs, in MiB."""
         ...
 
     def load(self, params: P) -> float:
-        """Share of the GPU's compute that a simulated GPU shows while it runs, 0.0 to 1.0."""
+        """Share of the GPU's compute in use while the job runs, 0.0 to 1.0; a simulated GPU reports it."""
         ...
 
     def duration_seconds(self, params: P) -> float:
@@ -73,10 +73,10 @@ class JobType[P: JobParams](Protocol):
 
 
 class SimpleJobType:
-    """Base of a type that defines only what it must: name, summary, Params and run.
+    """Base class of a type that defines only the required parts: name, summary, Params and run.
 
-    `Params` may be a pydantic model or a dataclass; left out, the type has no parameters. The costs below are an
-    assumption: override what you know better.
+    `Params` may be a pydantic model or a dataclass; without it the type has no parameters. The costs below are
+    assumptions: override those that you know better.
     """
 
     name: ClassVar[str]

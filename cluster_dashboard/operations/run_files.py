@@ -1,4 +1,4 @@
-"""Files in $STATE_DIR/run that say which process runs: pidfiles, and locks that keep a second one out."""
+"""The files in $STATE_DIR/run: pidfiles, and locks that prevent a second process of the same name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 from gpu_tasks.processes.cluster_pids import lock_path, pid_path, read_pid
 from scheduler.files import replace_file
 
-#: How long a new process waits for the end of the one before it. A killed worker's child needs about 1 s.
+#: The time for which a new process waits for the end of its predecessor. The child of a killed worker needs about 1 s.
 LOCK_WAIT_SECONDS: Final = 10.0
 
 
@@ -19,12 +19,12 @@ class LockHeld(Exception):
 
 
 def write_pid(name: str, pid: int) -> None:
-    """Atomic: a reader finds the old pid or the new one, never half of one."""
+    """Atomic: a reader sees the old pid or the new one, never a partial one."""
     replace_file(pid_path(name), f"{pid}\n")
 
 
 def remove_pid(name: str, pid: int) -> None:
-    """Leaves the file of a successor alone."""
+    """Removes the pidfile, unless it is that of a successor."""
     if read_pid(name) == pid:
         pid_path(name).unlink(missing_ok=True)
 
@@ -32,7 +32,7 @@ def remove_pid(name: str, pid: int) -> None:
 def take_lock(name: str, *, wait_seconds: float = LOCK_WAIT_SECONDS) -> int:
     """The lock's file descriptor: the lock ends when it and every copy that a child inherited are closed.
 
-    So it says that nothing of the old process is left, its forked job included. Raises LockHeld.
+    So a free lock means that nothing of the old process is left, its job process included. Raises LockHeld.
     """
     descriptor = os.open(lock_path(name), os.O_RDWR | os.O_CREAT, 0o600)
     deadline = time.monotonic() + wait_seconds

@@ -1,4 +1,4 @@
-"""The GPUs of this machine: which backend looks at them, and one object for each GPU."""
+"""Opens the GPUs of this machine, real or simulated: one object for each GPU."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ from scheduler.rules.gpu import GpuBackend
 def open_gpu(
     backend: str, index: int, seed: int, *, simulated_memory_mib: int | None = None, device: int | None = None
 ) -> GpuBackend:
-    """The GPU with this index. `backend`: simulated, nvml or auto; simulated_memory_mib: None for an H100's;
-    device: as NVML counts it here, where that is not the index in the cluster (a container sees only its own).
+    """Opens the GPU with this index.
 
-    Never raises for a GPU that is not there: with nvml it is unknown, never simulated.
+    backend: simulated, nvml or auto. simulated_memory_mib: None for the memory of an H100. device: the NVML index on
+    this machine, where it differs from the index in the cluster (a container sees only its own GPUs).
+
+    Never raises for a missing GPU: with nvml its readings are unknown, never simulated.
     """
     if resolve_backend(backend) == "simulated":
         return SimulatedGpu(index=index, seed=seed, memory_total_mib=simulated_memory_mib)
-    from gpu_tasks.gpus.nvml import NvmlGpu  # noqa: PLC0415 - pynvml stays out of the simulated workers' memory
+    from gpu_tasks.gpus.nvml import NvmlGpu  # noqa: PLC0415 - workers of simulated GPUs do not load pynvml
 
     return NvmlGpu(index if device is None else device)
 
 
 def resolve_backend(backend: str) -> Literal["simulated", "nvml"]:
-    """What `backend` means on this machine: auto is nvml if the driver loads and has a GPU, else simulated."""
+    """Resolves auto: nvml if the driver loads and reports a GPU, else simulated."""
     match backend:
         case "simulated" | "nvml":
             return backend

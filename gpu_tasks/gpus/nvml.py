@@ -1,6 +1,6 @@
-"""Real GPUs through NVML: the only door to pynvml (package nvidia-ml-py).
+"""Real GPUs, read through NVML. The only module that imports pynvml (package nvidia-ml-py).
 
-NVML counts GPUs in the order of the bus, whatever CUDA_VISIBLE_DEVICES says.
+NVML numbers GPUs in bus order and ignores CUDA_VISIBLE_DEVICES.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import pynvml
 
 from scheduler.rules.gpu import UNKNOWN_SAMPLE, GpuHealth, GpuIdentity, GpuLoad, GpuProcess, GpuSample
 
-#: A GPU that is gone is looked for again this often: starting NVML can take seconds where one fell off the bus.
+#: Seconds between two attempts to open a lost GPU: starting NVML can take seconds after a GPU fell off the bus.
 RETRY_SECONDS: Final = 10.0
 
-#: After these errors no value of the GPU can be had, and its handle is no longer good.
+#: After these errors the GPU cannot be read, and its handle is invalid.
 _GONE: Final = frozenset(
     {
         pynvml.NVML_ERROR_UNINITIALIZED,
@@ -36,12 +36,12 @@ class _Gone(Exception):
 
 
 class NvmlGpu:
-    """One GPU. What NVML cannot tell is None; a missing driver or a lost GPU is unknown as a whole."""
+    """One GPU. A value that NVML does not report is None; without a driver or a GPU all values are unknown."""
 
     def __init__(self, index: int) -> None:
         self._index = index
         self._handle: Any = None
-        #: None: this driver tells no Xid errors.
+        #: None: this driver does not report Xid errors.
         self._events: Any = None
         self._last_xid: int | None = None
         self._retry_at_seconds = -inf
@@ -68,7 +68,7 @@ class NvmlGpu:
             return replace(UNKNOWN_SAMPLE, last_xid=self._last_xid)
         try:
             handle = self._open()
-            # First: what takes the GPU off the bus is told before its readings fail.
+            # First: the Xid error that explains a lost GPU must be read before the readings fail.
             self._hear()
             return _sample(handle, self._last_xid)
         except _Gone:
@@ -77,7 +77,7 @@ class NvmlGpu:
             return replace(UNKNOWN_SAMPLE, last_xid=self._last_xid)
 
     def _hear(self) -> None:
-        """Keeps the latest Xid error. The driver queues them, and says by an error that no more are there."""
+        """Keeps the latest Xid error. The driver queues them, and an error marks the end of its queue."""
         while self._events is not None:
             try:
                 self._last_xid = int(pynvml.nvmlEventSetWait_v2(self._events, 0).eventData)
@@ -110,7 +110,7 @@ class NvmlGpu:
 
 
 def gpu_count() -> int:
-    """How many GPUs the driver sees; 0 where there is no driver."""
+    """The number of GPUs that the driver sees; 0 without a driver."""
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
@@ -124,7 +124,7 @@ def gpu_count() -> int:
 
 
 def _listen(handle: Any) -> Any:
-    """A set of events in which the GPU's Xid errors gather from now on; None where the driver tells of none."""
+    """An NVML event set that collects the GPU's Xid errors from now on; None if the driver does not report them."""
     try:
         events = pynvml.nvmlEventSetCreate()
     except pynvml.NVMLError:
@@ -138,7 +138,7 @@ def _listen(handle: Any) -> Any:
 
 
 def _free(events: Any) -> None:
-    with suppress(pynvml.NVMLError):  # it went with its driver
+    with suppress(pynvml.NVMLError):  # already gone with its driver
         pynvml.nvmlEventSetFree(events)
 
 
@@ -166,8 +166,8 @@ def _sample(handle: Any, last_xid: int | None) -> GpuSample:
 
 
 def _processes(handle: Any) -> tuple[GpuProcess, ...]:
-    """Without those that this machine does not know: in a container a driver may give the pids of its host, our
-    own among them. What they hold still counts as memory in use."""
+    """The processes on the GPU that exist in this pid namespace. In a container the driver may report pids of the
+    host, this process among them; their memory still counts as memory in use."""
     running = pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
     return tuple(
         GpuProcess(pid=each.pid, memory_mib=_mib(each.usedGpuMemory))
@@ -177,7 +177,7 @@ def _processes(handle: Any) -> tuple[GpuProcess, ...]:
 
 
 def _read(query: Callable[..., Any], *arguments: Any) -> Any:
-    """The value, or None where this GPU or driver cannot tell it."""
+    """The value, or None if this GPU or driver does not report it."""
     try:
         return query(*arguments)
     except pynvml.NVMLError as error:
@@ -199,7 +199,7 @@ def _memory_total(handle: Any) -> Any:
 
 
 def _memory(handle: Any) -> Any:
-    """Version 2, as nvidia-smi shows it: version 1 counts what the driver reserves for itself as used."""
+    """By version 2 of the call, as in nvidia-smi: version 1 counts memory that the driver reserves as used."""
     try:
         return pynvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2)
     except (pynvml.NVMLError_FunctionNotFound, pynvml.NVMLError_NotSupported):
@@ -212,7 +212,7 @@ def _shut_down() -> None:
 
 
 def _text(value: bytes | str | None) -> str | None:
-    """Older versions of the package give bytes."""
+    """Older versions of the package return bytes."""
     return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 

@@ -1,4 +1,4 @@
-"""A simulated GPU: its readings follow the job that runs on it. No random number decides whether it is busy."""
+"""A simulated GPU. Its readings follow the job that runs on it; random numbers only add noise."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from typing import Final
 
 from scheduler.rules.gpu import GpuHealth, GpuIdentity, GpuLoad, GpuSample
 
-#: An NVIDIA H100 SXM: memory as nvidia-smi shows it, power at rest and at most.
+#: An NVIDIA H100 SXM: memory as nvidia-smi shows it, idle power and power limit.
 NAME: Final = "NVIDIA H100 80GB HBM3 (simulated)"
 MEMORY_TOTAL_MIB: Final = 81_559
 POWER_IDLE_W: Final = 95.0
 POWER_LIMIT_W: Final = 700.0
-#: What the driver and a context hold beside the job's own memory. An assumption for demonstrations.
+#: Memory of the driver and a context, besides the job's own. An assumption for demonstrations.
 MEMORY_BASE_MIB: Final = 520
 
 #: Steady temperature = 28.2 + 0.061 x power, through the two published readings of an H100: 34 C at 95 W and
 #: 71 C at 700 W. (A fleet of A100s fits 24.7 + 0.088 x power: AcmeTrace, August 2023.)
 TEMPERATURE_AT_ZERO_W: Final = 28.2
 DEGREES_PER_W: Final = 0.061
-#: Weight and time constant in seconds of each exponential with which it gets there: the die, then the cooler.
-#: An assumption: nobody has published measured time constants.
+#: Weight and time constant in seconds of each exponential of the approach to it: the die, then the cooler.
+#: An assumption: no measured time constants are published.
 THERMAL_PARTS: Final = ((0.6, 12.0), (0.4, 90.0))
-#: GPUs of one machine differ by where they sit in the stream of air. An assumption.
+#: The GPUs of one machine differ by their place in the air flow. An assumption.
 SPREAD_C: Final = 2.0
 
 
 class SimulatedGpu:
-    """One GPU. The same seed, index and sequence of calls give the same readings."""
+    """One GPU. The same seed, index and sequence of calls produce the same readings."""
 
     def __init__(self, *, index: int, seed: int, memory_total_mib: int | None = None) -> None:
-        """memory_total_mib: None for an H100's."""
+        """memory_total_mib: None for the memory of an H100."""
         self._index = index
         self._memory_total_mib = memory_total_mib or MEMORY_TOTAL_MIB
         self._name = NAME if memory_total_mib is None else f"Simulated GPU {round(memory_total_mib / 1024)}GB"
@@ -64,7 +64,7 @@ class SimulatedGpu:
         )
 
     def _share(self, load: GpuLoad | None) -> float:
-        """Compute in use, 0.0 to 1.0: what the job says, give or take 2 %; nothing without a job."""
+        """Share of the compute in use, 0.0 to 1.0: that of the job with a noise of 2 %; 0 without a job."""
         noise = self._rng.gauss(0.0, 0.02)
         return 0.0 if load is None or load.compute_share <= 0 else _within(load.compute_share + noise, 0.0, 1.0)
 
@@ -78,7 +78,7 @@ class SimulatedGpu:
         return min(MEMORY_BASE_MIB + load.memory_mib, self._memory_total_mib)
 
     def _warm(self, power_w: float, now_seconds: float) -> None:
-        """Each part goes towards the steady temperature for the time that has passed."""
+        """Moves each part towards the steady temperature, for the time since the last sample."""
         previous, self._sampled_at_seconds = self._sampled_at_seconds, now_seconds
         passed = 0.0 if previous is None else max(0.0, now_seconds - previous)
         steady = self._steady_c(power_w)

@@ -18,10 +18,10 @@ from pydantic import Field
 from gpu_tasks.job_types.sleep import wait
 from scheduler.job_type import DeviceMemoryExhausted, JobContext, JobFailed, JobParams
 
-#: How far `out_of_memory` may grow beyond what its process has already, and in which steps.
+#: The memory that `out_of_memory` may allocate beyond what its process has already, and its step.
 ALLOWANCE_BYTES: Final = 256 * 2**20
 STEP_BYTES: Final = 16 * 2**20
-#: `gpu_memory` takes pieces of 1 GiB, and more than any GPU has at most.
+#: `gpu_memory` allocates pieces of 1 GiB; the maximum is above the memory of any GPU.
 GPU_PIECE_BYTES: Final = 2**30
 GPU_PIECES_MAXIMUM: Final = 1024
 
@@ -41,11 +41,11 @@ class FaultInjectionParams(JobParams):
         default=FaultMode.RAISE,
         description=(
             "raise an error, run out of memory, exit, kill -9 its own process, hang and ignore every signal that "
-            "can be ignored, end in a segmentation fault, or take all memory of its GPU"
+            "can be ignored, end in a segmentation fault, or allocate all memory of its GPU"
         ),
     )
-    probability: float = Field(default=1.0, ge=0, le=1, description="How likely it fails, at each attempt")
-    after_seconds: float = Field(default=1.0, ge=0, le=3_600, description="How long it runs first, in seconds")
+    probability: float = Field(default=1.0, ge=0, le=1, description="Probability of the failure, at each attempt")
+    after_seconds: float = Field(default=1.0, ge=0, le=3_600, description="Seconds that it runs before the failure")
 
 
 class FaultInjection:
@@ -56,7 +56,7 @@ class FaultInjection:
 
     def run(self, params: FaultInjectionParams, context: JobContext) -> dict[str, Any]:
         wait(params.after_seconds, context.progress)
-        # Each attempt has a throw of its own, so that a job that was killed can survive the next time.
+        # Drawn for each attempt, so that a job that failed may succeed at the next attempt.
         if Random(f"fault:{context.seed}:{context.attempt}").random() < params.probability:
             STRIKES[params.mode](context)
         return {"survived": True}
@@ -72,7 +72,7 @@ class FaultInjection:
 
 
 def _raise(_context: JobContext) -> NoReturn:
-    raise JobFailed("injected error: this job was told to fail")
+    raise JobFailed("injected error: this job fails on purpose")
 
 
 def _run_out_of_memory(_context: JobContext) -> NoReturn:
@@ -80,24 +80,24 @@ def _run_out_of_memory(_context: JobContext) -> NoReturn:
     before = resource.getrlimit(resource.RLIMIT_AS)
     wanted = _address_space_bytes() + ALLOWANCE_BYTES
     hoard: list[bytearray] = []
-    told = "this system enforces no limit"
+    outcome = "without an error: this system does not enforce the limit"
     resource.setrlimit(resource.RLIMIT_AS, (min([wanted, *(n for n in before if n >= 0)]), before[1]))
     try:
-        # Beyond the allowance, since memory that the process gave back before counts already; bounded, for systems
-        # that do not enforce the limit.
+        # Beyond the allowance: memory that the process freed before is part of its address space already. Bounded,
+        # for systems that do not enforce the limit.
         while len(hoard) * STEP_BYTES <= 4 * ALLOWANCE_BYTES:
             hoard.append(bytearray(STEP_BYTES))
     except MemoryError:
-        told = "no more could be had under the limit"  # raised below: with the limit lifted, that cannot fail
+        outcome = "at the limit of this process"  # raised below, where the limit is lifted and raising cannot fail
     finally:
         taken_mib = len(hoard) * STEP_BYTES // 2**20
         hoard.clear()
         resource.setrlimit(resource.RLIMIT_AS, before)
-    raise DeviceMemoryExhausted(f"injected out of memory: after {taken_mib} MiB {told}")
+    raise DeviceMemoryExhausted(f"injected out of memory: after {taken_mib} MiB, {outcome}")
 
 
 def _address_space_bytes() -> int:
-    """What RLIMIT_AS counts. Where it cannot be read (not Linux) a generous guess does."""
+    """The size that RLIMIT_AS limits; a generous guess where it cannot be read (not Linux)."""
     statm = Path("/proc/self/statm")
     return int(statm.read_text().split()[0]) * resource.getpagesize() if statm.exists() else 2**32
 
@@ -126,10 +126,10 @@ def _end_in_a_segmentation_fault(_context: JobContext) -> NoReturn:
 
 
 def _run_out_of_gpu_memory(context: JobContext) -> NoReturn:
-    """For real on a real GPU; a simulated one has no memory that could be full, and says so."""
+    """Allocates the memory of a real GPU. A simulated GPU has none to allocate, and the error says so."""
     if not context.has_cuda:
-        raise DeviceMemoryExhausted("injected out of GPU memory: the GPU is simulated, nothing was taken")
-    import cupy  # noqa: PLC0415 (only where a GPU is)
+        raise DeviceMemoryExhausted("injected out of GPU memory: the GPU is simulated, so nothing was allocated")
+    import cupy  # noqa: PLC0415 (only with a real GPU)
 
     hoard: list[Any] = []
     try:
@@ -141,7 +141,7 @@ def _run_out_of_gpu_memory(context: JobContext) -> NoReturn:
         taken_gib = len(hoard)
         hoard.clear()
         cupy.get_default_memory_pool().free_all_blocks()
-    raise DeviceMemoryExhausted(f"injected out of GPU memory: {taken_gib} GiB were there")
+    raise DeviceMemoryExhausted(f"injected out of GPU memory: {taken_gib} GiB were allocated without an error")
 
 
 def _wait_for_ever() -> NoReturn:

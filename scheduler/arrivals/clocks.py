@@ -1,4 +1,4 @@
-"""How fast the arrivals' time runs: always alike, or by the hour of the day and the day of the week."""
+"""The speed of the arrivals' clock: constant, or by the hour of the day and the day of the week."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Uniform:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cycle:
-    """Arrivals follow factors that come round: the process's time is changed, exactly, hour by hour.
+    """The arrival rate follows a repeating list of factors, one for each hour, by an exact change of time.
 
-    factors: the rate of each hour, over the mean rate, from Monday 00:00 on: 24 for a day, 168 for a week.
-    Their mean is made 1. utc_offset_hours: where that midnight is. time_compression: 24 lets a day pass in an hour.
+    factors: the rate of each hour over the mean rate, from Monday 00:00: 24 for a day, 168 for a week. They are scaled
+    to a mean of 1. utc_offset_hours: the time zone of that midnight. time_compression: 24 makes a day last one hour.
     """
 
     factors: Sequence[float]

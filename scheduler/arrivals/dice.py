@@ -9,7 +9,7 @@ _MASK: Final = 2**64 - 1
 #: Steele, Lea, Flood: "Fast splittable pseudorandom number generators", OOPSLA 2014 (SplitMix64).
 _GOLDEN_GAMMA: Final = 0x9E3779B97F4A7C15
 _UNIT: Final = 2.0**-53
-#: Tells the sequence of shares from that of gaps.
+#: Distinguishes the sequence of shares from that of gaps.
 _SHARES: Final = 0x5A17
 
 #: No unit gap is longer than this, since the smallest uniform number drawn is 2^-53.
@@ -27,7 +27,7 @@ def share(seed: int, draw: int) -> float:
 
 
 def _bits(seed: int, draw: int) -> int:
-    """53 random bits: a counter is hashed, so no state has to be kept between ticks."""
+    """53 random bits: the hash of a counter, so that no state is kept between ticks."""
     return _hash(_hash(seed) + draw * _GOLDEN_GAMMA) >> 11
 
 

@@ -1,4 +1,4 @@
-"""How far arrivals are apart, in units of the mean gap: evenly, at random, or in batches."""
+"""The gaps between arrivals, in units of the mean gap: even, random, or in batches."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ class Gaps(Protocol):
 
     @property
     def longest(self) -> float:
-        """No gap is longer."""
+        """The maximum of a gap."""
         ...
 
     def first(self, seed: int, draw: int) -> float:
-        """From an instant at which nothing is pending: a start, a new rate, the end of a pause."""
+        """The gap after a moment at which no arrival is pending: a start, a new rate, the end of a pause."""
         ...
 
     def following(self, seed: int, draw: int) -> float:
-        """From the arrival before it."""
+        """The gap after the previous arrival."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Even:
-    """Like a metronome."""
+    """All gaps are equal."""
 
     longest: float = 1.0
 
@@ -39,7 +39,7 @@ class Even:
 
 @dataclass(frozen=True, slots=True)
 class Exponential:
-    """A Poisson process: it has no memory, so drawing a pending gap anew changes nothing."""
+    """A Poisson process: it is memoryless, so drawing a pending gap again changes nothing."""
 
     longest: float = LONGEST_UNIT_GAP
 
@@ -53,8 +53,8 @@ class Exponential:
 class Batches:
     """A compound Poisson process: batches of geometric size arrive at random, each at one instant.
 
-    An arrival opens a new batch with probability 1 / mean, else it joins the last one: that makes the sizes
-    geometric without a word about the batch in the position. Counts have a variance of (2 mean - 1) times their
+    An arrival opens a new batch with probability 1 / mean, else it joins the last one. So the sizes are geometric, and
+    the stored position needs nothing about the batch. Counts have a variance of (2 mean - 1) times their
     mean; 1 is the plain Poisson process. mean: jobs in a batch, 1 or more.
     """
 
@@ -65,7 +65,7 @@ class Batches:
         return self.mean * LONGEST_UNIT_GAP
 
     def first(self, seed: int, draw: int) -> float:
-        # A batch that a pause or a new rate cut short is not taken up again: it has no memory either.
+        # A batch that was cut short by a pause or a new rate is not continued: the process is memoryless.
         return self.mean * unit_gap(seed, draw)
 
     def following(self, seed: int, draw: int) -> float:

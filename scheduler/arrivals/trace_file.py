@@ -1,4 +1,4 @@
-"""Reads a trace: a CSV file with a job in each row. Which column means what, for the traces that are known."""
+"""Reads a trace, a CSV file with one job in each row; and the column names of the known traces."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from scheduler.arrivals.replay import Trace
 
 
 class TraceInvalid(ValueError):
-    """Names the line or the column, and what is wrong with it."""
+    """The message names the line or the column, and the error in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceFormat:
-    """The columns' names. submitted: seconds, or a date and time (taken as UTC; only differences count).
+    """The names of the columns. submitted: seconds, or a date and time (read as UTC; only differences matter).
 
-    duration: seconds; or else started and ended, in seconds. gpus: how many, 0 for a job without.
-    gpu_milli: thousandths of its GPU that a job with one GPU was given.
+    duration: seconds; or started and ended, in seconds. gpus: the number of GPUs, 0 for a job without a GPU.
+    gpu_milli: the thousandths of a GPU that a job with one GPU was assigned.
     """
 
     submitted: str
@@ -35,11 +35,11 @@ class TraceFormat:
     gpu_milli: str = ""
 
     def columns(self) -> dict[str, str]:
-        """Meaning to column, of the columns that this format has."""
+        """The columns of this format by their meaning."""
         return {name: column for name in self.__slots__ if (column := getattr(self, name))}
 
 
-#: Add a row for a trace with other columns; a file can be described in its configuration too.
+#: Add a row for a trace with other columns, or name its columns in the workload file.
 TRACE_FORMATS: Final[dict[str, TraceFormat]] = {
     "plain": TraceFormat(submitted="submitted", duration="duration", gpus="gpus"),
     # Microsoft's Philly (Jeon et al., ATC'19) as the Pollux simulator keeps it: a subset of 82,247 jobs, lighter
@@ -59,7 +59,7 @@ TRACE_FORMATS: Final[dict[str, TraceFormat]] = {
 
 
 def trace_format(name: str, columns: Mapping[Any, str]) -> TraceFormat:
-    """A known format with some columns named otherwise."""
+    """A known format with some columns renamed."""
     return replace(TRACE_FORMATS[name], **columns)
 
 
@@ -76,7 +76,7 @@ def read_trace(path: Path, form: TraceFormat) -> Trace:
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows = sorted(_rows(csv.DictReader(file), form), key=lambda row: row.submitted_s)
     if not rows:
-        raise TraceInvalid("holds no job that ran on a GPU")
+        raise TraceInvalid("contains no job that ran on a GPU")
     first = rows[0].submitted_s
     return Trace(
         offsets_us=array("q", (round((row.submitted_s - first) * 1e6) for row in rows)),
@@ -98,16 +98,17 @@ def _rows(reader: csv.DictReader[str], form: TraceFormat) -> Iterator[_Row]:
 
 
 def _check_header(header: Iterable[str], form: TraceFormat) -> None:
-    there = list(header)
+    present = list(header)
+    columns = ", ".join(present) or "none"
     for meaning, column in form.columns().items():
-        if column not in there:
-            raise TraceInvalid(f"has no column {column!r} for {meaning!r}; it has {', '.join(there) or 'no header'}")
+        if column not in present:
+            raise TraceInvalid(f"has no column {column!r} for {meaning!r}; its columns are: {columns}")
 
 
 def _row(record: Mapping[str, str | None], form: TraceFormat) -> _Row | None:
     values = {meaning: (record[column] or "").strip() for meaning, column in form.columns().items()}
     if not all(values.values()):
-        return None  # it never started or has no end
+        return None  # never started, or never ended
     gpus = int(_number("gpus", values["gpus"]))
     if gpus == 0:
         return None
@@ -127,12 +128,12 @@ def _number(meaning: str, text: str) -> float:
     except ValueError:
         raise ValueError(f"{meaning}: {text!r} is not a number") from None
     if not isfinite(number) or number < 0:
-        raise ValueError(f"{meaning}: {text!r} is not a number from 0 up")
+        raise ValueError(f"{meaning}: {text!r} must be a finite number, 0 or more")
     return number
 
 
 def _instant(text: str) -> float:
-    """Seconds since some epoch. A number is never a date: 20171009 is a number of seconds."""
+    """Seconds since some epoch. A number is always seconds, never a date: 20171009 too."""
     with suppress(ValueError):
         number = float(text)
         if isfinite(number):

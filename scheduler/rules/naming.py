@@ -9,7 +9,7 @@ from typing import Final
 from scheduler.job_type import ParamsInvalid
 from scheduler.rules.states import Priority
 
-#: The first word: how urgent, or how often.
+#: The first word, by priority.
 PRIORITY_WORDS: Final[dict[Priority, tuple[str, ...]]] = {
     Priority.CRITICAL: ("urgent", "incident", "hotfix", "production", "emergency", "pager"),
     Priority.HIGH: ("release", "launch", "customer", "deadline", "staging", "canary"),
@@ -17,7 +17,7 @@ PRIORITY_WORDS: Final[dict[Priority, tuple[str, ...]]] = {
     Priority.LOW: ("backfill", "archive", "spare", "weekend", "exploratory", "idle"),
 }
 
-#: What is worked on, and what is done with it: the second and third word, by job type.
+#: The second and third word, by job type: a subject and an action.
 TYPE_WORDS: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "sleep": (
         ("embedding", "checkpoint", "dataset", "tokenizer", "feature", "index", "replica", "cache"),
@@ -43,14 +43,14 @@ GENERIC_WORDS: Final = (
     ("run", "task", "pass", "evaluation", "review", "update"),
 )
 
-#: The longest name that a user may give, in characters.
+#: The maximum length of a name that a user may give, in characters.
 NAME_MAXIMUM_LENGTH: Final = 100
 
 _NAME: Final = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{NAME_MAXIMUM_LENGTH - 1}}}")
 
 
 def job_name(job_id: int, job_type: str, priority: Priority, seed: int) -> str:
-    """Such as `nightly-embedding-refresh-7f3a`: always the same for the same arguments, unique since the id is."""
+    """Such as `nightly-embedding-refresh-7f3a`: the same for the same arguments, and unique because the id is."""
     subjects, actions = TYPE_WORDS.get(job_type, GENERIC_WORDS)
     first, second, third = blake2b(f"name:{seed}:{job_id}".encode(), digest_size=3).digest()
     words = (_pick(PRIORITY_WORDS[priority], first), _pick(subjects, second), _pick(actions, third))
@@ -58,7 +58,7 @@ def job_name(job_id: int, job_type: str, priority: Priority, seed: int) -> str:
 
 
 def check_name(name: str) -> str:
-    """The name a user gave, or ParamsInvalid. Safe in addresses, shells, file names and log lines."""
+    """The name a user gave, or ParamsInvalid. Safe in URLs, shells, file names and log lines."""
     if not _NAME.fullmatch(name):
         raise ParamsInvalid(
             "name",

@@ -1,9 +1,9 @@
-"""How long the GPU jobs of five published clusters ran, in seconds, as tables.
+"""The run times of the GPU jobs of five published clusters, in seconds, as tables.
 
 Read from the vector figure `figure/cdf_job_duration_util.pdf` of AcmeTrace (Hu et al., "Characterization of Large
 Language Model Development in the Datacenter", NSDI'24; github.com/InternLM/AcmeTrace, CC BY 4.0), which compares
 its own clusters with Philly, Helios and PAI. The end of each table is an assumption where the figure does not show
-it: the first point at half of the first value, the last one at the longest job that is known.
+it: the first point is at half of the first value, the last one at the longest known job.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ DURATIONS: Final[dict[str, Cdf]] = {
         longest=1_209_604,
     ),
     # Shanghai AI Laboratory, 2023: 19,907 GPU jobs. By its quantiles, since its figure was not read point by point;
-    # the shortest is an assumption, the longest stands in the trace's summary.
+    # the shortest is an assumption, the longest is in the trace's summary.
     "kalos": Cdf(
         values=[1, 23, 40, 125, 380, 1_546, 2_938, 13_714, 625_740], percent=[0, 10, 25, 50, 75, 90, 95, 99, 100]
     ),

@@ -83,7 +83,7 @@ class _File:
         except ValueError as error:  # of TOML, JSON and UTF-8 alike
             raise self.wrong("", f"is not {self.path.suffix[1:].upper()}: {error}") from None
         if not isinstance(document, dict):
-            raise self.wrong("", "holds no table of keys")
+            raise self.wrong("", "must contain a table of keys")
         return document
 
     def table[T: tables.Table](self, model: type[T], values: Any, key: str) -> T:
@@ -139,7 +139,7 @@ def _cyclic(file: _File, table: tables.DailyTable) -> Shape:
     factors = table.hour_factors
     for key in ("hour_factors", "weekday_factors"):
         if not any(getattr(table, key, [1.0])):
-            raise file.wrong(f"arrivals.{key}", "are all 0; one must be above 0")
+            raise file.wrong(f"arrivals.{key}", "all values are 0; at least one must be above 0")
     if isinstance(table, tables.WeeklyTable):
         factors = week(table.hour_factors, table.weekday_factors)
     clock = Cycle(factors=factors, utc_offset_hours=table.utc_offset_hours, time_compression=table.time_compression)
@@ -158,7 +158,7 @@ def _replay(file: _File, table: tables.ReplayTable) -> Shape:
 
 
 def _fingerprint(file: _File, table: Any) -> str:
-    """Of what decides when jobs arrive; for a trace, of its content too."""
+    """A hash of everything that decides when jobs arrive, including the content of a trace."""
     content = (file.path.parent / table.file).read_bytes() if isinstance(table, tables.ReplayTable) else b""
     return sha256(table.model_dump_json().encode() + content).hexdigest()[:16]
 
@@ -216,14 +216,15 @@ class _Jobs:
             raise self.file.wrong(key, str(error)) from None
 
 
-#: The keys of a parameter's table. durations: a published cluster's; cdf: any other table, scaled and cut alike.
+#: The keys of a parameter's table. durations: those of a published cluster; cdf: any other table, scaled and cut in the
+#: same way.
 SPREADS: Final = ("lognormal", "choice", "durations", "cdf", "fixed")
 
 
 def _jobs(file: _File, values: Mapping[str, Any], default_mix: str) -> _Jobs:
     table = file.table(tables.JobsTable, values, "jobs")
     if table.rows is not None and table.mix is not None:
-        raise file.wrong("jobs.mix", "give a mix or rows, not both")
+        raise file.wrong("jobs.mix", "must not be set together with jobs.rows")
     if table.rows is None:
         return _of_profile(file, table, table.mix or default_mix)
     return _Jobs(

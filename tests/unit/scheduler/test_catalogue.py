@@ -278,9 +278,9 @@ def test_a_plain_class_gets_the_costs_that_it_does_not_give() -> None:
 @pytest.mark.parametrize(
     ("cost", "value", "told"),
     [
-        ("load", 1.5, r"train\.load returned 1\.5; it accepts a share from 0\.0 to 1\.0"),
-        ("gpu_memory_mib", -1, r"train\.gpu_memory_mib returned -1\.0; it accepts MiB, 0 or more"),
-        ("duration_seconds", float("nan"), r"train\.duration_seconds returned nan; it accepts seconds"),
+        ("load", 1.5, r"train\.load returned 1\.5; expected a share from 0\.0 to 1\.0"),
+        ("gpu_memory_mib", -1, r"train\.gpu_memory_mib returned -1\.0; expected MiB, 0 or more"),
+        ("duration_seconds", float("nan"), r"train\.duration_seconds returned nan; expected seconds"),
         ("duration_seconds", "long", r"train\.duration_seconds failed: ValueError"),
     ],
 )
@@ -297,14 +297,14 @@ def test_a_cost_that_makes_no_sense_is_refused_at_submission(cost: str, value: A
 @pytest.mark.parametrize(
     ("attributes", "told"),
     [
-        ({"name": "Train Model"}, "here: name is 'Train Model'; it accepts 1 to 60 of a-z"),
+        ({"name": "Train Model"}, "here: name is 'Train Model'; it must be 1 to 60 of a-z"),
         ({"name": None}, "here: name is None"),
-        ({"summary": ""}, "here: summary is ''; it accepts a short text"),
+        ({"summary": ""}, "here: summary is ''; it must be a short text"),
         ({"run": None}, r"here: has no method run\(self, params, context\)"),
         ({"run": SimpleJobType.run}, "here: has no method run"),
-        ({"Params": dict}, "here: Params cannot be used: .* it accepts a pydantic model or a dataclass"),
+        ({"Params": dict}, "here: Params cannot be used: .* it must be a pydantic model or a dataclass"),
         ({"Params": {"steps": 1}}, "here: Params cannot be used"),
-        ({"accepts_random_faults": "no"}, "here: accepts_random_faults is 'no'; it accepts True or False"),
+        ({"accepts_random_faults": "no"}, "here: accepts_random_faults is 'no'; it must be True or False"),
     ],
 )
 def test_an_incomplete_type_is_refused_with_what_is_wrong(attributes: dict[str, Any], told: str) -> None:
@@ -360,7 +360,7 @@ def test_an_entry_point_brings_its_type(entry_point: Any) -> None:
 def test_a_name_that_is_taken_is_refused_with_both_places(entry_point: Any) -> None:
     entry_point("train", f"{__name__}:Train")
 
-    told = rf"entry point 'train' .*: its name 'train' is taken by JOB_TYPES_EXTRA: '{__name__}:Train'"
+    told = rf"entry point 'train' .*: its name 'train' is already used by JOB_TYPES_EXTRA: '{__name__}:Train'"
     with pytest.raises(JobTypeInvalid, match=told):
         load_catalogue([SLEEP], [f"{__name__}:Train"])
 

@@ -153,13 +153,16 @@ def test_rows_without_a_gpu_a_start_or_an_end_are_left_out(read) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("submitted,seconds,gpus\n1,1,1\n", "no column 'duration' for 'duration'; it has submitted, seconds, gpus"),
-        ("", "no column 'submitted' for 'submitted'; it has no header"),
-        ("submitted,duration,gpus\n", "holds no job"),
+        (
+            "submitted,seconds,gpus\n1,1,1\n",
+            "for 'duration'; its columns are: submitted, seconds, gpus",
+        ),
+        ("", "no column 'submitted' for 'submitted'; its columns are: none"),
+        ("submitted,duration,gpus\n", "contains no job"),
         ("submitted,duration,gpus\n1,1,1\nsoon,1,1\n", "line 3: submitted: 'soon' is neither seconds nor a date"),
         ("submitted,duration,gpus\n1,long,1\n", "line 2: duration: 'long' is not a number"),
-        ("submitted,duration,gpus\n1,-1,1\n", "line 2: duration: '-1' is not a number from 0 up"),
-        ("submitted,duration,gpus\n1,nan,1\n", "line 2: duration: 'nan' is not a number from 0 up"),
+        ("submitted,duration,gpus\n1,-1,1\n", "line 2: duration: '-1' must be a finite number, 0 or more"),
+        ("submitted,duration,gpus\n1,nan,1\n", "line 2: duration: 'nan' must be a finite number, 0 or more"),
         ("submitted,duration,gpus\n1,1,one\n", "line 2: gpus: 'one' is not a number"),
     ],
 )

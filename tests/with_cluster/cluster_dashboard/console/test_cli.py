@@ -45,7 +45,7 @@ def test_submit_ends_with_1_when_its_job_fails(cluster: Cluster) -> None:
     ran = manage(cluster, "submit", "fault_injection", "--param", "after_seconds=0", "--wait")
 
     assert (ran.returncode, ran.stdout.splitlines()[-1]) == (1, "1 failed")
-    assert "told to fail" in ran.stderr
+    assert "fails on purpose" in ran.stderr
 
 
 def test_ctrl_c_during_the_wait_leaves_the_job_running(cluster: Cluster) -> None:

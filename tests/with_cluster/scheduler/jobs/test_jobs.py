@@ -49,7 +49,7 @@ def test_job_succeeds_with_its_result(
 
 @pytest.mark.parametrize(
     ("mode", "reason", "words"),
-    [("raise", "job_error", "told to fail"), ("out_of_memory", "out_of_memory", "out of memory")],
+    [("raise", "job_error", "fails on purpose"), ("out_of_memory", "out_of_memory", "out of memory")],
 )
 def test_job_that_fails_by_its_own_doing_is_not_tried_again(
     cluster: Cluster, mode: str, reason: str, words: str
