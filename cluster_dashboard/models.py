@@ -1,4 +1,4 @@
-"""The API's own tables: tokens, and the answers kept for repeated submissions."""
+"""The tables of the API: tokens, and the answers that are kept for repeated submissions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from django.db.models.functions import Now
 
 
 class ApiToken(models.Model):
-    """A token for scripts. Of the secret itself only a digest is kept; a revoked one stays as a record."""
+    """A token for scripts. Only a digest of the secret is stored; a revoked token stays as a record."""
 
     name = models.CharField(max_length=60, help_text="Who or what uses it")
     prefix = models.CharField(max_length=16, editable=False, help_text="Its first characters, to tell tokens apart")
@@ -33,7 +33,7 @@ class ApiToken(models.Model):
 
 
 class KeptSubmission(models.Model):
-    """A submission with an Idempotency-Key: which jobs are in so far. The same request again gets the same answer."""
+    """A submission with an Idempotency-Key: the jobs accepted so far. A repeated request gets the same answer."""
 
     actor = models.CharField(max_length=150)
     key = models.CharField(max_length=255)

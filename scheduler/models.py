@@ -24,7 +24,7 @@ def _choices[W: (JobState, Priority, Source, EventKind, Reason, Preset, FaultPro
 
 
 class Sequence(models.Model):
-    """Job ids are taken from here before the insert, so that a name can end in its own id."""
+    """Allocates job ids before the insert, so that a job's name can end in its id."""
 
     name = models.CharField(max_length=20, primary_key=True)
     value = models.BigIntegerField(default=0)
@@ -38,25 +38,26 @@ class JobQuerySet(QuerySet["Job"]):
         return self.filter(state=JobState.RUNNING)
 
     def due(self, now: datetime | None = None) -> JobQuerySet:
-        """Those that wait and may start. now: None takes the database's clock."""
+        """Queued jobs that may start now. now: None uses the database's clock."""
         return self.queued().filter(not_before__lte=now or Now())
 
     def in_line(self) -> JobQuerySet:
-        """In the order of submission: of one queue, those that start first (rules.waiting.order_in_queue)."""
+        """In the order of submission, which is the order in which one queue starts (rules.waiting.order_in_queue)."""
         return self.order_by("id")
 
     def aged(self, now: datetime | None = None) -> JobQuerySet:
-        """Those that have waited long enough to rise, the longest first. now: None takes the database's clock."""
+        """Jobs that have waited long enough to rise in priority, the longest wait first. now: None uses the database's
+        clock."""
         since = (now or Now()) - timedelta(seconds=AGEING_SECONDS)
         return self.filter(queued_at__lte=since).order_by("queued_at", "id")
 
     def of_queue(self, queue: JobQueue) -> JobQuerySet:
-        """By priority and, where GPUs differ, by the memory that they need."""
+        """By priority and, where the GPUs differ, by the memory that the jobs need."""
         return self._of_sizes(queue, "gpu_memory_mib")
 
     def of_long_queue(self, queue: JobQueue) -> JobQuerySet:
-        """The same jobs, fast for the first ones of a long queue: it hides the sizes from the planner, which would
-        otherwise sort the whole backlog instead of walking the index in order."""
+        """The same jobs, for a fast read of the first jobs of a long queue: sizes are hidden from the planner, which
+        would otherwise sort the whole backlog instead of reading the index in order."""
         return self.alias(size_in_passing=F("gpu_memory_mib") + 0)._of_sizes(queue, "size_in_passing")
 
     def _of_sizes(self, queue: JobQueue, column: str) -> JobQuerySet:
@@ -93,7 +94,7 @@ def _first_id_since(moment: datetime) -> int:
 
 
 class Job(models.Model):
-    """One job. `attempt` is the fence: +1 at each requeue, and every write by a worker must show it."""
+    """One job. `attempt` is the fence: +1 at each requeue, and every write of a worker must name the current one."""
 
     id = models.BigIntegerField(primary_key=True)
     name = models.CharField(max_length=120, unique=True)
@@ -101,31 +102,31 @@ class Job(models.Model):
     priority = models.CharField(max_length=10, choices=_choices(Priority))
     source = models.CharField(max_length=10, choices=_choices(Source))
     params = models.JSONField(default=dict)
-    gpu_memory_mib = models.IntegerField(default=0)
-    load = models.FloatField(default=1.0, help_text="Share of a GPU's compute it uses, for simulated GPUs")
+    gpu_memory_mib = models.IntegerField("GPU memory (MiB)", default=0)
+    load = models.FloatField(default=1.0, help_text="Share of a simulated GPU's compute that the job uses")
     time_limit_seconds = models.IntegerField(default=TIME_LIMIT_SECONDS)
     max_failures = models.SmallIntegerField(default=FAILURE_LIMIT)
-    accepts_faults = models.BooleanField(default=False, help_text="Random faults may hit it")
+    accepts_faults = models.BooleanField(default=False, help_text="Random faults may hit the job")
 
     state = models.CharField(max_length=10, choices=_choices(JobState))
     attempt = models.IntegerField(default=1)
     failures = models.SmallIntegerField(default=0)
     event_count = models.IntegerField(default=0)
     cancel_requested = models.BooleanField(default=False)
-    gpu = models.SmallIntegerField(null=True, blank=True)
+    gpu = models.SmallIntegerField("GPU", null=True, blank=True)
     boot = models.CharField(max_length=32, blank=True, default="")
     reason = models.CharField(max_length=20, blank=True, default="", choices=_choices(Reason))
     error = models.TextField(blank=True, default="")
     result = models.JSONField(null=True, blank=True)
     fault_probability = models.FloatField(
-        default=0.0, help_text="Probability that a random fault met this attempt, as it stood at its start"
+        default=0.0, help_text="Probability of a random fault in this attempt, fixed at its start"
     )
 
     submitted_at = models.DateTimeField()
     queued_at = models.DateTimeField()
     not_before = models.DateTimeField()
     elsewhere_until = models.DateTimeField(
-        null=True, blank=True, help_text="Until then another GPU than the last one is preferred"
+        null=True, blank=True, help_text="Until this time a GPU other than the last one is preferred"
     )
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
@@ -209,11 +210,11 @@ class Allocation(models.Model):
 
 class GpuQuerySet(QuerySet["Gpu"]):
     def tiers(self) -> Tiers:
-        """By the memory of every GPU that was ever registered: one that is unavailable keeps its queues."""
+        """By the memory of every registered GPU: an unavailable GPU keeps its queues."""
         return tiers_of(self.values_list("memory_total_mib", flat=True))
 
     def places(self) -> list[Place]:
-        """Every registered GPU; one that is in service takes jobs."""
+        """Every registered GPU; those in service may run jobs."""
         return [
             Place(
                 gpu=gpu.index,
@@ -225,26 +226,31 @@ class GpuQuerySet(QuerySet["Gpu"]):
 
 
 class Gpu(models.Model):
-    """What is known of a GPU beyond the life of its worker, which registers it at boot."""
+    """A GPU. Its worker registers it at boot, and the row stays when the worker ends."""
 
     index = models.SmallIntegerField(primary_key=True)
     host = models.CharField(max_length=120, blank=True, default="")
     backend = models.CharField(max_length=20)
-    uuid = models.CharField(max_length=80, blank=True, default="")
+    uuid = models.CharField("UUID", max_length=80, blank=True, default="")
     cuda_uuid = models.CharField(
+        "CUDA UUID",
         max_length=80,
         blank=True,
         default="",
         db_default="",
-        help_text="What CUDA itself told the process of its jobs; as UUID: the pinning is proven",
+        help_text="The UUID that CUDA reported in the job process; equal to UUID: the pinning is verified",
     )
     name = models.CharField(max_length=80, blank=True, default="")
-    memory_total_mib = models.IntegerField(null=True)
-    power_limit_w = models.FloatField(null=True)
-    failure_rate = models.FloatField(default=0.05, help_text="Probability that a generated job meets a fault here")
-    drained = models.BooleanField(default=False, help_text="Takes no new job")
-    quarantined = models.CharField(max_length=120, blank=True, default="", help_text="Why it takes no job")
-    boot = models.CharField(max_length=32, blank=True, default="", help_text="Its worker's boot id")
+    memory_total_mib = models.IntegerField("total memory (MiB)", null=True)
+    power_limit_w = models.FloatField("power limit (W)", null=True)
+    failure_rate = models.FloatField(
+        default=0.05, help_text="Probability that a random fault hits an attempt of a generated job on this GPU"
+    )
+    drained = models.BooleanField(default=False, help_text="Starts no new job")
+    quarantined = models.CharField(
+        max_length=120, blank=True, default="", help_text="Why the cluster gives the GPU no job; empty: not quarantined"
+    )
+    boot = models.CharField(max_length=32, blank=True, default="", help_text="The boot id of its worker")
     booted_at = models.DateTimeField(null=True)
 
     objects = GpuQuerySet.as_manager()
@@ -263,7 +269,8 @@ class Gpu(models.Model):
 
 
 class Control(models.Model):
-    """The one row of switches. It also holds the generator's position, so that a tick is idempotent."""
+    """One row: the settings that operators change at run time, and the generator's position, so that a tick is
+    idempotent."""
 
     id = models.SmallIntegerField(primary_key=True, default=1)
     rate_per_minute = models.FloatField(default=12.0)
@@ -277,11 +284,11 @@ class Control(models.Model):
     )
     arrivals = models.BigIntegerField(default=0, editable=False)
     workload = models.CharField(
-        max_length=16, blank=True, default="", editable=False, help_text="Fingerprint of what the position belongs to"
+        max_length=16, blank=True, default="", editable=False, help_text="Fingerprint of the workload of this position"
     )
-    trace_row = models.BigIntegerField(default=0, editable=False, help_text="The trace's row that comes next")
+    trace_row = models.BigIntegerField(default=0, editable=False, help_text="The next row of the trace")
     trace_wait = models.DurationField(
-        null=True, blank=True, editable=False, help_text="How long that row still has to wait, during a pause"
+        null=True, blank=True, editable=False, help_text="During a pause: the remaining wait of that row"
     )
 
     class Meta:
@@ -293,7 +300,7 @@ class Control(models.Model):
 
 
 class ClusterEvent(models.Model):
-    """What happened to the cluster, for people: controls with who, before and after; deaths; faults."""
+    """An event of the cluster: a control with its actor, before and after; a death; a fault."""
 
     at = models.DateTimeField(db_default=Now())
     kind = models.CharField(max_length=30)
@@ -322,13 +329,13 @@ class TallyQuerySet(QuerySet["Tally"]):
 
 
 class Tally(models.Model):
-    """Live counts, changed with each move. Sharded by writer, so that workers do not wait for each other: the sum over
-    the shards is the count (one shard alone may be negative)."""
+    """Live counts, changed in the transaction of each move. Sharded by writer, so that workers do not wait for each
+    other: the sum over the shards is the count (a single shard may be negative)."""
 
     pk = models.CompositePrimaryKey("shard", "priority", "word")
-    shard = models.SmallIntegerField(help_text="GPU index, or -1 for every other process")
+    shard = models.SmallIntegerField(help_text="GPU index; -1: all other processes")
     priority = models.CharField(max_length=10)
-    word = models.CharField(max_length=20, help_text="A job state, or one of submitted, started, commit_refused")
+    word = models.CharField(max_length=20, help_text="A job state, submitted, started or commit_refused")
     n = models.BigIntegerField()
 
     objects = TallyQuerySet.as_manager()
@@ -340,15 +347,17 @@ class Rollup(models.Model):
     The GPU is part of the key, so workers do not wait for each other's rows.
     """
 
-    hour = models.DateTimeField(help_text="Its start (UTC)")
+    hour = models.DateTimeField(help_text="Start of the hour (UTC)")
     gpu = models.SmallIntegerField(help_text="-1: the job was cancelled before it ran")
     type = models.CharField(max_length=60)
     priority = models.CharField(max_length=10)
-    outcome = models.CharField(max_length=20, help_text="succeeded, failed, cancelled, or requeued with a charge")
+    outcome = models.CharField(
+        max_length=20, help_text="succeeded, failed, cancelled, or requeued with a charged failure"
+    )
     reason = models.CharField(max_length=20, blank=True, default="")
     n = models.BigIntegerField(help_text="Attempts")
-    at_risk = models.BigIntegerField(help_text="Of these, the finished ones whose jobs accept random faults")
-    expected = models.FloatField(help_text="Random faults to expect in those: the sum of their probabilities")
+    at_risk = models.BigIntegerField(help_text="Finished attempts among these whose jobs accept random faults")
+    expected = models.FloatField(help_text="Expected random faults in those: the sum of their probabilities")
 
     class Meta:
         verbose_name = "failure rate"
@@ -365,19 +374,19 @@ class Rollup(models.Model):
 
 
 class Checkpoint(models.Model):
-    """What retention removed on one day, written in the same transaction. The jobs in the tables and the jobs that
-    these rows count are together all that were submitted; a job up to `job` that is not in the tables was removed."""
+    """What retention removed on one day, written in the same transaction. The jobs in the tables and the jobs counted
+    here are all the jobs that were submitted; a job with an id up to `job` that is not in the tables was removed."""
 
     day = models.DateField(primary_key=True)
-    at = models.DateTimeField(db_default=Now(), help_text="Of the latest removal")
-    older_than = models.DateTimeField(null=True, help_text="All that was removed had ended before")
-    job = models.BigIntegerField(default=0, help_text="The highest id removed")
-    event = models.BigIntegerField(default=0, help_text="The highest id of a job event removed")
+    at = models.DateTimeField(db_default=Now(), help_text="Time of the latest removal")
+    older_than = models.DateTimeField(null=True, help_text="All removed jobs had ended before this time")
+    job = models.BigIntegerField(default=0, help_text="The highest removed job id")
+    event = models.BigIntegerField(default=0, help_text="The highest id of a removed job event")
     succeeded = models.BigIntegerField(default=0)
     failed = models.BigIntegerField(default=0)
     cancelled = models.BigIntegerField(default=0)
-    events = models.BigIntegerField(default=0, help_text="Job events removed")
-    starts = models.BigIntegerField(default=0, help_text="Of these, starts")
+    events = models.BigIntegerField(default=0, help_text="Removed job events")
+    starts = models.BigIntegerField(default=0, help_text="Attempts that started, among these events")
 
     class Meta:
         ordering = ("-day",)
@@ -388,7 +397,7 @@ class Checkpoint(models.Model):
 
 
 class Lease(models.Model):
-    """Lets one of several schedulers act. Expires by the database's clock."""
+    """Lets exactly one of several schedulers run a loop. Expires by the database's clock."""
 
     name = models.CharField(max_length=30, primary_key=True)
     holder = models.CharField(max_length=120)
