@@ -45,6 +45,7 @@ exit status: 0 carried out (or requested, where the worker is in another contain
             metavar="S",
             help=f"duration of worker_hung (default: {HANG_SECONDS:g})",
         )
+        parser.add_argument("--json", action="store_true", help="print JSON only")
 
     def answer(self, **options: Any) -> int:
         kind, gpu = options["kind"], options["gpu"]
@@ -54,5 +55,8 @@ exit status: 0 carried out (or requested, where the worker is in another contain
             raise CommandError(str(error), returncode=EXIT_UNAVAILABLE) from None
         except (OutOfReach, NothingToHit) as error:
             raise CommandError(str(error), returncode=EXIT_FAILED) from None
-        self.say(f"GPU {gpu}: {FAULTS[kind].label.lower()}")
+        if options["json"]:
+            self.say_json({"gpu": gpu, "fault": kind})
+        else:
+            self.say(f"GPU {gpu}: {FAULTS[kind].label.lower()}")
         return 0

@@ -43,6 +43,9 @@ WITH_DATABASE = {
 ARGUMENTS = {**WITH_DATABASE, "start": ["web"], "completion": ["bash"]}
 WITHOUT_DATABASE = {"up", "start", "completion"}
 
+#: They run programs, write settings, or print a script: none prints data.
+WITHOUT_JSON = {"up", "start", "setup", "rotate", "completion"}
+
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_help_has_an_example_that_says_gpuc(verb):
@@ -51,6 +54,12 @@ def test_help_has_an_example_that_says_gpuc(verb):
     assert (ran.code, ran.err) == (0, "")
     assert re.search(rf"^examples:\n  (\S+ )?gpuc {verb}\b", ran.out, re.MULTILINE), ran.out
     assert "manage.py" not in ran.out
+
+
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb not in WITHOUT_JSON])
+def test_each_verb_that_prints_data_has_json(verb):
+    assert re.search(r"^  --json +print JSON only", cli.run(verb, "--help").out, re.MULTILINE)
+    assert vars(parser_of(verb).parse_args([*ARGUMENTS[verb], "--json"]))["json"] is True
 
 
 @pytest.mark.parametrize("verb", VERBS)
