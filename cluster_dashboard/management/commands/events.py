@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from argparse import ArgumentParser
 from collections.abc import Iterable
@@ -67,8 +68,9 @@ exit status: 0 shown, 2 bad input, 3 the database is unavailable, 130 Ctrl-C whi
         return 0
 
     def _print(self, events: Iterable[EventRow], *, json: bool) -> None:
+        width = shutil.get_terminal_size().columns if self.stdout.isatty() else None
         for event in events:
-            self.say(event_json(event) if json else event_line(event))
+            self.say(event_json(event) if json else event_line(event, width))
 
 
 def _check(kind: str | None, gpu: int | None) -> None:

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 from django.db.models.functions import Now
+from rich.cells import cell_len
 
 from cluster_dashboard.management.commands import events
 from scheduler.models import ClusterEvent
@@ -42,6 +43,20 @@ def test_filters_by_kind_gpu_and_age() -> None:
     assert "a control" not in run("events", "--kind", "fault").out
     assert run("events", "--gpu", 1, "--since", "30m").out.splitlines()[-1].endswith("a fault")
     assert "long ago" not in run("events", "--since", "30m").out
+
+
+def test_a_terminal_wraps_a_long_message_and_a_pipe_keeps_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    event("GPU 1 is quarantined: " + "\x1b[2J 温度 too hot " * 10 + "end")
+
+    shown = run("events", terminal=True).out
+    piped = run("events").out
+
+    assert len(shown.splitlines()) > 1
+    assert max(map(cell_len, shown.splitlines())) <= 80
+    assert shown.rstrip().endswith("end")
+    assert len(piped.splitlines()) == 1
+    assert "\x1b" not in shown + piped
 
 
 def test_json_is_one_object_a_line() -> None:
