@@ -156,7 +156,7 @@ def database_words(error: Exception) -> str:
     if "no such table" in words or isinstance(error, ProgrammingError | Control.DoesNotExist):
         return f"the database holds no cluster yet: {START_FIRST}"
     reason = next(iter(words.strip().splitlines()), "") or type(error).__name__
-    return f"the database does not answer: {reason}"
+    return f"the database is unavailable: {reason}"
 
 
 def actor() -> str:

@@ -24,7 +24,7 @@ class Command(ConsoleCommand):
   gpuc backup --without-secrets to-look-at.zip
   gpuc backup - > tonight.zip                  # out of a container, over ssh
 
-exit status: 0 done, 2 the file cannot be written, 3 the database does not answer"""
+exit status: 0 done, 2 the file cannot be written, 3 the database is unavailable"""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(

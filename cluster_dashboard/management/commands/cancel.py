@@ -34,7 +34,7 @@ If one of the ids is not known, nothing is cancelled."""
   gpuc cancel 17 203-214       as `submit` prints them
 
 exit status: 0 cancelled or about to be, 1 a job is not known or had already ended, 2 bad input,
-             3 the database does not answer"""
+             3 the database is unavailable"""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("ids", metavar="ID", nargs="+", type=job_ids, help="a job's id, or a range such as 17-20")

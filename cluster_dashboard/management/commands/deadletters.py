@@ -33,7 +33,7 @@ class Command(ConsoleCommand):
   gpuc deadletters drop 3f9c0a1b2c4d
   gpuc deadletters drop --all
 
-exit status: 0 done, 1 there is none with that id, 2 bad input, 3 the broker or the database does not answer"""
+exit status: 0 done, 1 there is none with that id, 2 bad input, 3 the broker or the database is unavailable"""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         actions = ("list", "show", "drop")
@@ -52,7 +52,7 @@ exit status: 0 done, 1 there is none with that id, 2 bad input, 3 the broker or 
             metavar="N",
             type=whole_number(1, DEAD_LETTERS_KEPT),
             default=20,
-            help=f"list at most so many, 1 to {DEAD_LETTERS_KEPT} (default: 20)",
+            help=f"the maximum number of letters, 1 to {DEAD_LETTERS_KEPT} (default: 20)",
         )
         parser.add_argument("--json", action="store_true", help="print JSON only, with the API's fields")
 

@@ -22,7 +22,7 @@ class Command(ConsoleCommand):
   gpuc job nightly-embedding-refresh-0011
   gpuc job 17 --json | jq .result
 
-exit status: 0 found (however the job ended), 1 not known, 3 the database does not answer"""
+exit status: 0 found (however the job ended), 1 not known, 3 the database is unavailable"""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("job", metavar="ID|NAME", help="its id or its name")

@@ -29,7 +29,7 @@ class Command(ConsoleCommand):
 
 The cluster must be stopped. Jobs that ran at the moment of the backup run again, without a charge.
 
-exit status: 0 done, 1 refused, 2 not a backup that fits, 3 the database does not answer"""
+exit status: 0 done, 1 refused, 2 not a backup that fits, 3 the database is unavailable"""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("file", metavar="FILE", type=Path, help="- is standard input")

@@ -34,7 +34,7 @@ class Command(ConsoleCommand):
   gpuc rotate --all
   gpuc rotate --apply        # ADMIN_PASSWORD or ADMIN_PASSWORD_FILE has changed: it is the admin's from now on
 
-Tokens made by `gpuc token` are revoked there. exit status: 0 done, 2 bad input, 3 the database does not answer"""
+Tokens made by `gpuc token` are revoked there. exit status: 0 done, 2 bad input, 3 the database is unavailable"""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("names", metavar="NAME", nargs="*", type=OneOf(SECRETS), help=f"{', '.join(SECRETS)}")

@@ -29,7 +29,7 @@ with --once or --json, and where the output is no terminal, it prints once."""
   gpuc status --once
   gpuc status --json | jq '.gpus[] | {index, state, utilization_percent}'
 
-exit status: 0 shown; 3 broker or database does not answer (what the other one knows is shown)"""
+exit status: 0 shown; 3 broker or database is unavailable (what the other one knows is shown)"""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--once", action="store_true", help="print once, on a terminal too")

@@ -46,7 +46,7 @@ class Command(ConsoleCommand):
 A parameter's value is read as JSON, and as text where it is none. Ctrl-C during the wait leaves the jobs alone.
 
 exit status: 0 submitted, and with --wait all succeeded; 1 a job failed or was cancelled; 2 bad input, nothing
-             was submitted; 3 the database does not answer; 4 no room for more jobs, nothing was submitted;
+             was submitted; 3 the database is unavailable; 4 no room for more jobs, nothing was submitted;
              130 Ctrl-C"""
     option_names = {
         "type": "TYPE",
@@ -70,7 +70,7 @@ exit status: 0 submitted, and with --wait all succeeded; 1 a job failed or was c
             default=Priority.NORMAL,
             help=f"{', '.join(Priority)} (default: normal)",
         )
-        self._add_number(parser, "--count", "N", COUNT_MAXIMUM, 1, "so many equal jobs")
+        self._add_number(parser, "--count", "N", COUNT_MAXIMUM, 1, "the number of equal jobs")
         longest = settings.TIME_LIMIT_MAX_SECONDS
         parser.add_argument(
             "--time-limit",
@@ -80,7 +80,7 @@ exit status: 0 submitted, and with --wait all succeeded; 1 a job failed or was c
             help=f"for each attempt: seconds, or 90s, 30m, 4h, 2d or HH:MM:SS; at most {time_span(longest)} "
             f"(default: {TIME_LIMIT_SECONDS})",
         )
-        failures = "fails for good when its process or GPU has failed so often"
+        failures = "fails for good after this number of failures of its process or GPU"
         self._add_number(parser, "--max-failures", "N", FAILURE_LIMIT_MAXIMUM, FAILURE_LIMIT, failures)
         parser.add_argument(
             "--param", metavar="K=V", action="append", default=[], help="a parameter of the type; may be repeated"

@@ -21,7 +21,7 @@ class Command(ConsoleCommand):
   gpuc token list
   gpuc token revoke ci
 
-exit status: 0 done, 1 there is no valid token of that name, 2 bad input, 3 the database does not answer"""
+exit status: 0 done, 1 there is no valid token of that name, 2 bad input, 3 the database is unavailable"""
     option_names = {"scope": "--scope", "name": "NAME"}
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -183,7 +183,7 @@ def test_database_away_is_one_line() -> None:
             ran = run(*command)
 
             assert (ran.code, ran.out) == (3, ""), command
-            assert ran.error_line == f"gpuc {command[0]}: the database does not answer: the server is gone"
+            assert ran.error_line == f"gpuc {command[0]}: the database is unavailable: the server is gone"
 
 
 # --- cancel ---------------------------------------------------------------------------------------

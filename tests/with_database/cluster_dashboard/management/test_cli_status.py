@@ -169,7 +169,7 @@ def test_live_view_outlasts_a_database_that_is_away(redis: Redis, live: Any) -> 
 
     screen, _, left = ran.out.partition("\x1b[?1049l")
     assert ran.code == 0
-    assert "the database does not answer: the server is gone" in screen
+    assert "the database is unavailable: the server is gone" in screen
     assert "0 submitted" in left
 
 

@@ -172,7 +172,7 @@ def test_database_away_is_one_line() -> None:
         ran = run("submit", "sleep")
 
     assert (ran.code, ran.out) == (3, "")
-    assert ran.error_line == "gpuc submit: the database does not answer: server closed the connection"
+    assert ran.error_line == "gpuc submit: the database is unavailable: server closed the connection"
 
 
 def test_database_that_holds_no_cluster_says_what_to_do() -> None:
@@ -192,7 +192,7 @@ def test_database_that_is_not_there_is_said_and_not_made(tmp_path: Any, monkeypa
 
         ran = run("submit", "sleep")
 
-    words = {"sqlite": "there is no database at not-there", "postgresql": "the database does not answer"}
+    words = {"sqlite": "there is no database at not-there", "postgresql": "the database is unavailable"}
     assert (ran.code, ran.out) == (3, "")
     assert words[connection.vendor] in ran.error_line
     assert not list(tmp_path.iterdir())
@@ -319,7 +319,7 @@ def test_database_that_stays_away_ends_the_wait(story: Any, monkeypatch: pytest.
 
     ran = run("submit", "sleep", "--wait")
 
-    assert (ran.code, ran.error_line) == (3, "gpuc submit: the database does not answer: connection refused")
+    assert (ran.code, ran.error_line) == (3, "gpuc submit: the database is unavailable: connection refused")
 
 
 def test_job_that_left_the_history_is_not_waited_for(story: Any) -> None:
