@@ -127,7 +127,7 @@ def prime_sieve(limit: int, _rng: Random, progress: Progress) -> int:
 
 
 def _segments(limit: int, progress: Progress) -> Iterator[bytearray]:
-    """The odd numbers from 3 to limit, segment by segment: 1 stands for a prime."""
+    """The odd numbers from 3 to limit, segment by segment: 1 marks a prime."""
     odd_primes = _small_primes(isqrt(limit))[1:]
     for low in range(3, limit + 1, 2 * SEGMENT_LENGTH):
         length = min(SEGMENT_LENGTH, (limit - low) // 2 + 1)

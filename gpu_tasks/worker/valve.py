@@ -77,7 +77,7 @@ class Valve:
 
     @property
     def note(self) -> str:
-        """Why this GPU takes no job, in words for people; empty if it takes jobs."""
+        """Why this GPU accepts no job, as text for operators; empty if it accepts jobs."""
         return self._note
 
     @property

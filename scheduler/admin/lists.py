@@ -34,7 +34,7 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg] # Django's class tak
 
 
 class ListAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Rows that nobody adds or deletes by hand. Facets and full counts are off, since they read every row."""
+    """Rows that are not added or deleted by hand. Facets and full counts are off, since they read every row."""
 
     paginator = CappedPaginator
     show_full_result_count = False

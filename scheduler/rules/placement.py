@@ -93,7 +93,7 @@ class ClaimRefusal(StrEnum):
 
 
 def in_service(*, drained: bool, quarantined: str, boot: str) -> bool:
-    """Whether a GPU may take jobs by its row: it has, or had, a worker, and nobody stopped it."""
+    """Whether a GPU may run jobs by its row: it has, or had, a worker, and is neither drained nor quarantined."""
     return not drained and not quarantined and boot != ""
 
 

@@ -75,7 +75,7 @@ def test_a_rate_that_is_no_rate_is_refused(name: str, value: str) -> None:
         read_environment({name: value})
 
 
-def test_all_wrong_variables_are_told_at_once() -> None:
+def test_all_wrong_variables_are_reported_at_once() -> None:
     with pytest.raises(EnvironmentInvalid) as caught:
         read_environment({"WEB_PORT": "x", "GPU_COUNT": "0"})
 

@@ -106,7 +106,7 @@ def test_json_takes_a_value_that_json_does_not_know() -> None:
     assert json.loads(line(a_record(error=ValueError("no")), as_json=True))["error"] == "no"
 
 
-def test_an_exception_is_told_with_its_traceback() -> None:
+def test_an_exception_is_reported_with_its_traceback() -> None:
     record = with_exception("no such job")
 
     assert "ValueError: no such job" in line(record)

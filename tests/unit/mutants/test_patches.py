@@ -32,7 +32,7 @@ def test_a_mutant_changes_lines_that_are_there_once(mutant: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize("mutant", all_mutants())
-def test_a_mutants_first_line_says_what_it_takes_away(mutant: str):
+def test_a_mutants_first_line_names_the_protection_that_it_removes(mutant: str):
     assert sentence(mutant).endswith(".")
     assert len(sentence(mutant)) > 20
 

@@ -121,7 +121,7 @@ def test_dismissed_user_may_nothing(private: None, db: None, django_user_model: 
     assert [right for right in Right if may(eve, right)] == []
 
 
-def test_nobody_may_control(db: None) -> None:
+def test_an_anonymous_user_may_not_control(db: None) -> None:
     assert not may(None, Right.CONTROL)
     assert not may(AnonymousUser(), Right.CONTROL)
 

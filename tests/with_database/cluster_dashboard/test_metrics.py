@@ -108,7 +108,7 @@ def test_jobs_are_counted_by_state_and_priority(redis: Redis) -> None:
     assert value(found, "gpu_cluster_attempts_ended_total", outcome="succeeded", reason="") == 1
 
 
-def test_requeues_are_told_apart_by_their_charge(redis: Redis) -> None:
+def test_requeues_are_distinguished_by_their_charge(redis: Redis) -> None:
     died = running(gpu=0)
     lifecycle.requeue(died.id, died.attempt, Reason.WORKER_DIED)
     make_due(died)
@@ -256,7 +256,7 @@ def test_else_it_takes_a_token_or_a_member_of_staff(client: Client, admin_client
 
 
 @pytest.mark.usefixtures("fresh_scraper", "private")
-def test_an_account_that_may_not_read_is_told_so(client: Client, django_user_model: Any) -> None:
+def test_an_account_without_the_permission_to_read_is_refused(client: Client, django_user_model: Any) -> None:
     client.force_login(django_user_model.objects.create_user("visitor"))
 
     assert client.get("/metrics").status_code == 403

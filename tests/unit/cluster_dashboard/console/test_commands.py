@@ -95,7 +95,7 @@ def test_each_verb_is_tried_with_an_unreachable_database():
 
 
 @pytest.mark.parametrize("verb", WITH_DATABASE)
-def test_an_unreachable_database_is_told_in_one_line(verb, tmp_path):
+def test_an_unreachable_database_is_reported_in_one_line(verb, tmp_path):
     with zipfile.ZipFile(tmp_path / "backup.zip", "w") as backup:
         backup.writestr("manifest.json", "{}")
     environment = {

@@ -74,5 +74,5 @@ def test_a_process_does_not_remove_its_successor_s_pidfile():
     assert read_pid("web") == 200
 
 
-def test_a_missing_pidfile_is_nobody():
+def test_a_missing_pidfile_means_no_process():
     assert read_pid("web") is None

@@ -59,7 +59,7 @@ def test_products_are_verified_and_the_result_is_json(dtype: str) -> None:
     assert result["seconds"] > 0
 
 
-def test_progress_is_told_after_each_product() -> None:
+def test_progress_is_reported_after_each_product() -> None:
     told: list[float] = []
 
     Matrix().run(parse_params(Matrix(), {"size": 16, "repetitions": 4}), a_context(progress=told.append))
@@ -125,7 +125,7 @@ def test_what_takes_a_real_gpu_fails_without_one(params: dict[str, Any]) -> None
         run(**params)
 
 
-def test_on_a_real_gpu_the_clock_waits_for_the_device_and_the_memory_is_given_back(cupy: FakeCupy) -> None:
+def test_on_a_real_gpu_the_clock_waits_for_the_device_and_the_memory_is_freed(cupy: FakeCupy) -> None:
     result = run(has_cuda=True, repetitions=3, dtype="float16")
 
     assert result["device"] == "NVIDIA H100 80GB HBM3"

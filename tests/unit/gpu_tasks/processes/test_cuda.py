@@ -52,7 +52,7 @@ def test_cuda_that_does_not_start_says_why(monkeypatch: pytest.MonkeyPatch) -> N
         cuda.device_uuid_bytes()
 
 
-def test_without_cupy_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_cupy_nothing_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cupy", None)
 
     assert cuda.device_uuid_bytes() is None

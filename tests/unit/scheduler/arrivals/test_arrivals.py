@@ -138,7 +138,7 @@ def test_shares_are_uniform_and_unrelated_to_the_gaps() -> None:
     assert abs(correlation(shares, [unit_gap(5, draw) for draw in range(20_000)])) < 4 / sqrt(len(shares))
 
 
-def test_a_changed_rate_draws_the_next_arrival_anew_from_now() -> None:
+def test_a_changed_rate_redraws_the_next_arrival_from_now() -> None:
     slow = tick(START, None, rate=0.1)
     changed_at = START + timedelta(seconds=1)
 

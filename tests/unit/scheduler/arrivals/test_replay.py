@@ -63,7 +63,7 @@ def test_rows_arrive_as_recorded_faster_by_the_factor(read) -> None:
     assert (position.row, position.next_at) == (3, None)
 
 
-def test_the_end_is_told_once_and_nothing_comes_after_it(read) -> None:
+def test_the_end_is_reported_once_and_nothing_comes_after_it(read) -> None:
     replay, position, ends = Replay(trace=read(PLAIN), time_compression=60.0), Position(), []
     for second in range(5):
         due = replay.due(START + timedelta(seconds=second), position, seed=5, rate_per_minute=1.0)
@@ -166,7 +166,7 @@ def test_rows_without_a_gpu_a_start_or_an_end_are_left_out(read) -> None:
         ("submitted,duration,gpus\n1,1,one\n", "line 2: gpus: 'one' is not a number"),
     ],
 )
-def test_what_is_wrong_is_told_with_its_line(read, text: str, told: str) -> None:
+def test_an_error_names_its_line(read, text: str, told: str) -> None:
     with pytest.raises(TraceInvalid) as caught:
         read(text)
 

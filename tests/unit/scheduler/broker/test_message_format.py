@@ -24,7 +24,7 @@ def body_of(message: bytes) -> list[Any]:
     return json.loads(base64.b64decode(json.loads(message)["body"]))
 
 
-def test_a_hint_is_built_anew_from_its_id():
+def test_a_hint_is_rebuilt_from_its_id():
     clean = clean_message(a_message(), "high", TASKS)
 
     assert body_of(clean)[0] == [7, 2]

@@ -69,7 +69,7 @@ def test_a_beating_worker_is_never_called_dead(gaps):
 
 
 @given(st.lists(st.floats(3.0, 1000.0), min_size=2, max_size=20))
-def test_a_reaper_that_reads_too_rarely_calls_nobody_dead(gaps):
+def test_a_reaper_that_reads_too_rarely_declares_no_worker_dead(gaps):
     """Each gap in its own reads gives everybody a fresh term."""
     judge, now, found = Judge(), 0.0, []
     for gap in gaps:

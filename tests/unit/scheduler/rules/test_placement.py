@@ -84,7 +84,7 @@ def test_a_gpu_with_processes_of_its_own_worker_takes_jobs() -> None:
     assert occupied((7, 40_000), used=40_000 + IDLE_MEMORY_MIB) is None
 
 
-def test_memory_that_nobody_owns_up_to_is_a_left_over() -> None:
+def test_memory_without_a_known_owner_is_a_left_over() -> None:
     note = occupied((7, 500), used=500 + IDLE_MEMORY_MIB + 1)
 
     assert note is not None
@@ -191,7 +191,7 @@ def test_without_another_gpu_that_could_take_it_a_job_may_start_where_it_failed(
     ("drained", "quarantined", "boot", "answer"),
     [(False, "", "boot", True), (True, "", "boot", False), (False, "Xid 79", "boot", False), (False, "", "", False)],
 )
-def test_a_gpu_in_service_has_a_worker_and_nobody_stopped_it(
+def test_a_gpu_in_service_has_a_worker_and_is_not_stopped(
     drained: bool, quarantined: str, boot: str, answer: bool
 ) -> None:
     assert in_service(drained=drained, quarantined=quarantined, boot=boot) is answer

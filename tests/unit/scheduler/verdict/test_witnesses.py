@@ -90,14 +90,14 @@ def test_a_folder_that_is_not_there_holds_nothing(tmp_path: Path) -> None:
     assert heard(tmp_path / "none") == []
 
 
-def test_a_line_that_no_worker_wrote_is_told_with_its_file(tmp_path: Path) -> None:
+def test_a_line_that_no_worker_wrote_is_reported_with_its_file(tmp_path: Path) -> None:
     folder = a_folder(tmp_path / "f", gpu_8=[b'{"job": 1, "saw": "claiming"}\n'])
 
     with pytest.raises(WitnessInvalid, match=r"gpu-8\.jsonl has a line that no worker wrote"):
         heard(folder)
 
 
-def test_number_without_end_is_told_with_its_file(tmp_path: Path) -> None:
+def test_number_without_end_is_reported_with_its_file(tmp_path: Path) -> None:
     folder = a_folder(tmp_path / "f", gpu_8=[a_line(1).replace(b'"job": 1', b'"job": 1' + b"0" * 5000)])
 
     with pytest.raises(WitnessInvalid, match=r"gpu-8\.jsonl has a line that no worker wrote"):
@@ -111,7 +111,7 @@ def test_line_without_end_is_not_held_in_memory(tmp_path: Path) -> None:
     assert heard(folder) == [(1, "claiming"), (2, "claiming")]
 
 
-def test_a_compressed_file_that_is_cut_off_is_told_with_its_name(tmp_path: Path) -> None:
+def test_a_compressed_file_that_is_cut_off_is_reported_with_its_name(tmp_path: Path) -> None:
     folder = a_folder(tmp_path / "f")
     (folder / "gpu-8.jsonl.gz").write_bytes(gzip.compress(a_line(1))[:-12])
 

@@ -251,7 +251,7 @@ def test_rows_of_a_trace_become_jobs_that_say_what_they_asked_for(
     assert all(parse_params(types["sleep"], job.params).memory_mib >= 2_000 for job in jobs)
 
 
-def test_a_trace_with_other_content_begins_anew(read: Callable[..., Workload], tmp_path: Path) -> None:
+def test_a_trace_with_other_content_starts_again(read: Callable[..., Workload], tmp_path: Path) -> None:
     (tmp_path / "trace.csv").write_text(TRACE)
     before = read(REPLAY).fingerprint
     (tmp_path / "trace.csv").write_text(TRACE + "70,1,1\n")
@@ -339,7 +339,7 @@ def test_the_load_of_a_shared_gpu_ranks_above_the_mix(read: Callable[..., Worklo
         ),
     ],
 )
-def test_what_is_wrong_is_told_with_file_key_and_what_it_takes(
+def test_an_error_names_file_key_and_accepted_values(
     read: Callable[..., Workload], tmp_path: Path, text: str, told: str
 ) -> None:
     (tmp_path / "trace.csv").write_text(TRACE)
@@ -363,7 +363,7 @@ def test_what_is_wrong_is_told_with_file_key_and_what_it_takes(
         ),
     ],
 )
-def test_a_row_that_its_type_would_refuse_is_told_before_the_start(
+def test_a_row_that_its_type_would_refuse_is_reported_before_the_start(
     read: Callable[..., Workload], types: Catalogue, row: str, told: str
 ) -> None:
     with pytest.raises(EnvironmentInvalid) as caught:
@@ -380,7 +380,7 @@ def test_a_row_that_its_type_would_refuse_is_told_before_the_start(
         ("none.toml", "none.toml: cannot be read: No such file or directory"),
     ],
 )
-def test_a_workload_that_is_not_there_is_told_with_those_that_are(tmp_path: Path, wanted: str, told: str) -> None:
+def test_a_workload_that_is_not_there_is_reported_with_those_that_are(tmp_path: Path, wanted: str, told: str) -> None:
     with pytest.raises(EnvironmentInvalid) as caught:
         read_workload(wanted, tmp_path)
 

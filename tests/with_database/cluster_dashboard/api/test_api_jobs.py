@@ -191,7 +191,7 @@ def test_submission_that_was_cut_off_goes_on_where_it_stopped(api: Api, monkeypa
     assert list(Job.objects.order_by("id").values_list("name", flat=True)) == [f"long-{i}" for i in range(1, 601)]
 
 
-def test_second_request_at_the_same_time_is_told_to_come_back(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_second_request_at_the_same_time_gets_a_retry_after(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     chunk_really = intake._submit_chunk
     inside, go_on = threading.Event(), threading.Event()
 
@@ -500,7 +500,7 @@ def test_streams_end_with_the_process() -> None:
 
 
 @pytest.mark.usefixtures("web_process")
-def test_browser_that_comes_back_to_an_ended_job_is_told_to_stay_away() -> None:
+def test_browser_that_reconnects_to_an_ended_job_gets_204() -> None:
     job = ended(JobState.SUCCEEDED)
 
     async def look(event_id: bytes) -> int:
@@ -527,7 +527,7 @@ def two_a_minute(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("two_a_minute")
-def test_too_many_changes_are_told_when_to_come_back(api: Api, gpus: list[Gpu]) -> None:
+def test_too_many_changes_get_a_retry_after(api: Api, gpus: list[Gpu]) -> None:
     assert api.patch("/control", {"rate_per_minute": 1}).status_code == 200
     assert api.patch("/gpus/0", {"drained": True}).status_code == 200
 

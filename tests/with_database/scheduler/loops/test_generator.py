@@ -108,7 +108,7 @@ def test_the_same_seed_makes_the_same_jobs_however_ticks_fall(control):
     assert list(Job.objects.order_by("id").values_list("type", "priority", "params")) == coarse
 
 
-def test_a_changed_rate_draws_the_next_arrival_anew(control):
+def test_a_changed_rate_redraws_the_next_arrival(control):
     change_control(actor="a test", rate_per_minute=0.1)
     now = database_now()
     generator.tick(now)

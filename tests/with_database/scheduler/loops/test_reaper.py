@@ -100,7 +100,7 @@ def test_after_a_gap_in_its_own_reads_everybody_gets_a_fresh_term(reaper, redis)
     assert reread(job).state == "running"
 
 
-def test_a_full_broker_makes_nobody_look_dead(reaper, redis):
+def test_a_full_broker_makes_no_worker_look_dead(reaper, redis):
     """It answers reads, and refuses every heartbeat."""
     job, worker = running(), Worker(redis)
     worker.beat(job)

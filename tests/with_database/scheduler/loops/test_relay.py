@@ -280,7 +280,7 @@ def test_an_aged_job_gets_a_hint_in_the_higher_queue_for_a_tenth_of_the_starts(r
     assert len(lying(redis, Priority.NORMAL)) == 2
 
 
-def test_without_starts_nobody_ages(relay, redis):
+def test_without_starts_no_job_ages(relay, redis):
     submit(5, priority="low")
     let_wait(200)
 

@@ -75,7 +75,7 @@ def test_hints_in_a_tiers_queue_pass_too(redis, connection, known_task):
     assert json.loads(letter)["queue"] == "high.80g"
 
 
-def test_a_hint_that_is_given_back_is_taken_next(redis, connection, known_task):
+def test_a_returned_hint_is_received_next(redis, connection, known_task):
     hints.send([Hint(job_id=number, attempt=1, type="sleep", queue="high") for number in (1, 2, 3)])
 
     def give_the_first_back(message: Any) -> None:

@@ -71,7 +71,7 @@ def test_a_killed_worker_is_back_without_its_guardian_s_end_and_its_job_runs_aga
     assert not is_alive(before.child_pid), "its job's process is gone too"
 
 
-def test_a_stop_reaches_the_worker_and_the_job_goes_back_without_a_charge(worker):
+def test_a_stop_reaches_the_worker_and_the_job_is_requeued_without_a_charge(worker):
     job = runs_here(worker, seconds=60)
     pid = beat_of(worker).pid
 
