@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from datetime import datetime
 from functools import cached_property
 from typing import Any, ClassVar, Final
@@ -33,7 +34,29 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg] # Django's class tak
         return found.count()
 
 
-class ListAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class OfferedLookups(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Accepts in a list's address only what its filters offer.
+
+    Django accepts every look-up of every field of the model: with `name__regex=` one address stops the process.
+    """
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        return lookup in offered_lookups(self.get_list_filter(request))
+
+
+def offered_lookups(filters: Iterable[Any]) -> set[str]:
+    """The parameters of a ModelAdmin's list_filter: classes, names of fields, or (name, class)."""
+    offered: set[str] = set()
+    for each in filters:
+        if isinstance(each, type) and issubclass(each, admin.SimpleListFilter):
+            offered.add(str(each.parameter_name))
+        else:
+            name = each if isinstance(each, str) else each[0]
+            offered |= {name, f"{name}__exact", f"{name}__isnull", f"{name}__id__exact"}
+    return offered
+
+
+class ListAdmin(OfferedLookups):
     """Rows that are not added or deleted by hand. Facets and full counts are off, since they read every row."""
 
     paginator = CappedPaginator

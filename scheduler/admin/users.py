@@ -5,18 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.auth.admin import UserAdmin
-from django.contrib.auth.models import User
+from django.contrib.auth.admin import GroupAdmin, UserAdmin
+from django.contrib.auth.models import Group, User
 from django.http import HttpRequest
+
+from scheduler.admin.lists import OfferedLookups
 
 #: Fields that permit more than the groups do.
 POWERS = ("is_superuser", "user_permissions")
 
-admin.site.unregister(User)
+admin.site.unregister([User, Group])
 
 
 @admin.register(User)
-class ClusterUserAdmin(UserAdmin):  # type: ignore[type-arg]
+class ClusterUserAdmin(OfferedLookups, UserAdmin):  # type: ignore[type-arg]
     """Only superusers create and change superusers."""
 
     list_display = ("username", "is_active", "is_staff", "is_superuser", "last_login")
@@ -34,6 +36,11 @@ class ClusterUserAdmin(UserAdmin):  # type: ignore[type-arg]
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return super().has_delete_permission(request, obj) and _may_touch(request, obj)
+
+
+@admin.register(Group)
+class ClusterGroupAdmin(OfferedLookups, GroupAdmin):
+    """Django's page; only its list accepts less."""
 
 
 def _may_touch(request: HttpRequest, obj: Any) -> bool:
