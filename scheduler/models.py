@@ -13,7 +13,7 @@ from scheduler.rules.limits import FAILURE_LIMIT, TIME_LIMIT_SECONDS
 from scheduler.rules.placement import Place, in_service
 from scheduler.rules.presets import Preset
 from scheduler.rules.queues import JobQueue, Tiers, tiers_of
-from scheduler.rules.states import TERMINAL_STATES, EventKind, JobState, Priority, Reason, Source
+from scheduler.rules.states import PRIORITY_ORDER, TERMINAL_STATES, EventKind, JobState, Priority, Reason, Source
 from scheduler.rules.waiting import AGEING_SECONDS
 
 
@@ -65,6 +65,20 @@ class JobQuerySet(QuerySet["Job"]):
         if queue.above_mib is not None:
             jobs = jobs.filter(**{f"{column}__gt": queue.above_mib})
         return jobs if queue.up_to_mib is None else jobs.filter(**{f"{column}__lte": queue.up_to_mib})
+
+    def ahead_of(self, job: Job, at_most: int) -> int:
+        """The number of due jobs that start before this waiting one, if none ages; counted up to `at_most`."""
+        due = self.due().order_by()
+        own = due.filter(priority=job.priority)
+        parts = [due.filter(priority=higher) for higher in PRIORITY_ORDER[: Priority(job.priority).rank]]
+        parts.append(own.filter(attempt__gt=1, id__lt=job.id))
+        if job.attempt == 1:
+            parts += [own.filter(attempt__gt=1, id__gt=job.id), own.filter(attempt=1, id__lt=job.id)]
+        count = 0
+        for part in parts:
+            if count < at_most:
+                count += part[: at_most - count].count()
+        return count
 
     def newest_first(self) -> JobQuerySet:
         return self.order_by("-id")

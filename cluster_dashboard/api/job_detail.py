@@ -7,13 +7,12 @@ from redis.exceptions import RedisError
 
 from cluster_dashboard.api.broker import client
 from cluster_dashboard.api.schemas import JobDetail
+from scheduler.jobs.why_waiting import why_waiting
 from scheduler.logs import event_logger
-from scheduler.loops.heartbeats import SILENCE_SECONDS, read_beats
+from scheduler.loops.heartbeats import closed_gpus
 from scheduler.loops.samples import read_sample
-from scheduler.models import Gpu, Job
-from scheduler.rules.placement import Place
+from scheduler.models import Job
 from scheduler.rules.states import JobState
-from scheduler.rules.waiting import waits_because
 
 log = event_logger(__name__)
 
@@ -39,24 +38,13 @@ def _progress(job: Job) -> float | None:
 
 
 def _waits_because(job: Job) -> str:
-    if job.state != JobState.QUEUED:
-        return ""
-    silent = _silent_gpus()
-    places = [
-        Place(
-            gpu=gpu.index,
-            memory_total_mib=gpu.memory_total_mib,
-            takes_jobs=not (gpu.drained or gpu.quarantined or gpu.index in silent),
-        )
-        for gpu in Gpu.objects.all()
-    ]
-    return waits_because(job.gpu_memory_mib, places)
+    return why_waiting(job, _closed_gpus()) if job.state == JobState.QUEUED else ""
 
 
-def _silent_gpus() -> set[int]:
-    """GPUs whose workers have been silent for too long; none while the broker is unavailable: it is unknown then."""
+def _closed_gpus() -> dict[int, str]:
+    """Empty while the broker is unavailable: it is unknown then."""
     try:
-        (seconds, _), beats = client().time(), read_beats(client())
-    except (RedisError, OSError):
-        return set()
-    return {gpu for gpu, beat in beats.items() if seconds - beat.at >= SILENCE_SECONDS}
+        return closed_gpus(client())
+    except (RedisError, OSError) as error:
+        log.info("broker_unreachable", component="api_waiting", error=f"{type(error).__name__}: {error}")
+        return {}

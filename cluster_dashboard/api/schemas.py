@@ -151,7 +151,7 @@ class JobDetail(JobSummary):
     max_failures: int
     accepts_faults: bool
     gpu_memory_mib: int
-    waits_because: str = Field(description="Why no GPU can run it now, if that is known; may be empty")
+    waits_because: str = Field(description="Why it does not run yet, in words; empty once it is not queued")
     not_before: datetime
     at: datetime = Field(description="When this was read, by the server's clock")
     progress: float | None = Field(description="0 to 1 while it runs, if its type reports it; null if unknown")

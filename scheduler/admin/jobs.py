@@ -14,6 +14,7 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from redis import Redis
+from redis.exceptions import RedisError
 
 from scheduler.admin.exporting import ExportAdmin
 from scheduler.admin.lists import NOTHING, ROWS_MAXIMUM, GpuFilter, ReadOnlyAdmin, moment, pretty, yes
@@ -25,6 +26,8 @@ from scheduler.jobs.admission import job_request, largest_gpu_mib
 from scheduler.jobs.lifecycle import CancelOutcome
 from scheduler.jobs.room import NoRoom, broker_share
 from scheduler.jobs.submit import JobRequest
+from scheduler.jobs.why_waiting import why_waiting
+from scheduler.loops.heartbeats import closed_gpus
 from scheduler.models import ClusterEvent, Job, JobEvent
 from scheduler.redis_client import connect
 from scheduler.rules.states import JobState, Priority, Reason, Source
@@ -98,6 +101,19 @@ def ran(job: Job) -> str:
     return f"{(job.finished_at - job.started_at).total_seconds():.1f} s"
 
 
+@admin.display(description="waits because")
+def waits(job: Job) -> str:
+    """In the words of the API and the job's page."""
+    if job.state != JobState.QUEUED:
+        return NOTHING
+    try:
+        closed = closed_gpus(_client())
+    except (RedisError, OSError):
+        # Only what the workers report is missing then.
+        closed = {}
+    return why_waiting(job, closed)
+
+
 TIMES: Final[tuple[Any, ...]] = (
     moment("submitted_at", "submitted"),
     moment("queued_at", "queued"),
@@ -106,6 +122,7 @@ TIMES: Final[tuple[Any, ...]] = (
     moment("finished_at", "finished"),
     ran,
 )
+WAITS: Final[Any] = waits
 ASKED_TO_STOP, ACCEPTS_FAULTS = yes("cancel_requested", "cancel requested"), yes("accepts_faults", "accepts faults")
 PARAMS, RESULT, ERROR = pretty("params", "parameters"), pretty("result", "result"), pretty("error", "error")
 
@@ -122,12 +139,12 @@ class JobAdmin(ExportAdmin, ReadOnlyAdmin):
     actions = ("cancel", "requeue", "run_again")
 
     inlines = (Story,)
-    readonly_fields = (*TIMES, PARAMS, RESULT, ERROR, ASKED_TO_STOP, ACCEPTS_FAULTS)
+    readonly_fields = (*TIMES, PARAMS, RESULT, ERROR, ASKED_TO_STOP, ACCEPTS_FAULTS, WAITS)
     fieldsets = (
         (None, {"fields": (("id", "type", "priority", "source"),)}),
         (
             "State",
-            {"fields": (("state", "reason", "gpu", ASKED_TO_STOP), ("attempt", "failures", "max_failures"))},
+            {"fields": (("state", "reason", "gpu", ASKED_TO_STOP), ("attempt", "failures", "max_failures"), WAITS)},
         ),
         ("Outcome", {"fields": (RESULT, ERROR)}),
         ("Requirements", {"fields": (PARAMS, ("gpu_memory_mib", "time_limit_seconds", ACCEPTS_FAULTS))}),

@@ -68,6 +68,18 @@ def read_beats(client: Redis) -> dict[int, Beat]:
     return {gpu: beat for gpu, beat in found.items() if beat is not None}
 
 
+def closed_gpus(client: Redis) -> dict[int, str]:
+    """Why GPUs take no jobs, as their workers report or their silence shows, in words for people."""
+    seconds, _ = client.time()
+    found = {}
+    for gpu, beat in read_beats(client).items():
+        if seconds - beat.at >= SILENCE_SECONDS:
+            found[gpu] = "its worker has sent no heartbeat"
+        elif beat.note:
+            found[gpu] = beat.note
+    return found
+
+
 def _beat(values: dict[str, Any]) -> Beat | None:
     gpu, seq, pid = (integer(values.get(name)) for name in ("gpu", "seq", "pid"))
     boot, host, health, note = (text(values.get(name)) for name in ("boot", "host", "health", "note"))

@@ -60,11 +60,12 @@ def occupied_because(sample: GpuSample, own_pids: Collection[int], *, idle: bool
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """A GPU as a waiting job sees it. takes_jobs: see in_service."""
+    """A GPU as a waiting job sees it. takes_jobs: see in_service. closed_because: in words for people, if known."""
 
     gpu: int
     memory_total_mib: int | None
     takes_jobs: bool
+    closed_because: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,8 @@ The relay's queries have copies of the first two (scheduler.models.JobQuerySet);
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -23,6 +24,9 @@ AGEING_SHARE: Final = 0.1
 
 #: Unused share is kept up to this number of starts.
 AGEING_BUDGET_MAXIMUM: Final = 20.0
+
+#: Jobs ahead of a waiting one are counted up to this number.
+AHEAD_MAXIMUM: Final = 1_000
 
 
 def effective_priority(priority: Priority, waited_seconds: float) -> Priority:
@@ -52,13 +56,61 @@ def ageing_order(*, job_id: int, queued_at: datetime) -> tuple[datetime, int]:
     return queued_at, job_id
 
 
-def waits_because(needed_mib: int, places: Sequence[Place]) -> str:
-    """Why no GPU can take a job of this size now, in words for people; empty if one can, or no GPU is known."""
-    fitting = [place for place in places if fits(place.memory_total_mib, needed_mib)]
-    if not places or any(place.takes_jobs for place in fitting):
-        return ""
+# --- why it waits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """A queued job, as far as it decides why the job waits.
+
+    gpu: where its last attempt ran. ahead: the number of due jobs that start before it, at most AHEAD_MAXIMUM + 1.
+    """
+
+    needed_mib: int
+    not_before: datetime
+    gpu: int | None
+    elsewhere_until: datetime | None
+    ahead: int
+
+
+def waits_because(wait: Wait, places: Sequence[Place], busy: Collection[int], now: datetime) -> str:
+    """Why the job does not run now, in words for people; never empty. busy: the GPUs that hold a job."""
+    if not places:
+        return "no GPU has been registered yet"
+    fitting = [place for place in places if fits(place.memory_total_mib, wait.needed_mib)]
     if not fitting:
         largest_mib = max(place.memory_total_mib or 0 for place in places)
-        return f"it needs {needed_mib} MiB of GPU memory; the largest GPU has {largest_mib}"
-    names = ", ".join(str(place.gpu) for place in fitting)
-    return f"no GPU with {needed_mib} MiB of memory takes jobs now (of that size: {names})"
+        return f"it needs {wait.needed_mib} MiB of GPU memory; the largest GPU has {largest_mib}"
+    open_places = [place for place in fitting if place.takes_jobs]
+    if not open_places:
+        return f"no GPU with {wait.needed_mib} MiB of memory takes jobs now: {_reasons(fitting)}"
+    if wait.not_before > now:
+        return f"it failed and backs off until {_clock(wait.not_before)}"
+    parts = []
+    if wait.elsewhere_until is not None and wait.elsewhere_until > now and len(open_places) > 1:
+        parts.append(f"it failed on GPU {wait.gpu} and is left to another GPU until {_clock(wait.elsewhere_until)}")
+    if wait.ahead > 0:
+        parts.append(f"behind {_jobs(wait.ahead)} of the same or a higher priority")
+    elif all(place.gpu in busy for place in open_places):
+        parts.append("next in line; every GPU that it may run on is busy")
+    elif not parts:
+        parts.append("next in line; a GPU takes it at any moment")
+    return "; ".join(parts)
+
+
+def _reasons(places: Sequence[Place]) -> str:
+    """GPUs with the same reason together."""
+    gpus: dict[str, list[int]] = {}
+    for place in places:
+        gpus.setdefault(place.closed_because or "no worker has started", []).append(place.gpu)
+    return "; ".join(f"GPU {', '.join(map(str, indexes))}: {reason}" for reason, indexes in gpus.items())
+
+
+def _jobs(ahead: int) -> str:
+    if ahead > AHEAD_MAXIMUM:
+        return f"more than {AHEAD_MAXIMUM:,} jobs"
+    return "1 job" if ahead == 1 else f"{ahead:,} jobs"
+
+
+def _clock(at: datetime) -> str:
+    return f"{at:%H:%M:%S} UTC"

@@ -10,6 +10,7 @@ from scheduler.rules.waiting import (
     AGEING_BUDGET_MAXIMUM,
     AGEING_PRIORITIES,
     AGEING_SECONDS,
+    Wait,
     ageing_budget,
     ageing_order,
     effective_priority,
@@ -68,22 +69,71 @@ def test_of_aged_jobs_the_one_that_waited_longest_comes_first() -> None:
     assert ageing_order(job_id=1, queued_at=now) < ageing_order(job_id=2, queued_at=now)
 
 
-def a_place(gpu: int, total: int | None, *, takes_jobs: bool = True) -> Place:
-    return Place(gpu=gpu, memory_total_mib=total, takes_jobs=takes_jobs)
+# --- why it waits
+
+NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
+
+
+def a_place(gpu: int, total: int | None, closed: str | None = None) -> Place:
+    return Place(gpu=gpu, memory_total_mib=total, takes_jobs=closed is None, closed_because=closed or "")
+
+
+def a_wait(*, ahead: int = 0, back_off: float = -1, elsewhere: float | None = None, gpu: int | None = None) -> Wait:
+    return Wait(
+        needed_mib=60_000,
+        not_before=NOW + timedelta(seconds=back_off),
+        gpu=gpu,
+        elsewhere_until=None if elsewhere is None else NOW + timedelta(seconds=elsewhere),
+        ahead=ahead,
+    )
+
+
+CLOSED = [(1, "drained"), (2, "Xid"), (3, "drained")]
+TWO = [a_place(0, 81_559), a_place(1, 81_559)]
 
 
 @pytest.mark.parametrize(
-    ("places", "because"),
+    ("wait", "places", "busy", "because"),
     [
-        ([], ""),
-        ([a_place(0, 40_960), a_place(1, 81_559)], ""),
-        ([a_place(0, 81_559, takes_jobs=False), a_place(1, 81_559)], ""),
-        ([a_place(0, 40_960), a_place(1, None)], "it needs 60000 MiB of GPU memory; the largest GPU has 40960"),
+        (a_wait(), [], set(), "no GPU has been registered yet"),
         (
-            [a_place(0, 40_960), a_place(1, 81_559, takes_jobs=False), a_place(3, 81_559, takes_jobs=False)],
-            "no GPU with 60000 MiB of memory takes jobs now (of that size: 1, 3)",
+            a_wait(),
+            [a_place(0, 40_960), a_place(1, None)],
+            set(),
+            "it needs 60000 MiB of GPU memory; the largest GPU has 40960",
         ),
+        (
+            a_wait(ahead=5),
+            [a_place(0, 40_960), *(a_place(gpu, 81_559, why) for gpu, why in CLOSED)],
+            set(),
+            "no GPU with 60000 MiB of memory takes jobs now: GPU 1, 3: drained; GPU 2: Xid",
+        ),
+        (
+            a_wait(),
+            [a_place(1, 81_559, "")],
+            set(),
+            "no GPU with 60000 MiB of memory takes jobs now: GPU 1: no worker has started",
+        ),
+        (a_wait(back_off=5, ahead=3), TWO, set(), "it failed and backs off until 12:00:05 UTC"),
+        (a_wait(ahead=37), TWO, {0, 1}, "behind 37 jobs of the same or a higher priority"),
+        (a_wait(ahead=1), TWO, {0, 1}, "behind 1 job of the same or a higher priority"),
+        (a_wait(ahead=1_000), TWO, {0, 1}, "behind 1,000 jobs of the same or a higher priority"),
+        (a_wait(ahead=1_001), TWO, {0, 1}, "behind more than 1,000 jobs of the same or a higher priority"),
+        (a_wait(), TWO, {0, 1}, "next in line; every GPU that it may run on is busy"),
+        (a_wait(), TWO, {0}, "next in line; a GPU takes it at any moment"),
+        (
+            a_wait(gpu=0, elsewhere=2, ahead=4),
+            TWO,
+            {0, 1},
+            (
+                "it failed on GPU 0 and is left to another GPU until 12:00:02 UTC; "
+                "behind 4 jobs of the same or a higher priority"
+            ),
+        ),
+        (a_wait(gpu=0, elsewhere=2), TWO, set(), "it failed on GPU 0 and is left to another GPU until 12:00:02 UTC"),
+        (a_wait(gpu=0, elsewhere=2), TWO[:1], set(), "next in line; a GPU takes it at any moment"),
+        (a_wait(gpu=0, elsewhere=-1), TWO, set(), "next in line; a GPU takes it at any moment"),
     ],
-)
-def test_a_job_that_no_gpu_can_take_now_knows_why(places: list[Place], because: str) -> None:
-    assert waits_because(60_000, places) == because
+)  # fmt: skip
+def test_a_waiting_job_says_why(wait: Wait, places: list[Place], busy: set[int], because: str) -> None:
+    assert waits_because(wait, places, busy, NOW) == because

@@ -208,6 +208,27 @@ def test_job_tells_its_story_its_attempts_and_its_error(page: Page, exhausted_jo
     expect(page.locator("#params")).to_contain_text("mode")
 
 
+def test_why_a_job_waits_is_readable_as_a_whole_and_stays_true(page: Page, quiet_cluster: Cluster) -> None:
+    gpus = [gpu["index"] for gpu in quiet_cluster.api.http.get("/api/gpus").json()["gpus"]]
+    quiet_cluster.steer_to()
+    job_id = quiet_cluster.api.submit_one(params={"seconds": 120})
+    try:
+        page.set_viewport_size(DESKTOP)
+        open_page(page, f"/jobs/{job_id}")
+        sentence = page.locator("#facts .sentence dd")
+        expect(sentence).to_contain_text("takes jobs now", timeout=SOON_MS)
+        expect(sentence).to_contain_text("drained by an operator")
+        assert sentence.evaluate("node => node.scrollWidth <= node.clientWidth")
+
+        quiet_cluster.api.submit(count=2, priority="critical", params={"seconds": 120})
+        quiet_cluster.steer_to(gpus[0])
+
+        expect(sentence).to_contain_text(re.compile("behind|next in line"), timeout=SOON_MS)
+    finally:
+        quiet_cluster.steer_to(*gpus)
+        quiet_cluster.settle()
+
+
 def test_result_and_parameters_are_shown(page: Page, ended_job: Job) -> None:
     open_page(page, f"/jobs/{ended_job['id']}")
 

@@ -4,11 +4,12 @@ import { element, setAttribute, setText } from "../shared/dom.js";
 import { clock, parseTime } from "../shared/format.js";
 import { JobStream } from "./job_stream.js";
 import { renderJob, renderProgress } from "./job_view.js";
-import { TERMINAL } from "../shared/cluster_words.js";
+import { JobState, TERMINAL } from "../shared/cluster_words.js";
 import { stateWord } from "../shared/job_words.js";
 import "../shared/theme.js";
 
 const STALE_MS = 3_000;
+const WAIT_READ_MS = 2_000;
 const TITLES = { connecting: "Connecting", live: "Live", stale: "Stale", ended: "Ended" };
 const byId = (id) => document.getElementById(id);
 const url = document.body.dataset.job;
@@ -27,6 +28,17 @@ function heardJob(detail) {
   readAt = performance.now();
   document.title = `${stateWord(job)} · ${name} · GPU cluster`;
   if (cancel) cancel.hidden = TERMINAL.has(job.state) || job.cancel_requested;
+  draw();
+}
+
+/** What a waiting job waits for changes without an event of its own. */
+setInterval(readWait, WAIT_READ_MS);
+
+async function readWait() {
+  if (job?.state !== JobState.QUEUED || document.hidden) return;
+  const [answer] = await ask("GET", url);
+  if (answer?.state !== JobState.QUEUED || job.state !== JobState.QUEUED) return;
+  job.waits_because = answer.waits_because;
   draw();
 }
 

@@ -24,6 +24,9 @@ export function renderJob(job, now) {
   renderLimits(job);
 }
 
+/** The fact that is a sentence: it has a line for itself. */
+const SENTENCE = "Waits because";
+
 function renderFacts(job, now) {
   const segments = segmentsOf(job, now);
   const time = (state) => fineDuration(segments.filter((each) => each.state === state).reduce((sum, each) => sum + each.to - each.from, 0));
@@ -37,11 +40,11 @@ function renderFacts(job, now) {
     ["Ran", segments.some((each) => each.state === JobState.RUNNING) ? time(JobState.RUNNING) : null],
     ["Submitted", moment(parseTime(job.submitted_at))],
     ["Source", job.source],
-    ...(job.waits_because ? [["Waits because", job.waits_because]] : []),
+    ...(job.waits_because ? [[SENTENCE, job.waits_because]] : []),
   ];
   keepRows(byId("facts"), facts, {
     key: ([name]) => name,
-    create: ([name]) => element("div", {}, element("dt", { textContent: name }), element("dd")),
+    create: ([name]) => element("div", { className: name === SENTENCE ? "sentence" : "" }, element("dt", { textContent: name }), element("dd")),
     update: (row, [, value, key]) => {
       const cell = row.lastElementChild;
       if (!(value instanceof Node)) setValue(cell, value);
