@@ -1,4 +1,4 @@
-"""What people type, parsed: numbers with their range, words of ours, job ids, and k=v parameters."""
+"""What people type, parsed: numbers with their range, words, job ids, times, and NAME=VALUE parameters."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def moment_or_age(text: str) -> datetime:
 def parse_params(model: type[BaseModel], pairs: Sequence[str]) -> dict[str, Any]:
     """The values that `model` takes. ParamsInvalid names the first wrong ones, as `params.NAME`.
 
-    A value is JSON if it parses, else text; a parameter that is text takes what was typed as it stands.
+    A value is JSON if it parses, else text; a parameter that is text gets what was typed, unchanged.
     """
     typed = _split(pairs)
     values = {name: _value(text) for name, text in typed.items()}

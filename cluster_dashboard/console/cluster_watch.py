@@ -32,9 +32,9 @@ class Viewer:
         self._after = 0
 
     def look(self) -> dict[str, Any]:
-        """The live page's snapshot without its lanes, and `broker_error`: why the broker is away, or null.
+        """The live page's snapshot without its lanes, and `broker_error`: why the broker is unavailable, or null.
 
-        What only the broker knows is null while it is away.
+        What only the broker knows is null while it is unavailable.
         """
         try:
             return self._look()

@@ -29,8 +29,8 @@ from scheduler.jobs.room import NoRoom
 from scheduler.models import Control
 from scheduler.rules.configuration import EnvironmentInvalid
 
-#: Errors of the database that are no bug of ours.
-DATABASE_AWAY: Final = (OperationalError, InterfaceError)
+#: Errors of a database that is unavailable.
+DATABASE_UNAVAILABLE: Final = (OperationalError, InterfaceError)
 
 START_FIRST: Final = "start the cluster first (make run), or set STATE_DIR or DATABASE_URL as it has them"
 
@@ -93,7 +93,7 @@ class ConsoleCommand(BaseCommand):
             self._end(f"{self._option_name(error.field)}: {error.message}", EXIT_BAD_INPUT)
         except NoRoom as error:
             self._end(f"no room for more jobs: {error}", EXIT_NO_ROOM)
-        except (*DATABASE_AWAY, ProgrammingError, Control.DoesNotExist) as error:
+        except (*DATABASE_UNAVAILABLE, ProgrammingError, Control.DoesNotExist) as error:
             self._end(database_words(error), EXIT_UNAVAILABLE)
         except EnvironmentInvalid as error:
             self._end(str(error), error.exit_code)
@@ -111,7 +111,7 @@ class ConsoleCommand(BaseCommand):
         self.stdout.flush()  # ids are seen before the wait, in a pipe too
 
     def say_json(self, values: Any) -> None:
-        """In ASCII: what is not stands escaped, and cannot act on a terminal either."""
+        """In ASCII: other characters are escaped, so that none of them acts on a terminal."""
         self.say(json.dumps(values, indent=2, allow_nan=False))
 
     def note(self, text: str) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 
 from django.core.management.base import CommandError
+from django.db import transaction
 
 from cluster_dashboard.console import source
 from cluster_dashboard.console.arguments import above_zero, gpu_index
@@ -34,15 +35,23 @@ class DrainingCommand(ConsoleCommand):
         parser.add_argument("--json", action="store_true", help="print JSON only")
 
     def answer(self, **options: Any) -> int:
-        indexes = chosen(options["index"], source.gpu_indexes(), every=options["all"])
-        for index in indexes:
-            change_gpu(index, actor=actor(), drained=self.drained)
-        if options["json"]:
-            self.say_json([{"index": index, "drained": self.drained} for index in indexes])
-        else:
-            for index in indexes:
-                self.say(f"GPU {index}: {'drained: starts no new job' if self.drained else 'accepts jobs again'}")
+        self.report(self.change(options), as_json=options["json"])
         return 0
+
+    def change(self, options: dict[str, Any]) -> list[int]:
+        """All of them or none."""
+        indexes = chosen(options["index"], source.gpu_indexes(), every=options["all"])
+        with transaction.atomic():
+            for index in indexes:
+                change_gpu(index, actor=actor(), drained=self.drained)
+        return indexes
+
+    def report(self, indexes: Sequence[int], *, as_json: bool) -> None:
+        if as_json:
+            self.say_json([{"index": index, "drained": self.drained} for index in indexes])
+            return
+        for index in indexes:
+            self.say(f"GPU {index}: {'drained: starts no new job' if self.drained else 'accepts jobs again'}")
 
 
 class WaitingDrain(DrainingCommand):
@@ -63,11 +72,11 @@ class WaitingDrain(DrainingCommand):
     def answer(self, **options: Any) -> int:
         if options["timeout"] is not None and not options["wait"]:
             raise CommandError("--timeout: needs --wait", returncode=EXIT_BAD_INPUT)
-        code = super().answer(**options)
+        indexes = self.change(options)
         if options["wait"]:
-            indexes = chosen(options["index"], source.gpu_indexes(), every=options["all"])
             self._wait(indexes, options["timeout"])
-        return code
+        self.report(indexes, as_json=options["json"])
+        return 0
 
     def _wait(self, indexes: Sequence[int], timeout_seconds: float | None) -> None:
         started, told = time.monotonic(), None

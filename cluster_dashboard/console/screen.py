@@ -44,7 +44,7 @@ def console(stream: OutputWrapper, *, no_color: bool = False) -> Console:
 
 
 def data(value: Any, style: str = "") -> Text:
-    """Text that stands for itself."""
+    """Text of which rich interprets nothing."""
     return Text(NOTHING if value is None or value == "" else one_line(str(value)), style=style)
 
 
@@ -53,7 +53,7 @@ def state(word: str | None) -> Text:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Text]], *, cut: str = "") -> Table:
-    """`cut`: the column that gives way on a narrow terminal. Columns whose name starts with `>` stand on the right."""
+    """`cut`: the column that is shortened on a narrow terminal. A name that starts with `>` aligns its column right."""
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for column in columns:
         name = column.removeprefix(">")

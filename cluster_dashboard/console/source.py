@@ -104,7 +104,7 @@ def events(*, since: datetime | None, kind: str | None, gpu: int | None, limit: 
 
 
 def new_events(*, kind: str | None, gpu: int | None) -> Iterator[list[EventRow]]:
-    """At each call of next() those that came since the last one, oldest first; the first call only takes note."""
+    """Each next() returns the events since the one before, oldest first; the first returns none."""
     newest = ClusterEvent.objects.order_by("-id").values_list("id", flat=True).first() or 0
     seen = set(ClusterEvent.objects.filter(id__gt=newest - OVERLAP).values_list("id", flat=True))
     yield []

@@ -55,7 +55,7 @@ def memory(used_mib: int | None, total_mib: int | None) -> str:
 
 
 def ranges(ids: Iterable[int]) -> str:
-    """Such as 17-116 203: short for people, and `cancel` takes it."""
+    """Such as 17-116 203: short for people, and accepted by `cancel`."""
     runs: list[list[int]] = []
     for each in sorted(ids):
         if runs and each == runs[-1][1] + 1:

@@ -15,20 +15,20 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from cluster_dashboard.console.command import DATABASE_AWAY
+from cluster_dashboard.console.command import DATABASE_UNAVAILABLE
 from cluster_dashboard.console.screen import STATE_STYLE
 from cluster_dashboard.live.read import read_redis
 from scheduler.models import Job
 from scheduler.rules.states import TERMINAL_STATES, JobState
 
-#: Between two looks; where looking takes long, so that it takes a fifth of the time at most.
+#: Between two looks. Where a look is slow, the pause is longer: looking takes at most a fifth of the time.
 LOOK_SECONDS: Final = 0.2
 LOOK_SHARE: Final = 0.2
 
 #: Ids in one query.
 BATCH: Final = 500
 
-#: A database that is away for a moment does not end a long wait.
+#: A database that is unavailable for a moment does not end a long wait.
 PATIENCE_SECONDS: Final = 60.0
 
 #: A job that ended and was removed from the history before we looked.
@@ -43,7 +43,7 @@ type States = dict[int, str]
 def follow(ids: Sequence[int], states: States) -> Iterator[States]:
     """Gives `states`, which it keeps up to date, after each look; the last time once every job has ended.
 
-    Raises what the database raises if it is away for longer than PATIENCE_SECONDS.
+    Raises what the database raises if it is unavailable for longer than PATIENCE_SECONDS.
     """
     states.update(dict.fromkeys(ids, JobState.QUEUED))
     answered = time.monotonic()
@@ -53,7 +53,7 @@ def follow(ids: Sequence[int], states: States) -> Iterator[States]:
         try:
             states.update(_look(pending))
             answered = time.monotonic()
-        except DATABASE_AWAY:
+        except DATABASE_UNAVAILABLE:
             connection.close()
             if time.monotonic() - answered > PATIENCE_SECONDS:
                 raise

@@ -43,7 +43,7 @@ exit status: 0 cancelled or about to be, 1 a job is not known or had already end
     def answer(self, **options: Any) -> int:
         wanted = sorted({job_id for some in options["ids"] for job_id in some})
         if len(wanted) > COUNT_MAXIMUM:
-            raise CommandError(f"ID: takes at most {COUNT_MAXIMUM} jobs at once", returncode=EXIT_BAD_INPUT)
+            raise CommandError(f"ID: at most {COUNT_MAXIMUM} jobs are accepted at once", returncode=EXIT_BAD_INPUT)
         refuse_unknown(wanted)
         outcomes = {job_id: cancel(job_id, actor=actor()) for job_id in wanted}
         if options["json"]:

@@ -67,7 +67,7 @@ exit status: 0 done, 1 there is none with that id, 2 bad input, 3 the broker or 
                 return self._show(client, letter_id, as_json=options["json"])
             return self._drop(client, letter_id, as_json=options["json"])
         except (RedisError, OSError) as error:
-            raise CommandError(f"the broker does not answer: {error}", returncode=EXIT_UNAVAILABLE) from None
+            raise CommandError(f"the broker is unavailable: {error}", returncode=EXIT_UNAVAILABLE) from None
         finally:
             client.close()
 
@@ -129,11 +129,11 @@ exit status: 0 done, 1 there is none with that id, 2 bad input, 3 the broker or 
 def _check(action: str, letter_id: str, *, everything: bool) -> None:
     wrong = ""
     if action == "list" and (letter_id or everything):
-        wrong = "the list takes neither an ID nor --all"
+        wrong = "the list accepts neither an ID nor --all"
     elif action == "show" and (not letter_id or everything):
-        wrong = "show takes an ID"
+        wrong = "show expects an ID"
     elif action == "drop" and bool(letter_id) == everything:
-        wrong = "drop takes an ID, or --all"
+        wrong = "drop expects an ID, or --all"
     if wrong:
         raise CommandError(f"{wrong}; see gpuc deadletters --help", returncode=EXIT_BAD_INPUT)
 

@@ -63,7 +63,7 @@ exit status: 0 done, 1 refused, 2 not a backup that fits, 3 the database is unav
         else:
             self.say(f"{file}: {rows['scheduler.Job']} jobs are back")
         if first_start.secrets_given() and not first_start.admin_password_works():
-            self.note("people's passwords are the backup's; `gpuc rotate --apply` gives the admin this place's")
+            self.note("passwords are the backup's; `gpuc rotate --apply` sets the admin's from the environment")
         return 0
 
 

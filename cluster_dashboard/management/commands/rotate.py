@@ -63,7 +63,7 @@ Tokens made by `gpuc token` are revoked there. exit status: 0 done, 2 bad input,
 
     def _apply(self, *, names: list[str], everything: bool) -> int:
         if names or everything:
-            raise CommandError("--apply: stands alone, without NAME and --all", returncode=EXIT_BAD_INPUT)
+            raise CommandError("--apply: accepts neither NAME nor --all", returncode=EXIT_BAD_INPUT)
         try:
             apply_given_password()
         except SecretElsewhere as error:

@@ -11,7 +11,7 @@ from rich.live import Live
 
 from cluster_dashboard.console.cluster_view import draw
 from cluster_dashboard.console.cluster_watch import Viewer
-from cluster_dashboard.console.command import DATABASE_AWAY, ConsoleCommand, database_words
+from cluster_dashboard.console.command import DATABASE_UNAVAILABLE, ConsoleCommand, database_words
 from cluster_dashboard.console.exit_codes import EXIT_UNAVAILABLE
 from cluster_dashboard.console.screen import console, data
 from scheduler.redis_client import SHORT_TIMEOUT_SECONDS, connect
@@ -49,14 +49,14 @@ exit status: 0 shown; 3 broker or database is unavailable (what the other one kn
 
 
 def live(viewer: Viewer, screen: Console) -> int:
-    """Until Ctrl-C, whatever is away meanwhile; what was last seen stays on the terminal."""
+    """Until Ctrl-C, whatever is unavailable meanwhile; the last view stays on the terminal."""
     seen: RenderableType = data("")
     try:
         with Live(console=screen, screen=True, auto_refresh=False) as shown:
             while True:
                 try:
                     seen = draw(viewer.look())
-                except DATABASE_AWAY as error:
+                except DATABASE_UNAVAILABLE as error:
                     seen = data(database_words(error), "bold red")
                 shown.update(seen, refresh=True)
                 time.sleep(REFRESH_SECONDS)

@@ -28,7 +28,7 @@ from scheduler.redis_client import connect
 from scheduler.rules.limits import FAILURE_LIMIT, FAILURE_LIMIT_MAXIMUM, TIME_LIMIT_SECONDS, time_span
 from scheduler.rules.states import JobState, Priority, Source
 
-#: What is asked of the broker is a bonus, and keeps nobody waiting.
+#: Asking the broker is optional: a slow one must not delay the answer.
 SEND_TIMEOUT_SECONDS: Final = 0.5
 
 #: Jobs that did not succeed, named one by one.

@@ -240,7 +240,7 @@ def test_the_command_says_that_the_broker_is_away(settings: Any, tmp_path: Any) 
     ran = run("deadletters")
 
     assert ran.code == 3
-    assert "the broker does not answer" in ran.error_line
+    assert "the broker is unavailable" in ran.error_line
 
 
 def test_what_was_kept_by_hand_in_another_form_is_no_letter(redis: Redis) -> None:
