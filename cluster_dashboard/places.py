@@ -5,6 +5,10 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Final
+
+#: When a client that was refused may ask again.
+PLACE_RETRY_SECONDS: Final = 10
 
 
 @dataclass(slots=True)

@@ -18,7 +18,7 @@ from scheduler.job_type import ParamsInvalid
 from scheduler.jobs.controls import change_gpu
 
 #: Between two looks with --wait.
-LOOK_SECONDS: Final = 0.5
+DRAIN_LOOK_SECONDS: Final = 0.5
 
 #: The longest --timeout: a year.
 TIMEOUT_MAXIMUM_SECONDS: Final = 365 * 86_400.0
@@ -87,7 +87,7 @@ class WaitingDrain(DrainingCommand):
             if words != told:
                 self.note(f"waits for {words}")
             told = words
-            time.sleep(LOOK_SECONDS)
+            time.sleep(DRAIN_LOOK_SECONDS)
 
 
 def chosen(wanted: list[int], known: list[int], *, every: bool) -> list[int]:

@@ -18,7 +18,7 @@ from scheduler.jobs.clock import database_now
 from scheduler.models import Allocation, ClusterEvent, Gpu, Job
 
 #: Ids are given in order and committed in any: so far back, a look for new events looks again.
-OVERLAP: Final = 100
+EVENT_OVERLAP: Final = 100
 
 
 def now() -> datetime:
@@ -30,14 +30,16 @@ def now() -> datetime:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobPage:
+class JobListing:
     """Newest first. next_before: where the next page starts; None: there is none."""
 
     jobs: Sequence[JobSummary]
     next_before: int | None
 
 
-def jobs(*, state: str | None, job_type: str | None, priority: str | None, before: int | None, limit: int) -> JobPage:
+def jobs(
+    *, state: str | None, job_type: str | None, priority: str | None, before: int | None, limit: int
+) -> JobListing:
     """UnknownJobType for a type that neither exists nor ever did."""
     if job_type is not None:
         check_text(job_type, "type")
@@ -49,7 +51,7 @@ def jobs(*, state: str | None, job_type: str | None, priority: str | None, befor
     found = list(Job.objects.filter(**given).newest_first().defer("params", "result", "error")[: limit + 1])
     page = found[:limit]
     next_before = page[-1].id if len(found) > limit else None
-    return JobPage(jobs=[JobSummary.from_orm(job) for job in page], next_before=next_before)
+    return JobListing(jobs=[JobSummary.from_orm(job) for job in page], next_before=next_before)
 
 
 def job_id_of(text: str) -> int | None:
@@ -106,13 +108,13 @@ def events(*, since: datetime | None, kind: str | None, gpu: int | None, limit: 
 def new_events(*, kind: str | None, gpu: int | None) -> Iterator[list[EventRow]]:
     """Each next() returns the events since the one before, oldest first; the first returns none."""
     newest = ClusterEvent.objects.order_by("-id").values_list("id", flat=True).first() or 0
-    seen = set(ClusterEvent.objects.filter(id__gt=newest - OVERLAP).values_list("id", flat=True))
+    seen = set(ClusterEvent.objects.filter(id__gt=newest - EVENT_OVERLAP).values_list("id", flat=True))
     yield []
     while True:
-        found = _rows(ClusterEvent.objects.filter(id__gt=newest - OVERLAP).order_by("id"))
+        found = _rows(ClusterEvent.objects.filter(id__gt=newest - EVENT_OVERLAP).order_by("id"))
         new = [row for row in found if row.id not in seen]
         newest = max([newest, *(row.id for row in new)])
-        seen = {row.id for row in found if row.id > newest - OVERLAP}
+        seen = {row.id for row in found if row.id > newest - EVENT_OVERLAP}
         yield [row for row in new if kind in {None, row.kind} and gpu in {None, row.gpu}]
 
 

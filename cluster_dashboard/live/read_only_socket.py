@@ -10,14 +10,13 @@ from typing import Any, Final
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import CloseCode, Frame
 
-from cluster_dashboard.places import Places
+from cluster_dashboard.places import PLACE_RETRY_SECONDS, Places
 
 type App = Callable[[Any, Any, Any], Awaitable[Any]]
 
 #: A socket takes up to 200 kB: the state of its compression, and what its client has not read yet.
 SOCKETS_MAXIMUM: Final = 500
 SOCKETS_OF_A_CLIENT: Final = 100
-RETRY_AFTER_SECONDS: Final = 10
 
 #: The largest message that is read at all, also when it is compressed or comes in pieces.
 INBOUND_MAXIMUM_BYTES: Final = 1024
@@ -57,7 +56,7 @@ async def _refuse(scope: Any, send: Any) -> None:
         "detail": "Too many live views are open.",
         "errors": [],
     }
-    headers = [(b"content-type", b"application/problem+json"), (b"retry-after", str(RETRY_AFTER_SECONDS).encode())]
+    headers = [(b"content-type", b"application/problem+json"), (b"retry-after", str(PLACE_RETRY_SECONDS).encode())]
     await send({"type": "websocket.http.response.start", "status": int(status), "headers": headers})
     await send({"type": "websocket.http.response.body", "body": json.dumps(problem).encode()})
 

@@ -14,11 +14,10 @@ from django.db import connections
 from django.http import HttpRequest, StreamingHttpResponse
 
 from cluster_dashboard.api.http.problems import Problem
-from cluster_dashboard.places import Places
+from cluster_dashboard.places import PLACE_RETRY_SECONDS, Places
 
 STREAMS_MAXIMUM: Final = 200
 STREAMS_OF_A_CLIENT: Final = 50
-RETRY_AFTER_SECONDS: Final = 10
 
 PLACES: Final = Places(in_all=STREAMS_MAXIMUM, for_each=STREAMS_OF_A_CLIENT)
 
@@ -30,7 +29,7 @@ class OpenStream(StreamingHttpResponse):
         client = client_of(request)
         if not PLACES.take(client):
             detail = f"Too many streams are open: the limit is {PLACES.in_all}, and {PLACES.for_each} for each client."
-            raise Problem(503, detail, retry_after=RETRY_AFTER_SECONDS)
+            raise Problem(503, detail, retry_after=PLACE_RETRY_SECONDS)
         # Also if Django drops the answer without closing it.
         self._leave = weakref.finalize(self, PLACES.leave, client)
         super().__init__(_without_thread(events), content_type="text/event-stream")

@@ -17,10 +17,10 @@ from cluster_dashboard.console.source import EventRow
 from scheduler.job_type import ParamsInvalid
 
 #: The most that one call prints before it follows.
-LIMIT_MAXIMUM: Final = 10_000
+PRINTED_MAXIMUM: Final = 10_000
 
 #: Between two looks with --follow.
-FOLLOW_SECONDS: Final = 1.0
+EVENT_LOOK_SECONDS: Final = 1.0
 
 
 class Command(ConsoleCommand):
@@ -38,9 +38,9 @@ exit status: 0 shown, 2 bad input, 3 the database is unavailable, 130 Ctrl-C whi
         parser.add_argument(
             "--limit",
             metavar="N",
-            type=whole_number(1, LIMIT_MAXIMUM),
+            type=whole_number(1, PRINTED_MAXIMUM),
             default=50,
-            help=f"the maximum number of events, 1 to {LIMIT_MAXIMUM} (default: 50)",
+            help=f"the maximum number of events, 1 to {PRINTED_MAXIMUM} (default: 50)",
         )
         parser.add_argument(
             "--since", metavar="T", type=moment_or_age, help="only later ones: an ISO time, or an age: 90s, 15m, 2h, 7d"
@@ -62,7 +62,7 @@ exit status: 0 shown, 2 bad input, 3 the database is unavailable, 130 Ctrl-C whi
         try:
             for events in new:
                 self._print((event for event in events if event.id not in printed), json=options["json"])
-                time.sleep(FOLLOW_SECONDS)
+                time.sleep(EVENT_LOOK_SECONDS)
         except KeyboardInterrupt:
             return EXIT_INTERRUPTED
         return 0
