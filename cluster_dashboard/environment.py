@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from scheduler.rules.configuration import EnvironmentInvalid
-from scheduler.rules.limits import (
+from scheduler.rules.job_limits import (
     TIME_LIMIT_MAX_HIGHEST_SECONDS,
     TIME_LIMIT_MAX_LOWEST_SECONDS,
     TIME_LIMIT_MAX_SECONDS,

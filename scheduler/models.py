@@ -9,7 +9,7 @@ from django.db.models import F, Max, Min, Q, QuerySet, Sum
 from django.db.models.functions import Now
 
 from scheduler.rules.faults import FaultProfile
-from scheduler.rules.limits import FAILURE_LIMIT, TIME_LIMIT_SECONDS
+from scheduler.rules.job_limits import FAILURE_LIMIT, TIME_LIMIT_SECONDS
 from scheduler.rules.placement import Place, in_service
 from scheduler.rules.presets import Preset
 from scheduler.rules.queues import JobQueue, Tiers, tiers_of

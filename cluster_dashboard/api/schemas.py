@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from scheduler.jobs.admission import COUNT_MAXIMUM
 from scheduler.jobs.lifecycle import CancelOutcome
-from scheduler.rules.limits import FAILURE_LIMIT, FAILURE_LIMIT_MAXIMUM, TIME_LIMIT_SECONDS
+from scheduler.rules.job_limits import FAILURE_LIMIT, FAILURE_LIMIT_MAXIMUM, TIME_LIMIT_SECONDS
 from scheduler.rules.naming import NAME_MAXIMUM_LENGTH
 from scheduler.rules.states import EventKind, JobState, Priority, Reason, Source
 

@@ -10,7 +10,7 @@ from cluster_dashboard.chaos.scenario import Scenario
 from cluster_dashboard.chaos.scorecard import Promise
 from cluster_dashboard.chaos.stage import Stage
 from gpu_tasks.job_types.fault_injection import FaultMode
-from scheduler.rules.limits import FAILURE_LIMIT
+from scheduler.rules.job_limits import FAILURE_LIMIT
 from scheduler.rules.states import EventKind, JobState, Reason
 
 #: After this time, a job that ignores every signal is killed.

@@ -23,7 +23,7 @@ from scheduler.jobs import submit as intake
 from scheduler.jobs.admission import job_requests
 from scheduler.models import Job, JobEvent
 from scheduler.rules.faults import FaultKind
-from scheduler.rules.limits import FAILURE_LIMIT, TIME_LIMIT_SECONDS
+from scheduler.rules.job_limits import FAILURE_LIMIT, TIME_LIMIT_SECONDS
 from scheduler.rules.states import TERMINAL_STATES, EventKind, Priority, Source
 
 #: The names of all jobs that scenarios submit begin with this; every other job is a user's.

@@ -18,7 +18,7 @@ from cluster_dashboard.api.http.validation import field_errors
 from cluster_dashboard.api.schemas import BIGINT_MAXIMUM
 from scheduler.job_type import ParamsInvalid
 from scheduler.jobs.admission import COUNT_MAXIMUM
-from scheduler.rules.limits import NoTimeSpan, parse_time_span, time_span
+from scheduler.rules.job_limits import NoTimeSpan, parse_time_span, time_span
 
 
 def whole_number(low: int, high: int) -> Callable[[str], int]:

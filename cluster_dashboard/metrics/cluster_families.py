@@ -9,7 +9,7 @@ from prometheus_client.core import Metric
 from cluster_dashboard.api.http.problems import REFUSED
 from cluster_dashboard.live.read import RedisView
 from cluster_dashboard.live.totals import Totals
-from cluster_dashboard.metrics.families import counter, gauge, single
+from cluster_dashboard.metrics.builders import counter, gauge, single
 from cluster_dashboard.metrics.numbers import DatabaseNumbers
 from scheduler.jobs.room import Lack, Room, shortage_in
 from scheduler.rules.outcomes import failures

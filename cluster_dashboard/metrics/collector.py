@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 from cluster_dashboard.live.read import RedisView, read_redis
 from cluster_dashboard.live.totals import TotalsReader
 from cluster_dashboard.metrics import cluster_families, gpu_families
-from cluster_dashboard.metrics.families import gauge, single
+from cluster_dashboard.metrics.builders import gauge, single
 from cluster_dashboard.metrics.numbers import DatabaseNumbers
 from scheduler.database_errors import DatabaseFailure
 from scheduler.logs import Outage, event_logger

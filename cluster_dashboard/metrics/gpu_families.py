@@ -10,7 +10,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 
 from cluster_dashboard.live.read import RedisView
 from cluster_dashboard.live.snapshot import GpuNow, gpu_now
-from cluster_dashboard.metrics.families import by_gpu, gauge
+from cluster_dashboard.metrics.builders import by_gpu, gauge
 from cluster_dashboard.metrics.numbers import DatabaseNumbers
 from scheduler.models import Gpu
 from scheduler.rules.gpu import GpuState

@@ -25,7 +25,7 @@ from scheduler.catalogue import catalogue
 from scheduler.jobs.admission import COUNT_MAXIMUM
 from scheduler.models import Gpu, Job
 from scheduler.rules.faults import FAULTS
-from scheduler.rules.limits import FAILURE_LIMIT, FAILURE_LIMIT_MAXIMUM, TIME_LIMIT_SECONDS, time_span
+from scheduler.rules.job_limits import FAILURE_LIMIT, FAILURE_LIMIT_MAXIMUM, TIME_LIMIT_SECONDS, time_span
 from scheduler.rules.naming import NAME_MAXIMUM_LENGTH
 from scheduler.rules.placement import TEMPERATURE_LIMIT_C
 from scheduler.rules.presets import PRESETS, RATE_MINIMUM, Preset

@@ -69,7 +69,7 @@ def guarantees() -> str:
         return f"{_largest(cards, field)} s of {_limit(cards, field.replace('_seconds', '_promise_seconds'))} s"
 
     played, failed = sum(run["passed"] + run["failed"] for run in runs), sum(run["failed"] for run in runs)
-    clean = f"{failed} of {played} scenarios failed"
+    clean = f"{failed} of {played} scenario runs failed"
     rows = [
         ("No job is lost", "the database row is the job; lost hints are sent again", clean),
         ("No job has two results", "each write shows its attempt; late ones are refused", clean),

@@ -12,7 +12,7 @@ from scheduler.catalogue import catalogue
 from scheduler.job_type import ParamsInvalid, parse_params
 from scheduler.jobs.submit import JobRequest
 from scheduler.models import Gpu
-from scheduler.rules.limits import (
+from scheduler.rules.job_limits import (
     FAILURE_LIMIT,
     FAILURE_LIMIT_MAXIMUM,
     TIME_LIMIT_SECONDS,

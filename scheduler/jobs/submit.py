@@ -20,7 +20,7 @@ from scheduler.jobs import statements, tally
 from scheduler.jobs.clock import database_now
 from scheduler.jobs.room import check_room
 from scheduler.models import Control, Job, JobEvent
-from scheduler.rules.limits import FAILURE_LIMIT, TIME_LIMIT_SECONDS
+from scheduler.rules.job_limits import FAILURE_LIMIT, TIME_LIMIT_SECONDS
 from scheduler.rules.naming import job_name
 from scheduler.rules.states import EventKind, JobState, Priority, Source
 

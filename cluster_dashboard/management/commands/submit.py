@@ -25,7 +25,7 @@ from scheduler.jobs.room import broker_share_now
 from scheduler.jobs.submit import ROWS_PER_TRANSACTION, JobRequest
 from scheduler.models import Job
 from scheduler.redis_client import connect
-from scheduler.rules.limits import FAILURE_LIMIT, FAILURE_LIMIT_MAXIMUM, TIME_LIMIT_SECONDS, time_span
+from scheduler.rules.job_limits import FAILURE_LIMIT, FAILURE_LIMIT_MAXIMUM, TIME_LIMIT_SECONDS, time_span
 from scheduler.rules.states import JobState, Priority, Source
 
 #: Asking the broker is optional: a slow one must not delay the answer.

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.rules.limits import TIME_LIMIT_MAX_SECONDS, NoTimeSpan, parse_time_span, time_span
+from scheduler.rules.job_limits import TIME_LIMIT_MAX_SECONDS, NoTimeSpan, parse_time_span, time_span
 
 
 @pytest.mark.parametrize(

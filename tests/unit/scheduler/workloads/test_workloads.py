@@ -21,7 +21,7 @@ from scheduler.arrivals.shape import Arrival, Position
 from scheduler.catalogue import load_catalogue
 from scheduler.job_type import Catalogue, parse_params
 from scheduler.rules.configuration import EnvironmentInvalid
-from scheduler.rules.limits import TIME_LIMIT_MAX_SECONDS
+from scheduler.rules.job_limits import TIME_LIMIT_MAX_SECONDS
 from scheduler.rules.states import Priority
 from scheduler.workloads.durations import DURATIONS
 from scheduler.workloads.read import PROFILE_FOLDER, profile_names, read_workload
