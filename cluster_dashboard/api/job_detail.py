@@ -13,6 +13,7 @@ from scheduler.loops.heartbeats import closed_gpus
 from scheduler.loops.samples import read_sample
 from scheduler.models import Job
 from scheduler.rules.states import JobState
+from scheduler.storable import storable_json
 
 log = event_logger(__name__)
 
@@ -22,6 +23,8 @@ def read_job(job_id: int) -> JobDetail | None:
     job = Job.objects.prefetch_related("events").filter(id=job_id).first()
     if job is None:
         return None
+    # A row of an older version may hold half a surrogate pair, which no stream can.
+    job.result = storable_json(job.result)
     # Read by JobDetail beside the columns of the row.
     vars(job).update(at=timezone.now(), progress=_progress(job), waits_because=_waits_because(job))
     return JobDetail.from_orm(job)

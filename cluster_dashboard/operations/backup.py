@@ -37,6 +37,7 @@ from scheduler.jobs import lifecycle
 from scheduler.jobs.clock import database_now
 from scheduler.models import Job, Lease
 from scheduler.rules.states import Reason
+from scheduler.storable import storable_json
 from scheduler.verdict.log import snapshot
 
 FORMAT: Final = 1
@@ -115,7 +116,10 @@ def _write_table(archive: zipfile.ZipFile, model: type[models.Model]) -> int:
         archive.open(members.table_name(model._meta.label_lower), "w", force_zip64=True) as raw,
         io.TextIOWrapper(raw, encoding="utf-8", newline="\n") as file,
     ):
-        serializers.serialize("jsonl", counted(), stream=file, use_natural_foreign_keys=True, cls=ExactTimes)
+        # In ASCII: JSON on SQLite may hold half a surrogate pair, which UTF-8 cannot.
+        serializers.serialize(
+            "jsonl", counted(), stream=file, use_natural_foreign_keys=True, cls=ExactTimes, ensure_ascii=True
+        )
     return count
 
 
@@ -224,11 +228,21 @@ def _read_table(archive: zipfile.ZipFile, model: type[models.Model]) -> int:
     count = 0
     for lines in members.read_rows(archive, name):
         rows = list(serializers.deserialize("jsonl", lines))
+        _make_storable(rows)
         if any(type(row.object) is not model for row in rows):
             raise BackupInvalid(f"{archive.filename}: {name} holds a row of another table")
         count += len(rows)
         _insert(model, rows)
     return count
+
+
+def _make_storable(rows: Iterable[DeserializedObject]) -> None:
+    """SQLite stores texts that PostgreSQL refuses, and an older version let results with them in."""
+    for row in rows:
+        for field in row.object._meta.concrete_fields:
+            value = getattr(row.object, field.attname)
+            if isinstance(value, str | dict | list):
+                setattr(row.object, field.attname, storable_json(value))
 
 
 def _insert(model: type[models.Model], rows: Iterable[DeserializedObject]) -> None:

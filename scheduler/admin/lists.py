@@ -16,6 +16,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from scheduler.models import Gpu
+from scheduler.storable import storable_text
 
 #: The maximum number of rows in a list: older ones are found with filters or the search.
 ROWS_MAXIMUM: Final = 5000
@@ -133,7 +134,8 @@ def pretty(field: str, label: str) -> Any:
         if value in (None, "", {}):
             return NOTHING
         text = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
-        return format_html('<pre style="margin: 0; white-space: pre-wrap">{}</pre>', text)
+        # A row of an older version may hold half a surrogate pair, which no page can.
+        return format_html('<pre style="margin: 0; white-space: pre-wrap">{}</pre>', storable_text(text))
 
     shown.__name__ = field
     return shown

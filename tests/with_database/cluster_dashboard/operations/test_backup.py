@@ -17,9 +17,10 @@ import pytest
 from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group, Permission
-from django.db import models
+from django.db import connection, models
 from django.db.models.functions import Now
 
+from cluster_dashboard.api.job_detail import read_job
 from cluster_dashboard.environment import read_state_file
 from cluster_dashboard.operations import archive, first_start
 from cluster_dashboard.operations.archive import BackupInvalid
@@ -503,3 +504,47 @@ def test_secrets_of_the_environment_stay_where_they_are(
     assert answer.code == 0
     assert not first_start.secrets_path().exists()
     assert "rotate --apply" in answer.error_line
+
+
+# --- what an older version let in -----------------------------------------------------------------
+
+UNSTORABLE = r'{"\u0000": ["a\u0000b", "half a pair \ud800", "\ud83d\ude00"]}'
+STORABLE = {"\\x00": ["a\\x00b", "half a pair \\ud800", "😀"]}
+
+
+def _with_what_only_sqlite_stores(text: str) -> str:
+    return text.replace('{"NUL": 1}', UNSTORABLE).replace('"NUL"', r'"a\u0000b"')
+
+
+def test_a_result_that_only_sqlite_stores_moves_to_every_database(history: list[int], file: Path) -> None:
+    """Where the database refuses such a row, its backup is changed instead: as if it came from SQLite."""
+    if connection.vendor == "sqlite":
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "UPDATE scheduler_job SET result = %s, error = %s WHERE id = %s", [UNSTORABLE, "a\0b", history[0]]
+            )
+        backup(file)
+    else:
+        Job.objects.filter(id=history[0]).update(result={"NUL": 1}, error="NUL")
+        backup(file)
+        _rewrite(file, "tables/scheduler.job.jsonl", _with_what_only_sqlite_stores)
+
+    restore(file, replace=True)
+
+    job = Job.objects.get(id=history[0])
+    assert (job.result, job.error) == (STORABLE, "a\\x00b")
+
+
+def test_pages_and_streams_show_a_row_with_half_a_surrogate_pair(history: list[int], admin_client: Any) -> None:
+    with connection.cursor() as cursor:
+        if connection.vendor == "sqlite":
+            cursor.execute("UPDATE scheduler_job SET result = %s", [UNSTORABLE])
+        else:
+            cursor.execute("UPDATE scheduler_job SET result = %s", [json.dumps(STORABLE)])
+
+    detail = read_job(history[0])
+
+    assert detail is not None
+    assert json.loads(detail.model_dump_json())["result"] == STORABLE
+    assert admin_client.get(f"/api/jobs/{history[0]}").json()["result"] == STORABLE
+    assert "half a pair" in admin_client.get(f"/admin/scheduler/job/{history[0]}/change/").content.decode()
