@@ -7,12 +7,15 @@ stays stale, and no lock is needed between the look at the database and the remo
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from itertools import batched
 from typing import Final
 
 from redis import Redis
 
-from scheduler.broker.hints import BATCH_SIZE, WINDOW, Key, queue_key
+from scheduler.broker.hints import BATCH_SIZE, WINDOW, Key, queue_key, task_name
+from scheduler.broker.message_format import MessageRefused, clean_message
+from scheduler.catalogue import catalogue
 from scheduler.logs import event_logger
 from scheduler.models import Job
 from scheduler.rules.states import JobState
@@ -27,9 +30,26 @@ def remove_stale(client: Redis, listed: Mapping[str, Mapping[bytes, Key]]) -> di
     """listed: the messages of each queue (hints.listed). Returns (job, attempt) of the hints that remain in each."""
     examined = {queue: dict(list(items.items())[-EXAMINED:]) for queue, items in listed.items()}
     awaited = _awaited({job_id for items in examined.values() for job_id, _ in items.values()})
-    stale = {queue: [item for item, key in items.items() if key not in awaited] for queue, items in examined.items()}
+    stale = {
+        queue: [item for item, key in items.items() if key not in awaited and _is_hint(item, queue)]
+        for queue, items in examined.items()
+    }
     _remove(client, stale)
     return {queue: {items[item] for item in items.keys() - set(stale[queue])} for queue, items in listed.items()}
+
+
+def _is_hint(item: bytes, queue: str) -> bool:
+    """A malformed message is no stale hint: a worker takes it to the dead letters, for people to see."""
+    try:
+        clean_message(item, queue, _hint_tasks())
+    except MessageRefused:
+        return False
+    return True
+
+
+@cache
+def _hint_tasks() -> dict[str, None]:
+    return dict.fromkeys(map(task_name, catalogue()))
 
 
 def _awaited(job_ids: set[int]) -> set[Key]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 
 import pytest
@@ -249,6 +250,18 @@ def test_a_message_that_is_no_hint_is_left_to_the_guard(relay, redis):
     relay.tick(0.0)
 
     assert redis.lrange(queue_key("normal"), 0, -1) == [b"not a hint"]
+
+
+@pytest.mark.parametrize(
+    "headers", [{"task": "gpu_tasks.sleep", "id": "1-1 "}, {"task": "os.system", "id": "1-1"}, {"id": "1-1"}]
+)
+def test_a_malformed_message_that_names_an_attempt_is_left_to_the_guard(relay, redis, headers):
+    item = json.dumps({"headers": headers, "other": {"id": "1-1"}}).encode()
+    redis.lpush(queue_key("normal"), item)
+
+    relay.tick(0.0)
+
+    assert redis.lrange(queue_key("normal"), 0, -1) == [item]
 
 
 @pytest.mark.parametrize("flood", [stale_hints.EXAMINED + 10])
