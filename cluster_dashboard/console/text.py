@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -52,6 +52,11 @@ def memory(used_mib: int | None, total_mib: int | None) -> str:
     if used_mib is None:
         return NOTHING
     return f"{used_mib / 1024:.1f}/{NOTHING if total_mib is None else round(total_mib / 1024)} GiB"
+
+
+def unknown_gpu(gpu: int, known: Sequence[int]) -> str:
+    """What is wrong with an index that no GPU of the cluster has."""
+    return f"{gpu} is unknown; accepted: {', '.join(map(str, known)) or 'none, no GPU is registered yet'}"
 
 
 def ranges(ids: Iterable[int]) -> str:

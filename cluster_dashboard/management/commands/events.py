@@ -14,6 +14,7 @@ from cluster_dashboard.console.command import ConsoleCommand
 from cluster_dashboard.console.event_list import event_json, event_line, unknown_kind
 from cluster_dashboard.console.exit_codes import EXIT_INTERRUPTED
 from cluster_dashboard.console.source import EventRow
+from cluster_dashboard.console.text import unknown_gpu
 from scheduler.job_type import ParamsInvalid
 
 #: The most that one call prints before it follows.
@@ -76,7 +77,6 @@ exit status: 0 shown, 2 bad input, 3 the database is unavailable, 130 Ctrl-C whi
 def _check(kind: str | None, gpu: int | None) -> None:
     """A mistyped word would show an empty log. (With --follow, the first event of a kind may be yet to come.)"""
     if gpu is not None and gpu not in (known := source.gpu_indexes()):
-        accepted = ", ".join(map(str, known)) or "none, no GPU is registered yet"
-        raise ParamsInvalid("gpu", f"{gpu} is unknown; accepted: {accepted}")
+        raise ParamsInvalid("gpu", unknown_gpu(gpu, known))
     if kind is not None and kind not in (kinds := source.event_kinds()):
         raise ParamsInvalid("kind", unknown_kind(kind, kinds))

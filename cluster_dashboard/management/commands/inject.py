@@ -9,12 +9,15 @@ from typing import Any, Final
 from django.core.management.base import CommandError
 from redis.exceptions import RedisError
 
+from cluster_dashboard.console import source
 from cluster_dashboard.console.arguments import above_zero, gpu_index, word_of
 from cluster_dashboard.console.command import ConsoleCommand, actor
 from cluster_dashboard.console.exit_codes import EXIT_FAILED, EXIT_UNAVAILABLE
+from cluster_dashboard.console.text import unknown_gpu
 from gpu_tasks.faults.injection import HANG_SECONDS, NothingToHit
 from gpu_tasks.faults.requests import BrokerUnreachable, inject
 from gpu_tasks.processes.cluster_pids import OutOfReach
+from scheduler.job_type import ParamsInvalid
 from scheduler.redis_client import connect
 from scheduler.rules.faults import FAULTS, FaultKind
 
@@ -49,6 +52,8 @@ exit status: 0 carried out (or requested, where the worker is in another contain
 
     def answer(self, **options: Any) -> int:
         kind, gpu = options["kind"], options["gpu"]
+        if gpu not in (known := source.gpu_indexes()):
+            raise ParamsInvalid("--gpu", unknown_gpu(gpu, known))
         try:
             inject(kind, gpu, connect(), actor=actor(), hang_seconds=options["seconds"])
         except (BrokerUnreachable, RedisError, OSError) as error:

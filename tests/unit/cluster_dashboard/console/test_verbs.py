@@ -98,3 +98,17 @@ def test_a_wrong_setting_ends_a_verb_in_one_line():
     assert answer.returncode == 2
     assert answer.stderr.startswith("GPU_COUNT: 'nine' is not accepted; expected: ")
     assert len(answer.stderr.splitlines()) == 1
+
+
+def test_the_settings_of_another_django_project_do_not_hide_the_verbs() -> None:
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "shop.settings"}
+    ran = subprocess.run(
+        [sys.executable, ROOT / "gpuc.py", "jobs", "--help"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ran.returncode == 0, ran.stderr
+    assert "usage: gpuc jobs" in ran.stdout
