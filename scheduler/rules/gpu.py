@@ -1,4 +1,4 @@
-"""A GPU as the rules see it: its identity, one sample, and the state that people are shown."""
+"""A GPU as the rules see it: its identity, one sample, and its state. Whether it accepts a job: placement.py."""
 
 from __future__ import annotations
 
