@@ -32,7 +32,7 @@ GPUS: Final = 8
 WIDTH, HEIGHT, CAPTION_HEIGHT = 1090, 945, 74
 #: Before the first frame: the lanes show the last five minutes.
 WARM_UP_SECONDS: Final = 200
-#: The page is drawn anew twice a second.
+#: The page redraws twice a second.
 FRAME_SECONDS: Final = 0.5
 #: The job whose worker is killed.
 JOB: Final[dict[str, Any]] = {

@@ -1,4 +1,4 @@
-"""What cannot succeed now is told from what can never succeed, with each database's own errors."""
+"""What cannot succeed now is kept apart from what can never succeed, with each database's own errors."""
 
 from __future__ import annotations
 

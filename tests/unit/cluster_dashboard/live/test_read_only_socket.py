@@ -57,7 +57,7 @@ def url(application: Application) -> Iterator[str]:
 
 @contextmanager
 def opened(url: str) -> Iterator[socket.socket]:
-    """A client that reads only when it is told to."""
+    """A client that reads only on demand."""
     address = urlsplit(url)
     with socket.create_connection((address.hostname, address.port), timeout=20) as raw:
         raw.sendall(
