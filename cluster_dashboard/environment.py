@@ -28,6 +28,7 @@ from scheduler.rules.job_limits import (
     time_span,
 )
 from scheduler.rules.presets import RATE_MAXIMUM, RATE_MINIMUM
+from scheduler.rules.waiting import AGEING_HIGHEST_SECONDS, AGEING_LOWEST_SECONDS, AGEING_SECONDS, AGEING_SHARE
 
 
 class GpuBackendName(StrEnum):
@@ -65,6 +66,11 @@ ACCEPTED: Final = {
         f"a time with its unit, such as 90m, 4h, 14d or HH:MM:SS, from {time_span(TIME_LIMIT_MAX_LOWEST_SECONDS)} to "
         f"{time_span(TIME_LIMIT_MAX_HIGHEST_SECONDS)} (3000 seconds: 3000s)"
     ),
+    "AGEING_PERIOD": (
+        f"a time with its unit, such as 30s, 1m or 2h, from {time_span(AGEING_LOWEST_SECONDS)} to "
+        f"{time_span(AGEING_HIGHEST_SECONDS)}"
+    ),
+    "AGEING_SHARE": "a share of all starts, 0 (no job rises) to 1",
     "LOG_FORMAT": "color or json",
     "API_TOKEN": "at least 16 characters (empty: generated at the first start)",
     "SECRET_KEY": "at least 32 characters (empty: generated at the first start)",
@@ -129,6 +135,11 @@ class Environment(BaseModel):
         Field(ge=TIME_LIMIT_MAX_LOWEST_SECONDS, le=TIME_LIMIT_MAX_HIGHEST_SECONDS),
         BeforeValidator(_time_span),
     ] = TIME_LIMIT_MAX_SECONDS
+    #: Seconds.
+    ageing_period: Annotated[
+        int, Field(ge=AGEING_LOWEST_SECONDS, le=AGEING_HIGHEST_SECONDS), BeforeValidator(_time_span)
+    ] = AGEING_SECONDS
+    ageing_share: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = AGEING_SHARE
     log_format: LogFormat = LogFormat.COLOR
     api_token: Annotated[str, Field(min_length=16)] | None = None
     secret_key: Annotated[str, Field(min_length=32)] | None = None

@@ -194,6 +194,10 @@ QUEUED_MAX = ENVIRONMENT.queued_max
 #: The longest time limit that a job may have.
 TIME_LIMIT_MAX_SECONDS = ENVIRONMENT.time_limit_max
 
+#: A waiting job's priority rises each time it has waited for this long; the share of all starts that such jobs take.
+AGEING_SECONDS = ENVIRONMENT.ageing_period
+AGEING_SHARE = ENVIRONMENT.ageing_share
+
 # --- Log ------------------------------------------------------------------------------------------
 
 LOGGING = {

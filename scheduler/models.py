@@ -14,7 +14,6 @@ from scheduler.rules.placement import Place, in_service
 from scheduler.rules.presets import Preset
 from scheduler.rules.queues import JobQueue, Tiers, tiers_of
 from scheduler.rules.states import PRIORITY_ORDER, TERMINAL_STATES, EventKind, JobState, Priority, Reason, Source
-from scheduler.rules.waiting import AGEING_SECONDS
 
 
 def _choices[W: (JobState, Priority, Source, EventKind, Reason, Preset, FaultProfile)](
@@ -45,10 +44,10 @@ class JobQuerySet(QuerySet["Job"]):
         """In the order of submission, which is the order in which one queue starts (rules.waiting.order_in_queue)."""
         return self.order_by("id")
 
-    def aged(self, now: datetime | None = None) -> JobQuerySet:
+    def aged(self, ageing_seconds: float, now: datetime | None = None) -> JobQuerySet:
         """Jobs that have waited long enough to rise in priority, the longest wait first. now: None uses the database's
         clock."""
-        since = (now or Now()) - timedelta(seconds=AGEING_SECONDS)
+        since = (now or Now()) - timedelta(seconds=ageing_seconds)
         return self.filter(queued_at__lte=since).order_by("queued_at", "id")
 
     def of_queue(self, queue: JobQueue) -> JobQuerySet:
@@ -336,6 +335,9 @@ class TallyQuerySet(QuerySet["Tally"]):
     def total(self, word: str) -> int:
         """The live count of one word over all shards and priorities."""
         return self.filter(word=word).aggregate(n=Sum("n"))["n"] or 0
+
+    def by_shard(self, word: str) -> dict[int, int]:
+        return dict(self.filter(word=word).values_list("shard").annotate(n=Sum("n")))
 
     def by_priority(self, word: str) -> dict[str, int]:
         rows = self.filter(word=word).values_list("priority").annotate(n=Sum("n"))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from operator import itemgetter
+from datetime import timedelta
 from typing import Final
 
 from django.db.models import Q
@@ -14,16 +13,10 @@ from redis import Redis
 from scheduler.broker import hints
 from scheduler.broker.hints import Hint, Key
 from scheduler.broker.stale_hints import remove_stale
-from scheduler.models import Gpu, Job, JobQuerySet, Tally
-from scheduler.rules.queues import JobQueue, Tiers, queue_name
-from scheduler.rules.states import EventKind
-from scheduler.rules.waiting import (
-    AGEING_PRIORITIES,
-    ageing_budget,
-    ageing_order,
-    effective_priority,
-    order_in_queue,
-)
+from scheduler.loops.ageing import Ageing
+from scheduler.models import Gpu, Job, JobQuerySet
+from scheduler.rules.queues import JobQueue, Tiers
+from scheduler.rules.waiting import order_in_queue
 
 #: A hint that was sent longer ago than this, whose job still waits and which is in no queue, is lost.
 LOST_AFTER_SECONDS: Final = 5.0
@@ -41,9 +34,8 @@ class Relay:
     """One tick: read the queues, ask the database what should be in them, remove stale hints, send what is missing."""
 
     redis: Redis
+    ageing: Ageing = field(default_factory=Ageing)
     _sent: dict[tuple[str, Key], float] = field(default_factory=dict)
-    _starts_seen: int | None = None
-    _ageing_budget: float = 0.0
 
     def tick(self, now: float) -> int:
         """`now`: monotonic seconds. Returns the number of hints sent."""
@@ -52,20 +44,20 @@ class Relay:
         queues = tiers.all_queues()
         present = remove_stale(self.redis, hints.listed(self.redis, [queue.name for queue in queues]))
         self._forget(now)
-        self._earn_ageing_budget()
         window = hints.window(tiers)
         due = {queue: _due(queue, tiers) for queue in queues}
         wanted = [
             hint for queue in queues for hint in self._missing(queue, due[queue], present[queue.name], window, now)
         ]
-        wanted += self._aged(tiers, due, present, now)
+        aged = self._aged(tiers, due, present, now)
         again = [hint for hint in wanted if hint.attempt > 1]
-        if again:
-            hints.send_in_front(again, self.redis)
+        if again or aged:
+            # Behind a full window an aged job would wait as long as those that came after it.
+            hints.send_in_front([*again, *aged], self.redis)
         if len(again) < len(wanted):
             hints.send([hint for hint in wanted if hint.attempt == 1], self.redis)
-        self._sent.update({(hint.queue, hint.key): now for hint in wanted})
-        return len(wanted)
+        self._sent.update({(hint.queue, hint.key): now for hint in [*wanted, *aged]})
+        return len(wanted) + len(aged)
 
     def _missing(self, queue: JobQueue, due: JobQuerySet, present: set[Key], window: int, now: float) -> list[Hint]:
         """The hints that this queue lacks. Those of requeued jobs are sent even when the window is full."""
@@ -83,24 +75,9 @@ class Relay:
     def _aged(
         self, tiers: Tiers, due: dict[JobQueue, JobQuerySet], present: dict[str, set[Key]], now: float
     ) -> list[Hint]:
-        """A second hint, in a higher queue, for jobs that have waited long; the first one becomes stale."""
-        budget = int(self._ageing_budget)
-        if budget < 1:
-            return []
-        found = [
-            hint
-            for priority in AGEING_PRIORITIES
-            for hint in _aged_of({queue: due[queue] for queue in tiers.queues(priority)}, budget)
-            if hint.key not in present[hint.queue] and not self._is_recent(hint, now)
-        ][:budget]
-        self._ageing_budget -= len(found)
-        return found
-
-    def _earn_ageing_budget(self) -> None:
-        starts = Tally.objects.total(EventKind.STARTED)
-        if self._starts_seen is not None:
-            self._ageing_budget = ageing_budget(self._ageing_budget, starts - self._starts_seen)
-        self._starts_seen = starts
+        """The missing ones of the second hints, in higher queues, of jobs that have waited long."""
+        raised = self.ageing.raised(tiers, due, present, now)
+        return [hint for hint in raised if hint.key not in present[hint.queue] and not self._is_recent(hint, now)]
 
     def _is_recent(self, hint: Hint, now: float) -> bool:
         return now - self._sent.get((hint.queue, hint.key), float("-inf")) < LOST_AFTER_SECONDS
@@ -113,17 +90,3 @@ def _due(queue: JobQueue, tiers: Tiers) -> JobQuerySet:
     """The jobs of the queue that may start, by the query that is fast for the number that wait."""
     few = tiers.sizes_gib and Job.objects.queued().of_queue(queue).order_by()[: FEW + 1].count() <= FEW
     return Job.objects.due().of_queue(queue) if few else Job.objects.due().of_long_queue(queue)
-
-
-def _aged_of(due: dict[JobQueue, JobQuerySet], at_most: int) -> list[Hint]:
-    """Of each tier the jobs that have waited longest, in that order: so the jobs of a tier whose GPUs are all busy
-    do not keep the others from rising."""
-    found: list[tuple[tuple[datetime, int], Hint]] = []
-    for queue, jobs in due.items():
-        rows = jobs.aged().values_list("id", "attempt", "type", "queued_at", Now())
-        for job_id, attempt, job_type, queued_at, now in rows[:at_most]:
-            higher = effective_priority(queue.priority, (now - queued_at).total_seconds())
-            name = queue_name(higher, queue.tier_gib)
-            hint = Hint(job_id=job_id, attempt=attempt, type=job_type, queue=name)
-            found.append((ageing_order(job_id=job_id, queued_at=queued_at), hint))
-    return [hint for _, hint in sorted(found, key=itemgetter(0))]

@@ -57,6 +57,11 @@ class Tiers:
         """None: no GPU is known."""
         return self._sizes[-1].most_mib if self._sizes else None
 
+    def tier_of(self, memory_total_mib: int | None) -> int | None:
+        """The tier (GiB) of the largest jobs that a GPU of this memory runs; None: those of the plain queues."""
+        own_gib = _gib(memory_total_mib or 0)
+        return max((gib for gib in self.sizes_gib if gib <= own_gib), default=None)
+
     def queues(self, priority: Priority) -> list[JobQueue]:
         """Smallest first: each holds the jobs that fit its GPUs and not those of the queue before."""
         if not self._sizes:

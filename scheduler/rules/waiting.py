@@ -8,42 +8,65 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from math import floor
 from typing import Final
 
 from scheduler.rules.placement import Place, fits
 from scheduler.rules.states import PRIORITY_ORDER, Priority
 
-#: A waiting job rises by one priority each time it has waited for this long; never to CRITICAL.
-AGEING_SECONDS: Final = 60.0
+#: A waiting job rises by one priority each time it has waited for this long, unless the setting AGEING_PERIOD says
+#: otherwise; never to CRITICAL.
+AGEING_SECONDS: Final = 60
+
+#: What AGEING_PERIOD itself may be: up to a year.
+AGEING_LOWEST_SECONDS: Final = 1
+AGEING_HIGHEST_SECONDS: Final = 365 * 86_400
 
 #: The priorities that can rise: below HIGH, the highest that ageing reaches.
 AGEING_PRIORITIES: Final = PRIORITY_ORDER[2:]
 
-#: Share of all starts that jobs may take ahead of their own priority.
+#: Share of all starts that jobs may take ahead of their own priority, unless the setting AGEING_SHARE says otherwise.
 AGEING_SHARE: Final = 0.1
 
-#: Unused share is kept up to this number of starts.
-AGEING_BUDGET_MAXIMUM: Final = 20.0
+#: Unused share is kept up to this number of starts. More would be spent as a burst when the first jobs have aged.
+AGEING_KEPT_STARTS: Final = 1.0
 
 #: Jobs ahead of a waiting one are counted up to this number.
 AHEAD_MAXIMUM: Final = 1_000
 
 
-def effective_priority(priority: Priority, waited_seconds: float) -> Priority:
-    """One level up for each AGEING_SECONDS waited, never to CRITICAL (unless it is)."""
+def effective_priority(priority: Priority, waited_seconds: float, ageing_seconds: float) -> Priority:
+    """One level up for each `ageing_seconds` waited, never to CRITICAL (unless it is)."""
     if priority is Priority.CRITICAL:
         return priority
-    return PRIORITY_ORDER[max(1, priority.rank - int(waited_seconds / AGEING_SECONDS))]
+    return PRIORITY_ORDER[max(1, priority.rank - int(waited_seconds / ageing_seconds))]
 
 
-def has_aged(priority: Priority, waited_seconds: float) -> bool:
+def has_aged(priority: Priority, waited_seconds: float, ageing_seconds: float) -> bool:
     """Whether the job may start ahead of its own priority."""
-    return effective_priority(priority, waited_seconds) is not priority
+    return effective_priority(priority, waited_seconds, ageing_seconds) is not priority
 
 
-def ageing_budget(budget: float, starts: int) -> float:
-    """The starts that aged jobs may take, after this number of further starts in the cluster."""
-    return min(AGEING_BUDGET_MAXIMUM, budget + max(0, starts) * AGEING_SHARE)
+@dataclass(slots=True)
+class AgeingBudget:
+    """The starts that aged jobs may take: a share of all starts, 0 to 1, spent when an aged job starts."""
+
+    share: float
+    #: Below 0 after aged jobs that started without a place, until the share has made up for them.
+    _starts: float = 0.0
+
+    def earn(self, starts: int) -> None:
+        """After this number of further starts; fewer than 0 count as none."""
+        self._starts = min(self._starts, AGEING_KEPT_STARTS) + max(0, starts) * self.share
+
+    def spend(self, starts: int) -> None:
+        """This number of aged jobs have started."""
+        self._starts -= starts
+
+    def room(self, raised: int) -> int:
+        """The number of jobs that may rise, beside those that have risen and not yet started."""
+        # Ten times a tenth is a little less than 1.
+        return max(0, floor(self._starts + 1e-9) - raised)
 
 
 def order_in_queue(*, job_id: int, attempt: int) -> tuple[bool, int]:

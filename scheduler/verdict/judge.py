@@ -61,6 +61,8 @@ class Verdict:
     detection_seconds: array[float] = field(default_factory=lambda: array("d"))
     requeues: Counter[str] = field(default_factory=Counter)
     priority_inversions: int = 0
+    #: Starts ahead of more urgent jobs that the ageing rule allows.
+    aged_starts: int = 0
     refused_commits: int = 0
     #: Deaths of a job process, worker or GPU in an attempt without an injected fault: 0 on an undisturbed run.
     unexplained_deaths: int = 0
@@ -97,14 +99,16 @@ class Verdict:
             "detection_seconds": _quantiles(self.detection_seconds),
             "recovery_seconds": _quantiles(self.recovery_seconds),
             "priority_inversions": self.priority_inversions,
+            "aged_starts": self.aged_starts,
             "refused_commits": self.refused_commits,
             "unexplained_deaths": self.unexplained_deaths,
             "overlaps_in_unconfirmed_kills": self.overlaps_in_unconfirmed_kills,
         }
 
 
-def judge(*witness_folders: Path, first_job: int = 0) -> Verdict:
-    """first_job: older jobs are not judged. Only reads. Raises WitnessInvalid."""
+def judge(*witness_folders: Path, first_job: int = 0, ageing_seconds: float = 60.0) -> Verdict:
+    """first_job: older jobs are not judged. ageing_seconds: after this wait a job may start as if its priority were one
+    level higher. Only reads. Raises WitnessInvalid."""
     verdict = Verdict()
     with log.snapshot() as now:
         for first, end in _ranges(first_job):
@@ -114,7 +118,7 @@ def judge(*witness_folders: Path, first_job: int = 0) -> Verdict:
         for job in log.jobs_without_events(first_job):
             verdict.add(Breach("accepted_once", job, "has a row but no events"))
         _by_gpu(verdict, log.events_by_gpu(first_job))
-        _by_time(verdict, log.events_in_order(first_job))
+        _by_time(verdict, log.events_in_order(first_job), ageing_seconds)
         if first_job == 0:
             _counts(verdict)
     _find_gaps(verdict)
@@ -256,19 +260,36 @@ def _by_gpu(verdict: Verdict, events: Iterable[tuple[int, int, str]]) -> None:
 # --- in order of time
 
 
-def _by_time(verdict: Verdict, events: Iterable[tuple[int, str, float, str]]) -> None:
-    """Priority inversions: starts while a more urgent job had waited for a while."""
+def _by_time(verdict: Verdict, events: Iterable[tuple[int, str, float, str]], ageing_seconds: float) -> None:
+    """Starts while a more urgent job had waited for a while: of aged jobs, and the other ones, which are inversions."""
     waiting: dict[str, OrderedDict[int, float]] = {priority: OrderedDict() for priority in _ORDER}
+    requeued: dict[int, float] = {}
     for job, kind, at, priority in events:
         if kind == "submitted":
             waiting[priority][job] = at
             continue
-        waiting[priority].pop(job, None)
+        if kind == "requeued":
+            # Not in `waiting`: during its back-off no job overtakes it.
+            requeued[job] = at
+            continue
+        since = waiting[priority].pop(job, None)
+        since = requeued.pop(job, since)
         if kind == "started":
-            more_urgent = _ORDER[: _ORDER.index(priority)]
-            oldest = [next(iter(waiting[each].values())) for each in more_urgent if waiting[each]]
-            if oldest and min(oldest) < at - INVERSION_GRACE_SECONDS:
+            rank = _ORDER.index(priority)
+            overtaken = _longest_waits(waiting, rank, at)
+            if not overtaken:
+                continue
+            levels = 0 if since is None else int((at - since) / ageing_seconds)
+            if min(overtaken) >= max(1, rank - levels):
+                verdict.aged_starts += 1
+            else:
                 verdict.priority_inversions += 1
+
+
+def _longest_waits(waiting: dict[str, OrderedDict[int, float]], rank: int, at: float) -> list[int]:
+    """The more urgent ranks of which a job had waited for a while."""
+    firsts = [(each, next(iter(waiting[_ORDER[each]].values()), at)) for each in range(rank)]
+    return [each for each, since in firsts if since < at - INVERSION_GRACE_SECONDS]
 
 
 # --- the whole

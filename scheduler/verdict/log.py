@@ -97,7 +97,7 @@ def events_in_order(first_job: int) -> Iterator[tuple[int, str, float, str]]:
     statement = """
         SELECT e.job_id, e.kind, e.at, j.priority
           FROM scheduler_jobevent e LEFT JOIN scheduler_job j ON j.id = e.job_id
-         WHERE e.job_id >= %s AND e.kind IN ('submitted', 'started', 'cancelled') ORDER BY e.id"""
+         WHERE e.job_id >= %s AND e.kind IN ('submitted', 'started', 'requeued', 'cancelled') ORDER BY e.id"""
     for job, kind, at, priority in _rows(statement, first_job):
         yield job, kind, _seconds(at), priority or "normal"
 

@@ -92,10 +92,15 @@ def _facts(verdict: Verdict) -> list[tuple[str, str]]:
         ("fault to requeue, seconds", _seconds(found["detection_seconds"])),
         ("requeue to next start, seconds", _seconds(found["recovery_seconds"])),
         ("priority inversions", str(verdict.priority_inversions)),
+        ("aged starts ahead of others", _of_all(verdict.aged_starts, verdict.starts)),
         ("late results refused", str(verdict.refused_commits)),
         ("deaths that no fault explains", str(verdict.unexplained_deaths)),
         ("overlaps in unconfirmed kills", str(verdict.overlaps_in_unconfirmed_kills)),
     ]
+
+
+def _of_all(n: int, starts: int) -> str:
+    return f"{n} ({n / starts:.1%} of all starts)" if n else "0"
 
 
 def _seconds(quantiles: dict[str, float] | None) -> str:

@@ -92,7 +92,7 @@ exit status: 0 the guarantees hold, 1 one is broken, 2 bad input, or the log or 
         with ExitStack() as stack:
             folders = [folder for name in names for folder in stack.enter_context(_folders(name))]
             try:
-                verdict = judge(*folders, first_job=first_job)
+                verdict = judge(*folders, first_job=first_job, ageing_seconds=settings.AGEING_SECONDS)
             except WitnessInvalid as error:
                 raise CommandError(str(error), returncode=EXIT_BAD_INPUT) from None
         found = {**verdict.as_dict(), "witness_folders": names}

@@ -29,6 +29,8 @@ WRONG = {
     "DISK_FREE_MIN_MIB": "-1",
     "QUEUED_MAX": "0",
     "TIME_LIMIT_MAX": "3000",
+    "AGEING_PERIOD": "60",
+    "AGEING_SHARE": "1.1",
     "LOG_FORMAT": "xml",
     "API_TOKEN": "short",
     "SECRET_KEY": "short",

@@ -7,11 +7,9 @@ import pytest
 from scheduler.rules.placement import Place
 from scheduler.rules.states import Priority
 from scheduler.rules.waiting import (
-    AGEING_BUDGET_MAXIMUM,
     AGEING_PRIORITIES,
-    AGEING_SECONDS,
+    AgeingBudget,
     Wait,
-    ageing_budget,
     ageing_order,
     effective_priority,
     has_aged,
@@ -33,24 +31,64 @@ from scheduler.rules.waiting import (
     ],
 )
 def test_waiting_raises_the_priority_but_never_to_critical(priority: str, waited: float, expected: str) -> None:
-    assert effective_priority(Priority(priority), waited) == expected
+    assert effective_priority(Priority(priority), waited, 60.0) == expected
+
+
+def test_a_shorter_period_raises_sooner() -> None:
+    assert effective_priority(Priority.LOW, 4.0, 2.0) is Priority.HIGH
+    assert effective_priority(Priority.LOW, 4.0, 4.5) is Priority.LOW
 
 
 @pytest.mark.parametrize("priority", Priority)
 def test_only_priorities_below_high_can_rise(priority: Priority) -> None:
-    assert has_aged(priority, AGEING_SECONDS) is (priority in AGEING_PRIORITIES)
-    assert not has_aged(priority, AGEING_SECONDS - 0.000001)
+    assert has_aged(priority, 7.0, 7.0) is (priority in AGEING_PRIORITIES)
+    assert not has_aged(priority, 7.0 - 0.000001, 7.0)
 
 
-def test_a_tenth_of_the_starts_is_kept_for_aged_jobs_up_to_a_maximum() -> None:
-    assert ageing_budget(0.0, 20) == pytest.approx(2.0)
-    assert ageing_budget(1.5, 5) == pytest.approx(2.0)
-    assert ageing_budget(0.0, 1_000_000) == AGEING_BUDGET_MAXIMUM
+def budget_after(*starts: int, share: float = 0.1) -> AgeingBudget:
+    budget = AgeingBudget(share)
+    for n in starts:
+        budget.earn(n)
+    return budget
+
+
+def test_an_aged_job_may_rise_after_each_ten_starts() -> None:
+    rooms = [budget_after(*[1] * starts).room(0) for starts in range(11)]
+
+    assert rooms == [0] * 10 + [1]
+    assert budget_after(25).room(0) == 2
+    assert budget_after(4, share=0.5).room(0) == 2
+    assert budget_after(1_000_000, share=0.0).room(0) == 0
+
+
+def test_a_share_that_no_job_used_is_kept_for_one_start_only() -> None:
+    assert budget_after(1_000, 0).room(0) == 1
+    assert budget_after(*[10] * 100, 10).room(0) == 2
+
+
+def test_the_share_is_spent_at_the_start_and_held_until_then() -> None:
+    budget = budget_after(10)
+
+    assert (budget.room(0), budget.room(1)) == (1, 0)
+    budget.spend(1)
+    assert budget.room(0) == 0
+
+
+def test_a_start_without_a_place_is_made_up_for() -> None:
+    budget = budget_after(10)
+    budget.spend(2)
+
+    rooms = []
+    for _ in range(20):
+        budget.earn(1)
+        rooms.append(budget.room(0))
+
+    assert rooms == [0] * 19 + [1]
 
 
 def test_a_count_of_starts_that_fell_takes_nothing_from_the_budget() -> None:
     """Such as after a backup was restored."""
-    assert ageing_budget(3.0, -500) == 3.0
+    assert budget_after(10, -500).room(0) == 1
 
 
 def test_jobs_that_ran_before_come_first_then_the_oldest() -> None:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 from django.db import connection
 from django.db.models import F
+from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 
 from scheduler.broker import hints, stale_hints
 from scheduler.broker.hints import WINDOW, queue_key
 from scheduler.jobs import lifecycle
+from scheduler.jobs.lifecycle import Claimed
 from scheduler.loops.relay import LOST_AFTER_SECONDS, Relay
 from scheduler.models import Gpu, Job
 from scheduler.rules.states import JobState, Priority
 from tests.build import insert, let_wait, queued, reread, running, submit
 from tests.services import wait_until
+from tests.with_database.taking import run, take
 
 pytestmark = pytest.mark.usefixtures("gpus")
 
@@ -275,9 +279,9 @@ def test_one_tick_examines_a_limited_number_of_hints_the_next_ones_first(relay, 
     assert redis.llen(queue_key("normal")) == 0
 
 
-def start_and_end(count: int) -> None:
+def start_and_end(count: int, *, gpu: int = 0) -> None:
     for _ in range(count):
-        job = running()
+        job = running(gpu=gpu)
         lifecycle.end(job.id, 1, JobState.SUCCEEDED)
 
 
@@ -291,6 +295,108 @@ def test_an_aged_job_gets_a_hint_in_the_higher_queue_for_a_tenth_of_the_starts(r
 
     assert len(lying(redis, Priority.LOW)) == 5
     assert len(lying(redis, Priority.NORMAL)) == 2
+
+
+def rounds(relay, redis, n: int, *, first: float) -> list[str]:
+    """n times: a job starts and ends, and the relay ticks. The priorities of the jobs, in the order of their starts."""
+    found = []
+    for now in range(n):
+        hint = take(redis)
+        assert hint is not None
+        assert isinstance(run(hint), Claimed)
+        found.append(Job.objects.get(id=hint[0]).priority)
+        relay.tick(first + now)
+    return found
+
+
+def test_aged_jobs_start_ahead_of_a_full_window_one_in_ten_from_the_first_on(relay, redis):
+    submit(20, priority="low")
+    let_wait(121)
+    submit(WINDOW + 150, priority="high")
+    let_wait(1)
+    for now in range(30):  # what these starts earn is not saved up
+        start_and_end(2)
+        Job.objects.filter(priority="low").update(queued_at=Now())
+        relay.tick(now / 2)
+    let_wait(121)
+
+    starts = rounds(relay, redis, 100, first=15.0)
+
+    low = [i for i, priority in enumerate(starts) if priority == "low"]
+    assert len(low) == 10
+    assert low[0] <= 1
+    assert {later - earlier for earlier, later in pairwise(low[1:])} == {10}
+
+
+def test_an_aged_hint_that_was_lost_is_sent_again_without_another_share(relay, redis):
+    relay.tick(0.0)
+    submit(2, priority="low")
+    let_wait(121)
+    start_and_end(10)
+    relay.tick(1.0)
+    [risen] = lying(redis, Priority.HIGH)
+    redis.delete(queue_key("high"))
+
+    relay.tick(2.0)
+    assert lying(redis, Priority.HIGH) == set()
+
+    relay.tick(7.0)
+    assert lying(redis, Priority.HIGH) == {risen}
+
+
+def test_a_job_that_has_risen_and_is_cancelled_spends_no_share(relay, redis):
+    relay.tick(0.0)
+    first, second = submit(2, priority="low")
+    let_wait(121)
+    start_and_end(10)
+    relay.tick(1.0)
+    assert lying(redis, Priority.HIGH) == {(first.id, 1)}
+
+    lifecycle.cancel(first.id, actor="a test")
+    relay.tick(2.0)
+
+    assert lying(redis, Priority.HIGH) == {(second.id, 1)}
+
+
+def test_a_new_relay_counts_the_aged_hints_that_another_one_sent(relay, redis):
+    relay.tick(0.0)
+    submit(3, priority="low")
+    let_wait(121)
+    start_and_end(10)
+    relay.tick(1.0)
+    [risen] = lying(redis, Priority.HIGH)
+
+    successor = Relay(redis)
+    successor.tick(2.0)
+    start_and_end(10)
+    successor.tick(3.0)
+
+    assert lying(redis, Priority.HIGH) == {risen}
+
+
+def test_the_longest_wait_rises_first_whatever_its_priority(relay, redis):
+    relay.tick(0.0)
+    [low] = submit(priority="low")
+    let_wait(60)
+    submit(3, priority="normal")
+    let_wait(61)
+    start_and_end(10)
+
+    relay.tick(1.0)
+
+    assert lying(redis, Priority.HIGH) == {(low.id, 1)}
+
+
+def test_period_and_share_are_settings(relay, redis, settings):
+    settings.AGEING_SECONDS, settings.AGEING_SHARE = 5, 0.5
+    relay.tick(0.0)
+    submit(5, priority="normal")
+    let_wait(6)
+    start_and_end(6)
+
+    relay.tick(1.0)
+
+    assert len(lying(redis, Priority.HIGH)) == 3
 
 
 def test_without_starts_no_job_ages(relay, redis):
@@ -359,6 +465,9 @@ def test_a_hint_names_its_type_and_fits_the_row(redis):
 def unlike_gpus(gpus):
     """Two of 80 GiB, one of 40."""
     Gpu.objects.filter(index=2).update(memory_total_mib=40_960)
+
+
+LARGE_GPU, SMALL_GPU = 0, 2
 
 
 def big(count=1, **fields):
@@ -499,12 +608,24 @@ def test_an_aged_job_rises_within_its_tier_and_does_not_hold_up_another_tier(rel
     large, [small] = big(3, priority="low"), submit(priority="low")
     let_wait(61)
     Job.objects.filter(id__in=[job.id for job in large]).update(queued_at=F("queued_at") - timedelta(seconds=5))
-    start_and_end(20)
+    start_and_end(20, gpu=LARGE_GPU)
     relay.tick(1.0)
     first = {(job.id, 1) for job in large[:2]}
     assert lying_in(redis, "normal.80g", "normal") == {"normal.80g": first, "normal": set()}
 
-    start_and_end(20)
+    start_and_end(10, gpu=SMALL_GPU)
     relay.tick(2.0)
 
     assert lying_in(redis, "normal.80g", "normal") == {"normal.80g": first, "normal": {(small.id, 1)}}
+
+
+@pytest.mark.usefixtures("unlike_gpus")
+def test_an_aged_job_rises_on_the_starts_of_larger_gpus_where_its_own_start_nothing(relay, redis):
+    relay.tick(0.0)
+    [small] = submit(priority="low")
+    let_wait(61)
+
+    start_and_end(10, gpu=LARGE_GPU)
+    relay.tick(1.0)
+
+    assert lying_in(redis, "normal") == {"normal": {(small.id, 1)}}

@@ -184,10 +184,12 @@ def test_the_jobs_that_have_aged_are_found_the_longest_waiting_first(rng: Random
     for _ in clusters(rng):
         waiting = jobs(rng, queued_at=lambda: NOW - timedelta(seconds=rng.choice(edges)))
         for priority in Priority:
-            wanted = [job for job in waiting if job.priority is priority and has_aged(priority, waited(job))]
+            wanted = [
+                job for job in waiting if job.priority is priority and has_aged(priority, waited(job), AGEING_SECONDS)
+            ]
             wanted.sort(key=lambda job: ageing_order(job_id=job.id, queued_at=job.queued_at))
 
-            rows = Job.objects.filter(priority=priority).aged(NOW)
+            rows = Job.objects.filter(priority=priority).aged(AGEING_SECONDS, NOW)
             ids = [job.id for job in rows] if priority in AGEING_PRIORITIES else []
             assert ids == [job.id for job in wanted]
             found += len(ids)

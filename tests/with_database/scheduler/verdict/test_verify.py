@@ -219,6 +219,36 @@ def test_a_start_past_a_more_urgent_job_is_counted(run):
     assert judge(run.folder).priority_inversions == 1
 
 
+@pytest.mark.parametrize(
+    ("plain", "urgent", "aged", "inversions"),
+    [("low", "high", 1, 0), ("low", "critical", 0, 1), ("normal", "normal", 0, 0)],
+)
+def test_a_start_that_ageing_allows_is_counted_apart_from_inversions(run, plain, urgent, aged, inversions):
+    old, other = queued(priority=plain), queued(priority=urgent)
+    JobEvent.objects.filter(job=old).update(at=old.submitted_at - timedelta(seconds=121))
+    JobEvent.objects.filter(job=other).update(at=other.submitted_at - timedelta(seconds=30))
+
+    run.start(old, 0)
+
+    verdict = judge(run.folder)
+    assert (verdict.aged_starts, verdict.priority_inversions) == (aged, inversions)
+    assert judge(run.folder, ageing_seconds=100).aged_starts == 0
+
+
+def test_a_requeued_job_ages_from_its_requeue_on(run):
+    old, urgent = queued(priority="normal"), queued(priority="high")
+    run.start(old, 0)
+    lifecycle.requeue(old.id, 1, Reason.OPERATOR)
+    JobEvent.objects.filter(job=old, kind="submitted").update(at=old.submitted_at - timedelta(seconds=121))
+    JobEvent.objects.filter(job=urgent).update(at=urgent.submitted_at - timedelta(seconds=30))
+    before = judge(run.folder)
+
+    run.start(old, 0)
+
+    after = judge(run.folder)
+    assert (after.aged_starts, after.priority_inversions) == (before.aged_starts, before.priority_inversions + 1)
+
+
 def test_only_newer_jobs_are_judged_where_asked(run):
     execute("UPDATE scheduler_job SET failures = 2 WHERE id = %s", run.lost.id)
 
