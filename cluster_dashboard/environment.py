@@ -82,6 +82,9 @@ ACCEPTED: Final = {
     "CONTROLS_PER_MINUTE": "a number, 1 to 100000",
 }
 
+#: What the first start writes into the state folder. Nothing else is read from there.
+GENERATED: Final = ("SECRET_KEY", "API_TOKEN", "ADMIN_PASSWORD", "FLOWER_PASSWORD", "SEED")
+
 _CLASS_PATH: Final = r"[A-Za-z_][\w.]*:[A-Za-z_]\w*"
 
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -172,9 +175,11 @@ class Environment(BaseModel):
 
 
 def own_environment(base_dir: Path) -> tuple[Path, Environment]:
-    """The state folder and the variables of this process; a variable that is not set may come from the state folder."""
+    """The state folder and the variables of this process; a secret that is not set comes from the state folder."""
     state_dir = (base_dir / read_environment(os.environ).state_dir).resolve()
-    return state_dir, read_environment({**read_state_file(state_dir / ".env"), **os.environ})
+    generated = read_state_file(state_dir / ".env")
+    kept = {name: value for name, value in generated.items() if name in GENERATED and not is_set(name)}
+    return state_dir, read_environment({**os.environ, **kept})
 
 
 def is_set(name: str) -> bool:

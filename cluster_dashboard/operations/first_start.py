@@ -17,6 +17,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.db.models import Q
 
 from cluster_dashboard.environment import ACCEPTED, GpuBackendName, is_set, read_state_file
+from cluster_dashboard.operations.database_rights import grant_rights
 from cluster_dashboard.operations.run_files import take_lock
 from gpu_tasks.gpus import resolve_backend
 from scheduler.database_errors import DatabaseFailure
@@ -29,7 +30,7 @@ from scheduler.rules.presets import PRESETS
 ADMIN_NAME: Final = "admin"
 
 #: What is generated if neither the environment nor an earlier start has set it.
-GENERATED: Final[dict[str, Callable[[], str]]] = {
+DRAWN: Final[dict[str, Callable[[], str]]] = {
     "SECRET_KEY": lambda: secrets.token_urlsafe(48),
     "API_TOKEN": lambda: secrets.token_urlsafe(32),
     "ADMIN_PASSWORD": lambda: secrets.token_urlsafe(12),
@@ -38,7 +39,7 @@ GENERATED: Final[dict[str, Callable[[], str]]] = {
 }
 
 #: What `rotate` may replace; the seed is no secret.
-SECRETS: Final = tuple(name for name in GENERATED if name != "SEED")
+SECRETS: Final = tuple(name for name in DRAWN if name != "SEED")
 
 
 class SecretElsewhere(ValueError):
@@ -73,13 +74,13 @@ def make_state_dir() -> None:
 
 def create_missing_secrets() -> bool:
     """Whether any secret was created: the settings of this process do not have it yet."""
-    missing = [name for name in GENERATED if getattr(settings.ENVIRONMENT, name.lower()) is None]
+    missing = [name for name in DRAWN if getattr(settings.ENVIRONMENT, name.lower()) is None]
     if not missing:
         return False
     lock = take_lock("secrets")
     try:
         there = read_state_file(secrets_path())
-        fresh = {name: GENERATED[name]() for name in missing if not there.get(name)}
+        fresh = {name: DRAWN[name]() for name in missing if not there.get(name)}
         if fresh:
             _replace_secrets(there | fresh)
     finally:
@@ -98,7 +99,7 @@ def rotate_secrets(names: Sequence[str]) -> None:
         raise SecretElsewhere(f"{min(given)} is set in the environment of this command: change it there")
     lock = take_lock("secrets")
     try:
-        fresh = {name: GENERATED[name]() for name in names}
+        fresh = {name: DRAWN[name]() for name in names}
         if "ADMIN_PASSWORD" in fresh:
             _set_admin_password(fresh["ADMIN_PASSWORD"])
         _replace_secrets(read_state_file(secrets_path()) | fresh)
@@ -137,6 +138,7 @@ def prepare_database() -> None:
         reason = str(error).strip().splitlines()[0]
         raise ServerUnreachable(f"DATABASE_URL: the database is unreachable: {reason}") from None
     migrate()
+    grant_rights()
     with transaction.atomic():
         create_admin()
         create_control()

@@ -10,6 +10,7 @@ from cluster_dashboard.environment import (
     EnvironmentInvalid,
     GpuBackendName,
     LogFormat,
+    own_environment,
     read_environment,
     read_state_file,
 )
@@ -175,3 +176,41 @@ def test_the_state_file_has_a_name_and_a_value_on_each_line(tmp_path: Path) -> N
 
 def test_a_missing_state_file_is_empty(tmp_path: Path) -> None:
     assert read_state_file(tmp_path / ".env") == {}
+
+
+def state_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> Path:
+    """A state folder whose generated secrets are `text`; no variable of this process is set."""
+    for name in Environment.model_fields:
+        for variable in (name.upper(), f"{name.upper()}_FILE"):
+            monkeypatch.delenv(variable, raising=False)
+    state = tmp_path / "state"
+    state.mkdir()
+    (state / ".env").write_text(text)
+    monkeypatch.setenv("STATE_DIR", str(state))
+    return state
+
+
+@pytest.mark.parametrize("variable", ["API_TOKEN", "API_TOKEN_FILE"])
+def test_a_secret_that_is_given_ranks_above_the_generated_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    state_with(tmp_path, monkeypatch, "API_TOKEN=planted-by-a-job-of-a-worker\nSECRET_KEY=" + "k" * 40)
+    given = tmp_path / "given"
+    given.write_text("given-from-outside")
+    monkeypatch.setenv(variable, str(given) if variable.endswith("_FILE") else "given-from-outside")
+
+    _, found = own_environment(tmp_path)
+
+    assert (found.api_token, found.secret_key) == ("given-from-outside", "k" * 40)
+
+
+def test_only_generated_secrets_are_read_from_the_state_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    planted = (
+        "JOB_TYPES_EXTRA=evil:Job\nDATABASE_URL=postgres://elsewhere/x\nBIND_HOST=0.0.0.0\nAPI_TOKEN_FILE=/etc/passwd"
+    )
+    state = state_with(tmp_path, monkeypatch, planted)
+
+    where, found = own_environment(tmp_path)
+
+    assert where == state
+    assert found == read_environment({"STATE_DIR": str(state)})

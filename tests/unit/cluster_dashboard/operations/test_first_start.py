@@ -37,7 +37,7 @@ def test_what_is_generated_is_accepted_as_environment():
 
     environment = read_environment(read_state_file(first_start.secrets_path()))
 
-    assert all(getattr(environment, name.lower()) is not None for name in first_start.GENERATED)
+    assert all(getattr(environment, name.lower()) is not None for name in first_start.DRAWN)
 
 
 def test_a_second_start_changes_no_secret(settings):
