@@ -1,4 +1,5 @@
-"""Makes the deployment's secrets: one value each, once, and from them the files that each service reads.
+"""Makes the deployment's secrets: one value each, once, and from them the files that each service reads. And the
+state folder of each GPU worker, which that worker's service alone mounts.
 
 Runs before everything else (service `secrets`), needs nothing but Python, and is safe to repeat: values that are
 there stay, the files are written again. Each service sees its own folder of the volume and no other.
@@ -24,6 +25,9 @@ from typing import Final
 #: The cluster's roles that talk to the broker: each has its own user there.
 BROKER_USERS: Final = ("scheduler", "beat", "gpu", "web", "flower")
 
+#: The database's roles beside the superuser; docker/roles.sql makes them.
+DATABASE_ROLES: Final = ("owner", "web", "scheduler", "worker")
+
 #: Only this cluster's keys; no FLUSHALL, CONFIG, DEBUG, SHUTDOWN. INFO: to check the policy. All channels: Celery
 #: subscribes to patterns, and a pattern is allowed only if exactly that pattern is listed here.
 BROKER_RIGHTS: Final = "~gpucluster:* &* +@all -@admin -@dangerous +info"
@@ -37,13 +41,15 @@ GENERATED: Final[dict[str, Callable[[], str]]] = {
     "seed": lambda: str(secrets.randbelow(2**31)),
     "grafana_password": lambda: secrets.token_urlsafe(16),
     "database_password": lambda: secrets.token_urlsafe(32),
+    **{f"database_{role}": lambda: secrets.token_urlsafe(32) for role in DATABASE_ROLES},
     "broker_health": lambda: secrets.token_urlsafe(32),
     "broker_operator": lambda: secrets.token_urlsafe(32),
     **{f"broker_{user}": lambda: secrets.token_urlsafe(32) for user in BROKER_USERS},
 }
 
-#: What `rotate` replaces. The seed is no secret, and Grafana reads its password only at its first start.
-ROTATED: Final = tuple(sorted(set(GENERATED) - {"seed", "grafana_password"}))
+#: What `rotate` replaces. The seed is no secret; Grafana reads its password only at its first start, and so does
+#: PostgreSQL the superuser's, with which nobody signs in later.
+ROTATED: Final = tuple(sorted(set(GENERATED) - {"seed", "grafana_password", "database_password"}))
 
 #: Which folder holds which values under their own names; the URLs and the broker's users come on top.
 READ_BY: Final[dict[str, tuple[str, ...]]] = {
@@ -54,8 +60,11 @@ READ_BY: Final[dict[str, tuple[str, ...]]] = {
     "web": ("secret_key", "api_token", "admin_password"),
     "flower": ("flower_password",),
 }
-WITH_DATABASE: Final = ("init", "scheduler", "gpu", "web")
+#: As which role of the database each one signs in.
+DATABASE_ROLE_OF: Final = {"init": "owner", "scheduler": "scheduler", "gpu": "worker", "web": "web"}
 
+#: How many workers the compose files have.
+WORKERS: Final = 8
 
 #: What a GPU worker reads.
 OF_WORKERS: Final = ("gpu/redis_url", "gpu/database_url", "gpu/seed")
@@ -66,6 +75,7 @@ def main(words: list[str], environment: Mapping[str, str]) -> None:
     match words:
         case [root]:
             make(Path(root), environment)
+            make_worker_folders(environment)
         case [root, "export", address]:
             export(Path(root), address, "6379", "5432")
         case [root, "export", address, redis, postgres]:
@@ -74,6 +84,7 @@ def main(words: list[str], environment: Mapping[str, str]) -> None:
             rotate(Path(root), ROTATED if names == ["--all"] else names)
         case [root, "import"]:
             import_for_workers(Path(root), json.load(sys.stdin))
+            make_worker_folders(environment)
         case _:
             sys.exit(__doc__)
 
@@ -109,6 +120,20 @@ def make(root: Path, environment: Mapping[str, str]) -> None:
         write(root / path, text, folder_mode=0o700 if is_ours else 0o755, mode=0o400 if is_ours else 0o444)
 
 
+def make_worker_folders(environment: Mapping[str, str]) -> None:
+    """One for each worker's service, below STATE_DIR. What an earlier version kept in one folder moves there."""
+    if not environment.get("STATE_DIR"):
+        return
+    state, offset = Path(environment["STATE_DIR"]), int(environment.get("GPU_OFFSET") or 0)
+    for service in range(WORKERS):
+        folder, gpu = state / "workers" / f"gpu-{service}", f"gpu-{service + offset}"
+        for subfolder in ("witness", "spool"):
+            (folder / subfolder).mkdir(mode=0o700, parents=True, exist_ok=True)
+        for kept in (f"witness/{gpu}.jsonl", f"spool/{gpu}"):
+            if (state / kept).exists() and not (folder / kept).exists():
+                (state / kept).rename(folder / kept)
+
+
 def make_values(folder: Path, environment: Mapping[str, str]) -> dict[str, str]:
     """What is there, or else the environment's (ADMIN_PASSWORD, ...), or else newly drawn."""
     values = {}
@@ -125,9 +150,13 @@ def files(values: Mapping[str, str]) -> dict[str, str]:
     found = {f"{role}/{name}": values[name] for role, names in READ_BY.items() for name in names}
     for user in BROKER_USERS:
         found[f"{user}/redis_url"] = f"redis://{user}:{values[f'broker_{user}']}@redis:6379/0"
-    for role in WITH_DATABASE:
-        found[f"{role}/database_url"] = f"postgres://cluster:{values['database_password']}@postgres:5432/cluster"
+    for user, role in DATABASE_ROLE_OF.items():
+        password = values[f"database_{role}"]
+        found[f"{user}/database_url"] = f"postgres://cluster_{role}:{password}@postgres:5432/cluster"
+    # The superuser's, at the first start alone: docker/roles.sql takes it away.
     found["postgres/password"] = values["database_password"]
+    for role in DATABASE_ROLES:
+        found[f"roles/{role}"] = values[f"database_{role}"]
     found["grafana/password"] = values["grafana_password"]
     found["redis/users.acl"] = broker_users(values)
     found["redis/health_password"] = values["broker_health"]

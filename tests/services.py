@@ -92,6 +92,12 @@ class PostgresServer:
         return None if path is None else path.parent
 
     @classmethod
+    def program(cls, name: str) -> Path:
+        folder = cls.bin_folder()
+        assert folder is not None
+        return folder / name
+
+    @classmethod
     def is_installed(cls) -> bool:
         return cls.bin_folder() is not None
 

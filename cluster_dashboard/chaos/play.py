@@ -7,12 +7,10 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from random import Random
 from typing import Final
 from uuid import uuid4
 
-from django.conf import settings
 from django.db import connection
 from redis import Redis
 from redis.exceptions import RedisError
@@ -28,6 +26,7 @@ from cluster_dashboard.chaos.scorecard import (
 )
 from cluster_dashboard.chaos.signs import Signs
 from cluster_dashboard.chaos.stage import NAME_PREFIX, CannotPlay, DatabaseClock, NotSeen, Stage
+from cluster_dashboard.operations.worker_folders import witness_folders
 from gpu_tasks.faults.injection import NothingToHit
 from gpu_tasks.processes.cluster_pids import OutOfReach
 from scheduler.database_errors import DatabaseFailure
@@ -150,7 +149,7 @@ def _verdict(jobs: Sequence[int]) -> list[str]:
     """Broken rules of the contract, for every job since the scenario's first one."""
     if not jobs:
         return []
-    verdict = judge(Path(settings.STATE_DIR) / "witness", first_job=min(jobs))
+    verdict = judge(*witness_folders(), first_job=min(jobs))
     if verdict.outcome is VerdictOutcome.HOLDS:
         return []
     if verdict.outcome is VerdictOutcome.CANNOT_TELL:

@@ -66,6 +66,13 @@ def is_spooled(name: str) -> bool:
     return _SPOOLED.fullmatch(name) is not None
 
 
+def worker_of(name: str) -> str | None:
+    """`gpu-N` of a witness or spool file; None for another member."""
+    if is_witness(name):
+        return Path(name).stem
+    return Path(name).parent.name if is_spooled(name) else None
+
+
 def spooled_keys(archive: zipfile.ZipFile) -> set[str]:
     """`<job>-<attempt>` of each result that was not yet committed."""
     return {Path(name).stem for name in archive.namelist() if is_spooled(name)}

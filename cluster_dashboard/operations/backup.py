@@ -32,6 +32,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from cluster_dashboard.operations import archive as members
 from cluster_dashboard.operations.archive import BackupInvalid
 from cluster_dashboard.operations.first_start import secrets_given, secrets_path
+from cluster_dashboard.operations.worker_folders import files, folder_of_worker
 from scheduler.files import replacement
 from scheduler.jobs import lifecycle
 from scheduler.jobs.clock import database_now
@@ -140,10 +141,11 @@ def _write_witnesses(archive: zipfile.ZipFile, moment: float) -> None:
 
 
 def _kept_files(pattern: str) -> Iterator[tuple[Path, str]]:
-    """Files of the state folder, and their names in the backup; a file that no worker wrote stays out."""
-    state = Path(settings.STATE_DIR)
-    for path in sorted(state.glob(pattern)):
-        if (name := members.member_name(path, state)) is not None:
+    """The workers' files, and their names in the backup; a file that no worker wrote stays out."""
+    seen: set[str] = set()
+    for path, folder in files(pattern):
+        if (name := members.member_name(path, folder)) is not None and name not in seen:
+            seen.add(name)
             yield path, name
 
 
@@ -269,15 +271,16 @@ def _give_back_what_ran(archive: zipfile.ZipFile) -> None:
 
 
 def _put_files_back(archive: zipfile.ZipFile, *, with_secrets: bool) -> None:
-    state = Path(settings.STATE_DIR)
-    for folder in ("witness", "spool"):
-        for old in sorted((state / folder).glob("**/*.json*")):
+    for kept in ("witness", "spool"):
+        for old, _ in list(files(f"{kept}/**/*.json*")):
             old.unlink()
     # Where the environment holds the secrets, the file would only be a copy for others to read.
     secrets = with_secrets and not secrets_given()
     for name in archive.namelist():
         if members.is_witness(name) or members.is_spooled(name) or (secrets and name == members.SECRETS):
-            path = state / members.path_in_state_dir(name)
+            worker = members.worker_of(name)
+            folder = folder_of_worker(worker) if worker else Path(settings.STATE_DIR)
+            path = folder / members.path_in_state_dir(name)
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with replacement(path) as file:
                 members.extract(archive, name, file)

@@ -13,7 +13,15 @@ from tests.mutants.patches import apply, patch_of
 from tests.project import ROOT
 
 #: What is copied. Compiled files too: they are valid as long as their source has its time and size.
-PARTS: Final = ("manage.py", "pyproject.toml", "scheduler", "gpu_tasks", "cluster_dashboard", "tests")
+PARTS: Final = (
+    "manage.py",
+    "pyproject.toml",
+    "scheduler",
+    "gpu_tasks",
+    "cluster_dashboard",
+    "docker/roles.sql",
+    "tests",
+)
 
 #: In a copy, the file that names its mutant.
 MARK: Final = ".mutant"
@@ -35,6 +43,7 @@ def copy_source(folder: Path) -> None:
         if (ROOT / part).is_dir():
             shutil.copytree(ROOT / part, folder / part)
         else:
+            (folder / part).parent.mkdir(exist_ok=True)
             shutil.copy2(ROOT / part, folder / part)
 
 

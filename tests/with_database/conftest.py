@@ -14,6 +14,7 @@ from redis import Redis
 
 from scheduler.models import Control, Gpu
 from tests.services import PostgresServer, ValkeyServer
+from tests.with_database.database_roles import make_roles
 
 
 @pytest.fixture(scope="session", autouse=True, params=["sqlite", "postgresql"])
@@ -40,6 +41,8 @@ def django_db_setup(database_settings: dict[str, Any], django_db_blocker: Django
     with django_db_blocker.unblock():
         _use(database_settings)
         name = connections["default"].creation.create_test_db(verbosity=0, autoclobber=True)
+        if connections["default"].vendor == "postgresql":
+            make_roles()
     yield
     with django_db_blocker.unblock():
         connections["default"].creation.destroy_test_db(name, verbosity=0)

@@ -15,6 +15,7 @@ from django.conf import settings
 from django.db import connection
 from redis import Redis
 
+from cluster_dashboard.operations.database_rights import DatabaseRole
 from gpu_tasks.processes.cluster_pids import parent_of
 from scheduler.loops.heartbeats import Beat, read_beats
 from scheduler.models import Job
@@ -22,16 +23,17 @@ from scheduler.rules.states import TERMINAL_STATES
 from tests.project import ROOT
 from tests.services import wait_until
 from tests.with_cluster.cluster import clean_environment
+from tests.with_database.database_roles import role_name
 
 READY_SECONDS: Final = 40
 
 
 def database_url() -> str:
-    """Of the database that this test uses."""
+    """Of the database that this test uses; on PostgreSQL as the role that a deployment's workers have."""
     database = connection.settings_dict
     if connection.vendor == "sqlite":
         return f"sqlite:///{database['NAME']}"
-    return f"postgres://{database['USER']}@/{database['NAME']}?host={quote(database['HOST'], safe='')}"
+    return f"postgres://{role_name(DatabaseRole.WORKER)}@/{database['NAME']}?host={quote(database['HOST'], safe='')}"
 
 
 class GpuWorker:

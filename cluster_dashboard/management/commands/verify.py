@@ -10,12 +10,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from django.conf import settings
 from django.core.management.base import CommandError
 
 from cluster_dashboard.console.arguments import moment_or_age
 from cluster_dashboard.console.command import ConsoleCommand
 from cluster_dashboard.console.exit_codes import EXIT_BAD_INPUT
+from cluster_dashboard.operations.worker_folders import witness_folders
 from scheduler.verdict.judge import judge
 from scheduler.verdict.log import first_job_since
 from scheduler.verdict.report import as_html, as_junit, as_text
@@ -86,8 +86,7 @@ exit status: 0 the guarantees hold, 1 one is broken, 2 bad input, or the log or 
         parser.add_argument("--html", type=Path, metavar="FILE", help="also write an HTML page")
 
     def answer(self, **options: Any) -> int:
-        own = Path(settings.STATE_DIR, "witness").resolve()
-        names = list(dict.fromkeys([str(own), *options["witness"]]))
+        names = list(dict.fromkeys([*map(str, witness_folders()), *options["witness"]]))
         first_job = first_job_since(options["since"]) if options["since"] else 0
         with ExitStack() as stack:
             folders = [folder for name in names for folder in stack.enter_context(_folders(name))]

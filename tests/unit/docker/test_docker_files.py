@@ -107,6 +107,55 @@ def test_a_service_s_folder_is_closed_to_other_users(tmp_path: Path) -> None:
         assert all(path.stat().st_mode & 0o777 == 0o400 for path in (tmp_path / role).glob("*"))
 
 
+def test_each_role_of_the_database_has_its_own_password_and_nobody_gets_the_superuser_s(tmp_path: Path) -> None:
+    make = runpy.run_path(str(ROOT / "docker" / "make_secrets.py"))["main"]
+
+    make([str(tmp_path)], {})
+
+    urls = {path.parent.name: path.read_text() for path in tmp_path.glob("*/database_url")}
+    users = {service: url.removeprefix("postgres://").split(":")[0] for service, url in urls.items()}
+    assert users == {
+        "init": "cluster_owner",
+        "web": "cluster_web",
+        "scheduler": "cluster_scheduler",
+        "gpu": "cluster_worker",
+    }
+    superusers = (tmp_path / "values" / "database_password").read_text().strip()
+    holders = {path.parent.name for path in tmp_path.rglob("*") if path.is_file() and superusers in path.read_text()}
+    assert holders == {"values", "postgres"}
+
+
+def test_each_worker_gets_a_folder_and_what_it_kept_before_moves_there(tmp_path: Path) -> None:
+    make = runpy.run_path(str(ROOT / "docker" / "make_secrets.py"))["main"]
+    state = tmp_path / "state"
+    (state / "witness").mkdir(parents=True)
+    (state / "witness" / "gpu-9.jsonl").write_text("it saw")
+    (state / "spool" / "gpu-9").mkdir(parents=True)
+    (state / "spool" / "gpu-9" / "4-1.json").write_text("a result")
+
+    for _ in range(2):
+        make([str(tmp_path / "secrets")], {"STATE_DIR": str(state), "GPU_OFFSET": "8"})
+
+    own = state / "workers" / "gpu-1"
+    assert (own / "witness" / "gpu-9.jsonl").read_text() == "it saw"
+    assert (own / "spool" / "gpu-9" / "4-1.json").read_text() == "a result"
+    assert len(list((state / "workers").iterdir())) == 8
+    assert all(path.stat().st_mode & 0o077 == 0 for path in (state / "workers").iterdir())
+
+
+def test_a_worker_mounts_its_own_folder_and_no_other() -> None:
+    compose = read_yaml(ROOT / "docker-compose.yml")
+    workers = {name: service for name, service in compose["services"].items() if name.startswith("gpu-")}
+
+    assert len(workers) == 8
+    for name, service in workers.items():
+        mounts = [mount for mount in service["volumes"] if not isinstance(mount, str)]
+        assert {(mount["source"], mount["volume"]["subpath"]) for mount in mounts} == {
+            ("secrets", "gpu"),
+            ("state", f"workers/{name}"),
+        }
+
+
 def test_rotated_secrets_are_new_in_every_file_that_holds_them(tmp_path: Path) -> None:
     main = runpy.run_path(str(ROOT / "docker" / "make_secrets.py"))["main"]
     root = str(tmp_path)
@@ -129,7 +178,7 @@ def test_what_cannot_be_rotated_is_named_and_changes_nothing(tmp_path: Path, nam
     main([root], {})
     before = {path: path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
 
-    with pytest.raises(SystemExit, match="database_password"):
+    with pytest.raises(SystemExit, match="database_worker"):
         main([root, "rotate", *names], {})
 
     assert {path: path.read_text() for path in tmp_path.rglob("*") if path.is_file()} == before

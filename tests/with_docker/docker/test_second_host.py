@@ -54,7 +54,9 @@ def test_its_gpu_runs_jobs_is_shown_by_host_and_its_witness_can_be_fetched(
     job = wait_until(lambda: run_on(api, INDEX), 90, lambda: f"GPU {INDEX} runs a job\n{second_host.tail()}")
     hosts = {gpu["index"]: gpu["host"] for gpu in api.http.get("/api/gpus").json()["gpus"]}
     without = project.manage("verify", check=False)
-    tar = second_host.exec("gpu-0", "tar", "-C", "/var/lib/gpu-cluster", "-c", "witness").stdout
+    folder = "/var/lib/gpu-cluster/workers"
+    words = ("run", "--rm", "-T", "--no-deps", "--entrypoint", "tar", "secrets", "-C", folder, "-c", ".")
+    tar = second_host.compose(*words).stdout
     project.witness_of_others = tar.encode("latin-1")
     with_it = project.verify("--json")
     api.close()
@@ -64,7 +66,10 @@ def test_its_gpu_runs_jobs_is_shown_by_host_and_its_witness_can_be_fetched(
     assert without.returncode == 2, without.stdout
     assert f"on GPU {INDEX}" in without.stdout
     assert with_it.returncode == 0, f"{with_it.stdout}{with_it.stderr}"
-    assert json.loads(with_it.stdout)["witness_folders"] == ["/var/lib/gpu-cluster/witness", "-"]
+    assert json.loads(with_it.stdout)["witness_folders"] == [
+        *(f"{folder}/gpu-{index}/witness" for index in range(8)),
+        "-",
+    ]
 
 
 def run_on(api: Api, gpu: int) -> dict | None:

@@ -25,6 +25,7 @@ from cluster_dashboard.environment import read_state_file
 from cluster_dashboard.operations import archive, first_start
 from cluster_dashboard.operations.archive import BackupInvalid
 from cluster_dashboard.operations.backup import backup, kept_models, restore
+from cluster_dashboard.operations.worker_folders import witness_folders
 from cluster_dashboard.tokens import create_token
 from gpu_tasks.worker.commit import Commit, Ending
 from gpu_tasks.worker.spool import Spool
@@ -147,6 +148,47 @@ def test_results_kept_on_disk_and_secrets_come_back(
     assert Job.objects.get(id=history[2]).state == JobState.RUNNING
     commit.commit_kept()
     assert Job.objects.get(id=history[2]).state == JobState.SUCCEEDED
+
+
+def test_files_of_a_worker_with_its_own_folder_are_kept_and_come_back_there(
+    history: list[int], file: Path, state_dir: Path
+) -> None:
+    own = state_dir / "workers" / "gpu-0"
+    own.mkdir(parents=True)
+    (state_dir / "witness").rename(own / "witness")
+    spool = Spool(own / "spool" / "gpu-0")
+    ending = Ending(job_id=history[2], attempt=1, state=JobState.SUCCEEDED, result={"n": 1})
+    spool.keep(ending.key, asdict(ending))
+    before = judge(*witness_folders()).as_dict()
+    backup(file)
+    for path in own.rglob("*.json*"):
+        path.write_text("something newer")
+
+    restore(file, replace=True)
+
+    assert spool.keys() == (ending.key,)
+    assert judge(*witness_folders()).as_dict()["breaches"] == before["breaches"] == []
+    assert not list((state_dir / "spool").rglob("*.json"))
+
+
+def test_links_that_a_worker_s_job_left_are_not_followed(history: list[int], file: Path, state_dir: Path) -> None:
+    outside = state_dir / "outside"
+    (outside / "gpu-0").mkdir(parents=True)
+    kept = outside / "gpu-0" / "7-1.json"
+    kept.write_text("not the worker's")
+    (outside / "gpu-0.jsonl").write_text("not the worker's either")
+    own = state_dir / "workers" / "gpu-0"
+    own.mkdir(parents=True)
+    (own / "spool").symlink_to(outside)
+    (own / "witness").symlink_to(outside)
+
+    backup(file)
+    restore(file, replace=True)
+
+    assert "state/spool/gpu-0/7-1.json" not in zipfile.ZipFile(file).namelist()
+    assert kept.read_text() == "not the worker's"
+    assert (outside / "gpu-0.jsonl").read_text() == "not the worker's either"
+    assert [folder.parent.name for folder in witness_folders()] == [state_dir.name]
 
 
 def test_secrets_stay_out_when_asked(history: list[int], file: Path) -> None:
@@ -400,7 +442,7 @@ def test_every_table_of_the_product_is_kept_or_left_out_on_purpose() -> None:
 def secrets_of_a_start(control: Any, state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     monkeypatch.delenv("API_TOKEN", raising=False)
     (state_dir / "run").mkdir()
-    old = {name: make() for name, make in first_start.GENERATED.items()}
+    old = {name: make() for name, make in first_start.DRAWN.items()}
     first_start.secrets_path().write_text("".join(f"{name}={value}\n" for name, value in old.items()))
     get_user_model().objects.create_superuser("admin", password=old["ADMIN_PASSWORD"])
     return old
