@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
+from django.conf import settings
 from django.core.management.base import CommandError
 
 from cluster_dashboard.console.arguments import moment_or_age
