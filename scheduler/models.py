@@ -10,6 +10,7 @@ from django.db.models.functions import Now
 
 from scheduler.rules.faults import FaultProfile
 from scheduler.rules.job_limits import FAILURE_LIMIT, TIME_LIMIT_SECONDS
+from scheduler.rules.moments import SLACK_SECONDS
 from scheduler.rules.placement import Place, in_service
 from scheduler.rules.presets import Preset
 from scheduler.rules.queues import JobQueue, Tiers, tiers_of
@@ -39,6 +40,11 @@ class JobQuerySet(QuerySet["Job"]):
     def due(self, now: datetime | None = None) -> JobQuerySet:
         """Queued jobs that may start now. now: None uses the database's clock."""
         return self.queued().filter(not_before__lte=now or Now())
+
+    def ahead_of_clock(self) -> JobQuerySet:
+        """Jobs that began to wait in the future. By each priority, as the index of waiting jobs wants it."""
+        ahead = Now() + timedelta(seconds=SLACK_SECONDS)
+        return self.filter(priority__in=PRIORITY_ORDER, queued_at__gt=ahead)
 
     def in_line(self) -> JobQuerySet:
         """In the order of submission, which is the order in which one queue starts (rules.waiting.order_in_queue)."""

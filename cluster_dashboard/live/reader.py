@@ -20,6 +20,7 @@ from cluster_dashboard.live.snapshot import VERSION, build_snapshot
 from cluster_dashboard.live.window import SPAN_SECONDS, SeriesPoint, Window, mean
 from scheduler.jobs.clock import database_now
 from scheduler.loops.samples import HistoryPoint, read_history
+from scheduler.rules.moments import SLACK_SECONDS, age
 
 #: Seconds between two points of the series.
 POINT_SECONDS: Final = 1.0
@@ -37,11 +38,16 @@ class Reader:
         self._window: Window | None = None
         self._seq = 0
         self._next_point = 0.0
+        self._read_at = 0.0
         self._indexes: list[int] = []
 
     def snapshot(self) -> str:
         window = self._open()
         database = read_database(window.newest_event)
+        if database.now < self._read_at - SLACK_SECONDS:
+            self._window, self._next_point = None, 0.0
+            window = self._open()
+        self._read_at = database.now
         redis = read_redis(self._redis)
         window.add(database.events)
         window.forget(database.now)
@@ -82,6 +88,9 @@ class Reader:
             events = read_events(before)
             now = database_now().timestamp()
             history = read_history(self._redis, {event.gpu for event in events if event.gpu is not None}, 0)
+            # Events from before the clock was set back would stay in the rates until it has caught up.
+            before = max((event.id for event in events if age(now, event.at) is None), default=before)
+            events = [event for event in events if event.id > before]
             window = Window(newest_event=before, before=before)
             for minute, state, reason, n in outcomes_by_minute(before=events[0].at if events else now):
                 window.count_outcome(minute, state, reason, n)

@@ -8,10 +8,10 @@ from typing import Any, Final
 from cluster_dashboard.live.read import DatabaseView, RedisView
 from cluster_dashboard.live.window import SeriesPoint, Span, Window, mean
 from scheduler.jobs.room import Room, shortage_in
-from scheduler.loops.heartbeats import SILENCE_SECONDS
 from scheduler.loops.samples import NO_SAMPLE, LiveSample
 from scheduler.models import ClusterEvent, Gpu, Job
 from scheduler.rules.gpu import UNKNOWN_SAMPLE, GpuState, shown_state
+from scheduler.rules.moments import age
 from scheduler.rules.placement import is_hot
 from scheduler.rules.states import PRIORITY_ORDER, EventKind, JobState
 
@@ -109,9 +109,11 @@ class GpuNow:
 def gpu_now(gpu: Gpu, redis: RedisView, *, busy: bool) -> GpuNow:
     """The same for the page, the API and the metrics."""
     beat, live = redis.beats.get(gpu.index), redis.samples.get(gpu.index, NO_SAMPLE)
-    sample = live.sample if redis.now - live.at <= SAMPLE_AGE_MAXIMUM_SECONDS else UNKNOWN_SAMPLE
-    age = None if beat is None else max(0.0, redis.now - beat.at)
-    alive = age is not None and age < SILENCE_SECONDS
+    sample_age = age(redis.now, live.at)
+    is_new = sample_age is not None and sample_age <= SAMPLE_AGE_MAXIMUM_SECONDS
+    sample = live.sample if is_new else UNKNOWN_SAMPLE
+    beat_age = None if beat is None else age(redis.now, beat.at)
+    alive = beat is not None and beat.is_recent(redis.now)
     return GpuNow(
         state=shown_state(
             health=sample.health,
@@ -122,7 +124,7 @@ def gpu_now(gpu: Gpu, redis: RedisView, *, busy: bool) -> GpuNow:
             alive=alive,
         ),
         note=beat.note if beat is not None and alive else "",
-        heartbeat_age_s=None if age is None else round(age, 1),
+        heartbeat_age_s=None if beat_age is None else round(beat_age, 1),
         utilization_percent=sample.utilization_percent,
         memory_used_mib=sample.memory_used_mib,
         temperature_c=sample.temperature_c,

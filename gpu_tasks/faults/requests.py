@@ -17,9 +17,10 @@ from gpu_tasks.faults.injection import HANG_SECONDS, NothingToHit, Victim, carry
 from gpu_tasks.processes import cluster_pids
 from gpu_tasks.processes.cluster_pids import OutOfReach
 from scheduler.logs import event_logger
-from scheduler.loops.heartbeats import SILENCE_SECONDS, read_beats
+from scheduler.loops.heartbeats import read_beats
 from scheduler.redis_client import KEY_PREFIX
 from scheduler.rules.faults import FaultKind
+from scheduler.rules.moments import SLACK_SECONDS
 
 log = event_logger(__name__)
 
@@ -61,7 +62,7 @@ def find_victim(gpu: int, client: Redis) -> Victim:
         beat, now = read_beats(client).get(gpu), redis_now(client)
     except (RedisError, OSError) as error:
         raise BrokerUnreachable(f"GPU {gpu}: the broker is unreachable: {error}") from None
-    if beat is None or now - beat.at > SILENCE_SECONDS:
+    if beat is None or not beat.is_recent(now):
         raise OutOfReach(f"GPU {gpu}: no worker sends heartbeats")
     child = beat.child_pid
     with suppress(OutOfReach):
@@ -132,7 +133,8 @@ def obey(request: bytes, *, gpu: int, child_pid: int | None, now: float) -> None
     except (ValueError, TypeError, KeyError) as error:
         log.warning("fault_request_dropped", gpu=gpu, reason=f"malformed: {type(error).__name__}: {error}")
         return
-    if now > until:
+    if not until - REQUEST_SECONDS - SLACK_SECONDS <= now <= until:
+        # Or the clock was set back since: then its age is unknown.
         log.warning("fault_request_dropped", gpu=gpu, kind=kind, reason="too late")
         return
     log.warning("fault_requested", gpu=gpu, kind=kind)

@@ -19,8 +19,9 @@ from gpu_tasks.worker.valve import Valve
 from scheduler.broker.hints import queue_key
 from scheduler.logs import Outage, event_logger
 from scheduler.loops.heartbeats import BEAT_SECONDS, Beat, write_beat
-from scheduler.loops.samples import LiveSample, write_history_point, write_sample
+from scheduler.loops.samples import LiveSample, drop_future_history, write_history_point, write_sample
 from scheduler.rules.gpu import UNKNOWN_SAMPLE, GpuBackend, GpuLoad, GpuSample
+from scheduler.rules.moments import SLACK_SECONDS
 
 log = event_logger(__name__)
 
@@ -84,7 +85,10 @@ class Heartbeat:
 
     def _beat(self, job: HeldJob | None, now: float) -> None:
         seconds, micros = self.redis.time()
-        self._clock_offset = seconds + micros / 1e6 - now
+        offset = seconds + micros / 1e6 - now
+        if offset < self._clock_offset - SLACK_SECONDS or self._seq == 0:
+            drop_future_history(self.redis, self.gpu, now + offset)
+        self._clock_offset = offset
         self._seq += 1
         # In this order: an ending is on disk before its job is released.
         held = (*((job.key,) if job else ()), *self.kept())

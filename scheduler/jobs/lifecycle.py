@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from django.db import IntegrityError, connection, transaction
-from django.db.models import F
+from django.db.models import F, Max
 from django.db.models.functions import Now
 
 from scheduler.jobs import rollup, statements, tally
@@ -217,6 +217,19 @@ def cancel(job_id: int, *, actor: str) -> CancelOutcome:
             Job.objects.filter(id=job_id).update(cancel_requested=True, event_count=F("event_count") + 1)
             _append(job, EventKind.CANCEL_REQUESTED, reason=Reason.CANCEL, detail=f"by {actor}")
         return CancelOutcome.REQUESTED
+
+
+def begin_to_wait_now() -> tuple[int, float]:
+    """For waiting jobs that began to wait in the future, because the database's clock was set back: they begin now, and
+    what is left of a back-off stays. Returns their number, and by how many seconds the latest was ahead."""
+    ahead = Job.objects.queued().ahead_of_clock()
+    latest, now = ahead.aggregate(latest=Max("queued_at"))["latest"], database_now()
+    if latest is None:
+        return 0, 0.0
+    corrected = ahead.update(
+        queued_at=Now(), not_before=Now() + (F("not_before") - F("queued_at")), elsewhere_until=None
+    )
+    return corrected, (latest - now).total_seconds()
 
 
 def left_by_older_boots(gpu: int, *, boot: str) -> list[tuple[int, int]]:

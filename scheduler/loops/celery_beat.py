@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,16 +22,27 @@ _SIGN: Final = Sign("beat")
 
 
 class WatchedScheduler(Scheduler):
-    """Celery's scheduler, which also notes when it went round and when it published a tick."""
+    """Celery's scheduler, by the monotonic clock; it also notes when it went round and when it published a tick."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # First: Celery's own start calls methods of this class.
         self._outage = Outage(log, "beat")
+        #: By name of the entry, in monotonic seconds.
+        self._due_at: dict[str, float] = {}
         super().__init__(*args, **kwargs)
 
-    def tick(self, *args: Any, **kwargs: Any) -> float:
+    def tick(self, *_args: Any, **_kwargs: Any) -> float:
+        """Sends what is due; returns the seconds until the next call. Celery's own tick goes by the wall clock: after
+        one that was set back, it would send nothing until the clock has caught up."""
         _SIGN.turned()
-        return float(super().tick(*args, **kwargs))
+        for name, entry in self.schedule.items():
+            now = time.monotonic()
+            if now >= self._due_at.get(name, now):
+                # From now on, not from when it was due: after a stop of the process nothing is made up for.
+                self._due_at[name] = now + _period_seconds(entry)
+                self.apply_entry(entry, producer=self.producer)
+        rest = min(self._due_at.values(), default=float("inf")) - time.monotonic()
+        return max(0.0, min(rest, float(self.max_interval or 1)))
 
     def apply_async(self, *args: Any, **kwargs: Any) -> Any:
         result = super().apply_async(*args, **kwargs)
@@ -56,6 +68,11 @@ class WatchedScheduler(Scheduler):
             app.conf.broker_connection_max_retries,
             callback=_SIGN.turned,
         )
+
+
+def _period_seconds(entry: ScheduleEntry) -> float:
+    period: Any = entry.schedule
+    return float(period.run_every.total_seconds())
 
 
 def beat_main() -> None:

@@ -153,6 +153,15 @@ def _keep(control: Control, load: Workload, position: Position) -> None:
         control.save(update_fields=changed)
 
 
+def move_position(seconds: float) -> None:
+    """The clock was set by so many seconds: the pending arrival keeps its distance, so that no load is made up for, and
+    none is missing."""
+    control = Control.objects.select_for_update().first()
+    if control is not None and control.next_arrival_at is not None:
+        control.next_arrival_at += timedelta(seconds=seconds)
+        control.save(update_fields=["next_arrival_at"])
+
+
 def _request(drawn: DrawnJob) -> JobRequest:
     return job_request(
         type=drawn.type,

@@ -14,6 +14,7 @@ from redis import Redis
 
 from scheduler.loops.typed_json import by_gpu, integer, number, pair, text
 from scheduler.redis_client import KEY_PREFIX
+from scheduler.rules.moments import age
 
 #: Between two beats of a worker.
 BEAT_SECONDS: Final = 2.0
@@ -49,8 +50,17 @@ class Beat:
     held: tuple[tuple[int, int], ...]
     health: str
     note: str
-    #: Redis TIME when it was written, seconds since the epoch; for the page only.
+    #: Redis TIME when it was written, seconds since the epoch; for readers only, the judge does not use it.
     at: float
+
+    def is_recent(self, now: float) -> bool:
+        """Whether its worker lives, as far as one reading can tell. now: Redis TIME.
+
+        A beat from the future does not show that: the clock was set back since, and a living worker replaces its beat
+        within 2 s.
+        """
+        seconds = age(now, self.at)
+        return seconds is not None and seconds < SILENCE_SECONDS
 
 
 def write_beat(client: Redis, beat: Beat) -> None:
@@ -70,10 +80,10 @@ def read_beats(client: Redis) -> dict[int, Beat]:
 
 def closed_gpus(client: Redis) -> dict[int, str]:
     """Why GPUs take no jobs, as their workers report or their silence shows, in words for people."""
-    seconds, _ = client.time()
+    seconds, micros = client.time()
     found = {}
     for gpu, beat in read_beats(client).items():
-        if seconds - beat.at >= SILENCE_SECONDS:
+        if not beat.is_recent(seconds + micros / 1e6):
             found[gpu] = "its worker has sent no heartbeat"
         elif beat.note:
             found[gpu] = beat.note

@@ -15,6 +15,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from scheduler.models import Lease
+from scheduler.rules.moments import SLACK_SECONDS
 
 #: A holder that has not renewed its lease for this time, by the database's clock, has lost it.
 TERM_SECONDS: Final = 6.0
@@ -45,6 +46,8 @@ class LeaseHolder:
     def _take(self) -> bool:
         expiry = Now() + timedelta(seconds=TERM_SECONDS)
         free = Q(holder=self.holder) | Q(expires_at__lte=Now()) | Q(holder__in=self._dead_holders())
+        # Nobody takes it for longer than a term: the clock was set back since, and its holder may be gone.
+        free |= Q(expires_at__gt=expiry + timedelta(seconds=SLACK_SECONDS))
         if Lease.objects.filter(free, name=self.name).update(holder=self.holder, expires_at=expiry):
             return True
         if Lease.objects.filter(name=self.name).exists():

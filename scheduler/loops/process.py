@@ -1,4 +1,4 @@
-"""The scheduler process: a Celery worker for the ticks, and the relay and reaper loops, each in its own thread.
+"""The scheduler process: a Celery worker for the ticks; the relay, the reaper and the clock watch in threads.
 
 The loops do not depend on Celery's connection to the broker: they go on while that is being restored.
 """
@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 from scheduler.celery import CONTROL_QUEUE, app, worker_main
 from scheduler.database_errors import DatabaseFailure
 from scheduler.logs import Outage, event_logger
+from scheduler.loops.clock_watch import ClockWatch
 from scheduler.loops.generator import workload
 from scheduler.loops.lease import LeaseHolder
 from scheduler.loops.reaper import Reaper
@@ -68,7 +69,11 @@ class Loops(bootsteps.StartStopStep):
 
     def __init__(self, parent: Any, **options: Any) -> None:
         super().__init__(parent, **options)
-        loops = [LeasedLoop("relay", Relay(connect()).tick), LeasedLoop("reaper", Reaper(connect()).tick)]
+        loops = [
+            LeasedLoop("relay", Relay(connect()).tick),
+            LeasedLoop("reaper", Reaper(connect()).tick),
+            LeasedLoop("clock", ClockWatch().tick),
+        ]
         self._tickers = [loop.ticker for loop in loops]
         self._vitals = Vitals(Path(settings.RUN_DIR, "scheduler.health"), [ticker.sign for ticker in self._tickers])
 

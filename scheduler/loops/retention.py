@@ -21,6 +21,7 @@ from scheduler.jobs import rollup
 from scheduler.jobs.clock import database_now
 from scheduler.jobs.submit import ROWS_PER_TRANSACTION
 from scheduler.logs import event_logger
+from scheduler.loops.clock_watch import CLOCK_SET
 from scheduler.models import Checkpoint, ClusterEvent, Job, JobEvent
 from scheduler.rules.states import TERMINAL_STATES, EventKind, JobState
 
@@ -30,6 +31,12 @@ log = event_logger(__name__)
 TICK_SECONDS: Final = 0.25
 
 
+#: For this time after the clock was set forward by FORWARD_SECONDS or more nothing is removed: a clock that is wrong by
+#: that much is mostly corrected within a day.
+HOLD: Final = timedelta(days=1)
+FORWARD_SECONDS: Final = 3600.0
+
+
 @dataclass(slots=True)
 class History:
     """retention: None: settings.RETENTION. clock: monotonic seconds."""
@@ -37,6 +44,7 @@ class History:
     retention: timedelta | None = None
     clock: Callable[[], float] = time.monotonic
     _folded_to: datetime | None = None
+    _held: bool = False
 
     def tick(self) -> int:
         """Returns the number of jobs removed. The next tick continues with what is left."""
@@ -44,16 +52,33 @@ class History:
         now = database_now()
         before = now - (settings.RETENTION if self.retention is None else self.retention)
         removed = 0
-        while self.clock() < stop_at and (n := remove_jobs(before)):
-            removed += n
-        while self.clock() < stop_at and remove_cluster_events(before):
-            pass
+        if self._has_something_to_remove(before) and not self._is_held(now):
+            while self.clock() < stop_at and (n := remove_jobs(before)):
+                removed += n
+            while self.clock() < stop_at and remove_cluster_events(before):
+                pass
         while self.clock() < stop_at and (hour := rollup.oldest_to_fold(now, self._folded_to)) is not None:
             rollup.fold(hour)
             self._folded_to = hour
         if removed:
             log.info("history_removed", jobs=removed, ended_before=before.isoformat(timespec="seconds"))
         return removed
+
+    def _has_something_to_remove(self, before: datetime) -> bool:
+        return _ended(before).exists() or bool(_old_cluster_events(before))
+
+    def _is_held(self, now: datetime) -> bool:
+        """Whether the clock was lately set forward by hours: perhaps it is wrong, and all of the history would go."""
+        is_held = any(
+            (after or {}).get("moved_seconds", 0) >= FORWARD_SECONDS
+            for after in ClusterEvent.objects.filter(kind=CLOCK_SET, at__gte=now - HOLD, at__lte=now).values_list(
+                "after", flat=True
+            )
+        )
+        if is_held and not self._held:
+            log.warning("retention_held", reason="the clock was set forward", hours=HOLD / timedelta(hours=1))
+        self._held = is_held
+        return is_held
 
 
 def remove_jobs(before: datetime) -> int:
@@ -79,11 +104,16 @@ def remove_jobs(before: datetime) -> int:
 
 def remove_cluster_events(before: datetime) -> int:
     """One transaction. Events of people stay: they are the audit log."""
-    oldest = ClusterEvent.objects.filter(actor="").order_by("id").values_list("id", "at")[:ROWS_PER_TRANSACTION]
-    old = [event_id for event_id, at in oldest if at < before]
+    old = _old_cluster_events(before)
     if old:
         ClusterEvent.objects.filter(id__in=old).delete()
     return len(old)
+
+
+def _old_cluster_events(before: datetime) -> list[int]:
+    """Of the first ones, which have no index by time."""
+    oldest = ClusterEvent.objects.filter(actor="").order_by("id").values_list("id", "at")[:ROWS_PER_TRANSACTION]
+    return [event_id for event_id, at in oldest if at < before]
 
 
 def _ended(before: datetime) -> QuerySet[Job]:

@@ -17,6 +17,7 @@ from redis.client import Pipeline
 from scheduler.loops.typed_json import by_gpu, integer, json_object, number, pair
 from scheduler.redis_client import KEY_PREFIX
 from scheduler.rules.gpu import UNKNOWN_SAMPLE, GpuHealth, GpuProcess, GpuSample
+from scheduler.rules.moments import age
 
 #: Points kept of each GPU: ten minutes, one a second.
 HISTORY_POINTS: Final = 600
@@ -129,6 +130,14 @@ def write_history_point(pipe: Pipeline, gpu: int, sample: GpuSample) -> None:
     fields = {_UTILIZATION: sample.utilization_percent, _POWER: sample.power_w}
     shown: Any = {name: "" if value is None else f"{value:.1f}" for name, value in fields.items()}
     pipe.xadd(history_key(gpu), shown, maxlen=HISTORY_POINTS, approximate=True)
+
+
+def drop_future_history(client: Redis, gpu: int, now: float) -> None:
+    """After Redis's clock was set back: new points would all get the id, and so the time, of the last one before. now:
+    Redis TIME."""
+    newest: Any = client.xrevrange(history_key(gpu), count=1)
+    if newest and age(now, _point(*newest[0]).at) is None:
+        client.delete(history_key(gpu))
 
 
 def read_history(client: Redis, gpus: Iterable[int], since: float) -> dict[int, list[HistoryPoint]]:

@@ -179,12 +179,13 @@ def _read_witnesses(verdict: Verdict, records: Iterable[Testimony]) -> Attempts:
 
 def _by_job(verdict: Verdict, events: Iterable[Event], seen: Attempts, now: float) -> None:
     with_events: set[int] = set()
+    set_backs = log.set_backs()
     for job, group in groupby(events, key=lambda event: event.job):
         story = list(group)
         with_events.add(job)
         verdict.jobs += 1
         verdict.events += len(story)
-        for breach in breaches_of(story):
+        for breach in breaches_of(story, set_backs):
             verdict.add(breach)
         for breach in _against_witness(verdict, story, seen, now):
             verdict.add(breach)
@@ -235,7 +236,7 @@ def _recoveries(verdict: Verdict, story: list[Event]) -> None:
         if earlier.kind == "requeued":
             verdict.requeues[earlier.reason] += 1
             if later.kind == "started":
-                verdict.recovery_seconds.append(later.at - earlier.at)
+                verdict.recovery_seconds.append(max(0.0, later.at - earlier.at))
     if story[-1].kind == "requeued":
         verdict.requeues[story[-1].reason] += 1
 

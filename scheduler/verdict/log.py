@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -48,6 +49,14 @@ class Event:
     charged: bool
     id: int
     row: Row
+
+
+@dataclass(frozen=True, slots=True)
+class SetBack:
+    """until: the latest moment by the old clock. since: the earliest by the new one. Seconds since the epoch."""
+
+    until: float
+    since: float
 
 
 @contextmanager
@@ -113,6 +122,21 @@ def jobs_without_events(first_job: int) -> list[int]:
     ]
 
 
+def set_backs() -> list[SetBack]:
+    """Each time that the database's clock was set back, as the cluster recorded it."""
+    found = []
+    rows = _rows("SELECT before, after FROM scheduler_clusterevent WHERE kind = 'clock_set' ORDER BY id")
+    for before, after in rows:
+        try:
+            expected, seen = json.loads(before), json.loads(after)
+            until, at, unseen = _seconds(expected["clock"]), _seconds(seen["clock"]), float(seen["unseen_seconds"])
+        except (ValueError, TypeError, KeyError):
+            continue  # explains nothing
+        if at < until:
+            found.append(SetBack(until=until, since=at - unseen))
+    return found
+
+
 def row_counts() -> dict[str, int]:
     """The number of jobs in each state, counted from the rows."""
     return dict(_rows("SELECT state, COUNT(*) FROM scheduler_job GROUP BY state"))
@@ -159,5 +183,6 @@ def _rows(statement: str, *params: Any) -> Iterator[tuple[Any, ...]]:
 
 def _seconds(at: Any) -> float:
     if isinstance(at, str):
-        return datetime.fromisoformat(at).replace(tzinfo=UTC).timestamp()
+        found = datetime.fromisoformat(at)
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
     return float(at.timestamp())

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from scheduler.verdict.log import Event
+from scheduler.verdict.log import Event, SetBack
 
 _ENDS: Final = {"succeeded", "failed", "cancelled"}
 _STATE_AFTER: Final = {
@@ -34,7 +34,10 @@ class Breach:
     words: str
 
 
-type Rule = Callable[[list[Event]], Iterator[str]]
+type Rule = Callable[..., Iterator[str]]
+
+#: The clock is looked at twice a second, and a transaction may commit later than its time says.
+SET_BACK_SLACK_SECONDS: Final = 5.0
 
 
 def accepted_once(events: list[Event]) -> Iterator[str]:
@@ -113,11 +116,21 @@ def charges_within_limit(events: list[Event]) -> Iterator[str]:
         yield f"{charged} failures charged, which is the limit, but the job is {row.state}"
 
 
-def times_do_not_run_back(events: list[Event]) -> Iterator[str]:
-    """All times are from the database's clock, whose resolution is one millisecond on SQLite."""
+def times_do_not_run_back(events: list[Event], set_backs: Sequence[SetBack] = ()) -> Iterator[str]:
+    """All times are from the database's clock, whose resolution is one millisecond on SQLite.
+
+    set_backs: when that clock was set back, with which times of one job may run back.
+    """
     for earlier, later in itertools.pairwise(events):
-        if later.at < earlier.at - 0.002:
+        if later.at < earlier.at - 0.002 and not _explained(earlier.at, later.at, set_backs):
             yield f"event {later.n} is {earlier.at - later.at:.3f} s before event {earlier.n}"
+
+
+def _explained(earlier: float, later: float, set_backs: Sequence[SetBack]) -> bool:
+    """Perhaps by several of them together."""
+    before = [n for n, each in enumerate(set_backs) if earlier <= each.until + SET_BACK_SLACK_SECONDS]
+    after = [n for n, each in enumerate(set_backs) if later >= each.since - SET_BACK_SLACK_SECONDS]
+    return bool(before and after) and min(before) <= max(after)
 
 
 RULES: Final[tuple[Rule, ...]] = (
@@ -133,10 +146,11 @@ RULES: Final[tuple[Rule, ...]] = (
 )
 
 
-def breaches_of(events: list[Event]) -> Iterator[Breach]:
+def breaches_of(events: list[Event], set_backs: Sequence[SetBack] = ()) -> Iterator[Breach]:
     """Every rule over one job's events, in order of n."""
     for rule in RULES:
-        for words in rule(events):
+        found = rule(events, set_backs) if rule is times_do_not_run_back else rule(events)
+        for words in found:
             yield Breach(rule.__name__, events[0].job, words)
 
 

@@ -21,6 +21,7 @@ from cluster_dashboard.models import KeptSubmission
 from scheduler.database_errors import DatabaseFailure
 from scheduler.jobs.clock import database_now
 from scheduler.logs import event_logger
+from scheduler.rules.moments import SLACK_SECONDS
 
 log = event_logger(__name__)
 
@@ -84,7 +85,9 @@ def hold(actor: str, key: str, body: Any) -> Hold:
             message = "was used with another body; use a new key for a new submission"
             raise Problem(422, f"{KEY_HEADER}: {message}", errors=[FieldError(field=KEY_HEADER, message=message)])
         if not row.done:
-            if row.held_until > database_now():
+            now = database_now()
+            # Nobody holds it for longer than HOLD: the clock was set back since.
+            if now < row.held_until <= now + HOLD + timedelta(seconds=SLACK_SECONDS):
                 raise _busy()
             KeptSubmission.objects.filter(id=row.id).update(holder=holder, held_until=Now() + HOLD)
     ids = [job_id for first, last in row.accepted for job_id in range(first, last + 1)]

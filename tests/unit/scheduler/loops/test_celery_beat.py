@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import pytest
 from celery.beat import ScheduleEntry, Scheduler
@@ -12,6 +13,7 @@ from kombu import Producer
 
 from scheduler.broker.reconnect import PromptConnection
 from scheduler.celery import CONTROL_QUEUE, app
+from scheduler.loops import celery_beat
 from scheduler.loops.celery_beat import WatchedScheduler
 
 #: A port without a server.
@@ -72,3 +74,77 @@ def test_a_tick_that_cannot_be_sent_for_another_reason_is_logged_each_time(
 
     logged = [record for record in caplog.records if record.exc_info]
     assert [record.message for record in logged] == ["tick_not_sent"] * 2
+
+
+# --- by which clock
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the ticks that were sent, in their order."""
+    names: list[str] = []
+
+    def note(self: WatchedScheduler, entry: ScheduleEntry, producer: object = None) -> None:
+        names.append(entry.name)
+
+    monkeypatch.setattr(WatchedScheduler, "apply_entry", note)
+    monkeypatch.setattr(WatchedScheduler, "producer", None)
+    return names
+
+
+class FakeTime:
+    """Stands in for the module `time` where beat reads the monotonic clock."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> FakeTime:
+    clock = FakeTime()
+    monkeypatch.setattr(celery_beat, "time", clock)
+    return clock
+
+
+def ticks_in(seconds: float, scheduler: WatchedScheduler, clock: FakeTime) -> None:
+    end = clock.now + seconds
+    while clock.now < end:
+        clock.now += max(0.01, scheduler.tick())
+
+
+def test_ticks_are_sent_by_their_periods(sent: list[str], clock: FakeTime) -> None:
+    ticks_in(20, WatchedScheduler(app), clock)
+
+    assert sent.count("generate") in {20, 21}
+    assert sent.count("keep_history") in {2, 3}
+
+
+def test_a_wall_clock_that_was_set_back_stops_no_tick(
+    sent: list[str], clock: FakeTime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheduler = WatchedScheduler(app)
+    ticks_in(5, scheduler, clock)
+    sent.clear()
+    earlier = app.now() - timedelta(hours=1)
+    monkeypatch.setattr(app, "now", lambda: earlier)
+    for entry in scheduler.schedule.values():
+        monkeypatch.setattr(entry.schedule, "nowfun", lambda: earlier)
+
+    ticks_in(20, scheduler, clock)
+
+    assert sent.count("generate") in {20, 21}
+    assert sent.count("keep_history") == 2
+
+
+def test_after_a_stop_of_the_process_nothing_is_made_up_for(sent: list[str], clock: FakeTime) -> None:
+    scheduler = WatchedScheduler(app)
+    ticks_in(5, scheduler, clock)
+    sent.clear()
+
+    clock.now += 3600
+    scheduler.tick()
+
+    assert sorted(sent) == ["generate", "keep_history"]

@@ -14,6 +14,7 @@ from asgiref.sync import async_to_sync
 from asgiref.testing import ApplicationCommunicator
 from django.core.signals import request_finished
 from django.db import OperationalError, connection, connections
+from django.db.models import F
 from django.utils.http import urlencode
 from redis import Redis
 
@@ -233,6 +234,13 @@ def test_hold_of_a_dead_request_is_taken_over(api: Api) -> None:
     # The first one was only slow: what it does now is refused with its transaction.
     with pytest.raises(Exception, match="in progress"):
         held.note([1], last=True)
+
+
+def test_hold_from_before_a_clock_that_was_set_back_is_taken_over(api: Api) -> None:
+    idempotency.hold("token", "k-1", {"type": "sleep"})
+    KeptSubmission.objects.update(held_until=F("held_until") + timedelta(hours=1))
+
+    assert post_with_key(api, {"type": "sleep"}).status_code == 202
 
 
 def test_kept_answer_is_forgotten_after_a_day(api: Api) -> None:

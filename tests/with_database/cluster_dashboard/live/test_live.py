@@ -260,3 +260,29 @@ def test_memory_is_bounded_under_a_flood_of_jobs(reader):
     reader.snapshot()
 
     assert len(window.spans()) <= SPANS_MAXIMUM
+
+
+@pytest.mark.usefixtures("gpus")
+def test_a_beat_and_a_sample_from_the_future_are_unknown(reader, redis):
+    """The clock was set back, and the worker has written nothing since."""
+    beat_and_sample(redis, age=-3600, at=redis.time()[0] + 3600)
+
+    gpu = snapshot(reader)["gpus"][0]
+
+    assert gpu["utilization_percent"] is gpu["heartbeat_age_s"] is None
+
+
+def test_after_a_clock_that_was_set_back_the_charts_and_rates_go_on(reader):
+    queued()
+    assert snapshot(reader)["point"]["arrived_per_minute"] > 0
+    JobEvent.objects.update(at=F("at") + timedelta(hours=1))
+    reader._read_at += 3600
+    reader._next_point += 3600
+
+    first = snapshot(reader)
+    queued()
+    second = snapshot(reader)
+
+    assert first["point"]["arrived_per_minute"] == 0
+    assert second["point"]["arrived_per_minute"] > 0
+    assert json.loads(reader.history())["series"]["t"]

@@ -202,3 +202,35 @@ def test_a_tick_with_nothing_to_do_asks_little():
         keeper.tick()
 
     assert len(queries) <= 4
+
+
+def clock_was_set(seconds: float, *, hours_ago: float) -> None:
+    ClusterEvent.objects.create(
+        kind="clock_set",
+        message="a test",
+        at=database_now() - timedelta(hours=hours_ago),
+        after={"clock": "", "moved_seconds": seconds, "unseen_seconds": 0.5},
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "hours_ago", "removed"),
+    [(7 * 86_400, 2, 0), (7 * 86_400, 25, 1), (7 * 86_400, -25, 1), (60, 2, 1), (-86_400, 2, 1)],
+    ids=["far forward", "a day ago", "by a clock that was set back since", "a little", "back"],
+)
+def test_a_clock_that_was_set_far_forward_removes_nothing_for_a_day(seconds: float, hours_ago: float, removed: int):
+    ended_days_ago(31)
+    clock_was_set(seconds, hours_ago=hours_ago)
+
+    assert tick() == removed
+
+
+def test_a_held_removal_is_logged_once(caplog):
+    ended_days_ago(31)
+    clock_was_set(86_400, hours_ago=0)
+    history = History(retention=DAYS)
+
+    for _ in range(3):
+        history.tick()
+
+    assert [record.message for record in caplog.records].count("retention_held") == 1

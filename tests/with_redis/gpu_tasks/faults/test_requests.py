@@ -101,13 +101,14 @@ def test_worker_of_another_machine_is_asked_and_obeys(
     assert nothing_recorded == [FaultKind.CHILD_KILLED]
 
 
+@pytest.mark.parametrize("seconds", [fault_requests.REQUEST_SECONDS + 1, -3600], ids=["late", "clock set back"])
 def test_request_that_comes_too_late_hits_no_process(
-    client: Redis, processes: list[Process], nothing_recorded: list[FaultKind]
+    client: Redis, processes: list[Process], nothing_recorded: list[FaultKind], seconds: float
 ) -> None:
     a_beat(client)
     fault_requests.inject(FaultKind.CHILD_KILLED, 3, client, actor="somebody")
     request = client.lpop(requests_key(3))
-    later = fault_requests.redis_now(client) + fault_requests.REQUEST_SECONDS + 1
+    later = fault_requests.redis_now(client) + seconds
 
     obey(request, gpu=3, child_pid=processes[1].pid, now=later)
     processes[1].send_signal(signal.SIGTERM)
@@ -134,13 +135,16 @@ def test_malformed_request_is_dropped(request_body: bytes, caplog: pytest.LogCap
 
 
 def test_request_for_a_job_process_that_is_not_there_does_not_end_the_thread(caplog: pytest.LogCaptureFixture) -> None:
-    obey(json.dumps({"kind": "child_killed", "until": 9, "hang_seconds": 1}).encode(), gpu=3, child_pid=None, now=0)
+    obey(json.dumps({"kind": "child_killed", "until": 9, "hang_seconds": 1}).encode(), gpu=3, child_pid=None, now=8)
 
     assert "fault_not_carried_out" in [record.message for record in caplog.records]
 
 
-def test_gpu_without_a_fresh_beat_is_out_of_reach(client: Redis, nothing_recorded: list[FaultKind]) -> None:
-    a_beat(client, at=fault_requests.redis_now(client) - 60)
+@pytest.mark.parametrize("seconds", [-60, 3600], ids=["old", "clock set back"])
+def test_gpu_without_a_fresh_beat_is_out_of_reach(
+    client: Redis, nothing_recorded: list[FaultKind], seconds: float
+) -> None:
+    a_beat(client, at=fault_requests.redis_now(client) + seconds)
 
     with pytest.raises(OutOfReach, match="GPU 3: no worker sends heartbeats"):
         fault_requests.inject(FaultKind.WORKER_KILLED, 3, client, actor="somebody")

@@ -111,3 +111,34 @@ def test_an_unavailable_broker_is_logged_once(caplog: pytest.LogCaptureFixture) 
     (record,) = caplog.records
     assert (record.message, record.component, record.gpu) == ("broker_unreachable", "heartbeat", 3)
     assert sender.last_confirmed == before
+
+
+class RedisSetBack:
+    """A Redis whose clock was set back by an hour: its TIME, and the ids that it gives."""
+
+    def __init__(self, client: Redis) -> None:
+        self._client, self.by = client, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def time(self) -> tuple[int, int]:
+        seconds, micros = self._client.time()
+        return seconds - self.by, micros
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["while the worker runs", "before it started"])
+def test_after_a_clock_that_was_set_back_the_history_begins_again(client: Redis, restarted: bool) -> None:
+    seconds, _ = client.time()
+    client.xadd(history_key(3), {"u": "1", "p": "1"}, id=f"{seconds * 1000}-0")
+    redis = RedisSetBack(client)
+    sender = heartbeat(redis)
+    if not restarted:
+        sender.tick(100.0)
+        assert client.xlen(history_key(3)) == 2
+    redis.by = 3600
+
+    sender.tick(200.0)
+
+    assert client.xlen(history_key(3)) == 1
+    assert client.hget(samples_key(), "3") is not None

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from scheduler.loops.heartbeats import Beat, beats_key, read_beats, write_beat
+from scheduler.loops.heartbeats import Beat, beats_key, closed_gpus, read_beats, write_beat
 from scheduler.loops.samples import (
     HistoryPoint,
     LiveSample,
@@ -209,3 +209,15 @@ def test_a_field_that_a_newer_worker_adds_does_not_hide_its_beat(client: Redis) 
     client.hset(beats_key(), "1", json.dumps({**json.loads(text), "more": 1}))
 
     assert read_beats(client) == {1: BEAT}
+
+
+@pytest.mark.parametrize(("seconds", "recent"), [(0, True), (-8, True), (-10, False), (3600, False)])
+def test_a_beat_from_the_future_does_not_show_that_its_worker_lives(
+    client: Redis, seconds: float, recent: bool
+) -> None:
+    """The clock was set back; the worker had died just before."""
+    now = client.time()[0]
+    write_beat(client, replace(BEAT, at=now + seconds, note=""))
+
+    assert read_beats(client)[BEAT.gpu].is_recent(now) is recent
+    assert (BEAT.gpu in closed_gpus(client)) is not recent
