@@ -23,6 +23,10 @@ from scheduler.rules.queues import PLAIN_QUEUES
 #: The queue of the beat-driven ticks.
 CONTROL_QUEUE: Final = "control"
 
+#: Between two heartbeat events of a worker. They are for Flower alone, which shows a worker as offline after twice this
+#: time without one; the cluster itself judges by the heartbeats in Redis. Celery's own 2 s cost an idle worker much.
+FLOWER_HEARTBEAT_SECONDS: Final = 10
+
 _EXCHANGE: Final = Exchange("gpu-cluster", type="direct")
 
 
@@ -95,7 +99,6 @@ app.conf.update(
         "interval_max": 1,
     },
     # --- the worker
-    worker_send_task_events=True,  # Flower
     task_send_sent_event=False,
     worker_hijack_root_logger=False,
     worker_redirect_stdouts=False,
@@ -138,9 +141,13 @@ def _keep_our_logging(**_: object) -> None:
     """A receiver of this signal keeps Celery from configuring logging: Django's LOGGING stays in force."""
 
 
-def worker_main(*, hostname: str, queues: Sequence[str], pool: str) -> None:
-    """Runs a Celery worker in this process until SIGTERM. Without gossip, mingle and heartbeat events, which
-    cost two thirds of an idle worker's time and add nothing to the cluster's own heartbeats."""
+def worker_main(*, hostname: str, queues: Sequence[str], pool: str, task_events: bool) -> None:
+    """Runs a Celery worker in this process until SIGTERM. Without gossip and mingle, which cost much of an idle
+    worker's time and add nothing to the cluster's own heartbeats.
+
+    task_events: whether Flower shows its tasks.
+    """
+    app.conf.worker_send_task_events = task_events
     # It accepts JSON only, never pickles: running as root is as safe as in the user's shell.
     warnings.filterwarnings("ignore", message=r"You're running the worker with superuser privileges")
     app.worker_main(
@@ -154,6 +161,6 @@ def worker_main(*, hostname: str, queues: Sequence[str], pool: str) -> None:
             "--loglevel=WARNING",
             "--without-gossip",
             "--without-mingle",
-            "--without-heartbeat",
+            f"--heartbeat-interval={FLOWER_HEARTBEAT_SECONDS}",
         ]
     )

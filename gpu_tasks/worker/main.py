@@ -79,7 +79,7 @@ def main(index: int, *, device: int) -> None:
     worker_process_init.connect(lambda **_: _prepare_child(gate), weak=False)
     parts = Parts(gpu=index, boot=boot, backend=backend, held=held, commit=commit, record=record, left_over=left_over)
     app.steps["worker"].add(_step(parts))
-    worker_main(hostname=f"gpu-{index}", queues=PLAIN_QUEUES, pool="prefork")
+    worker_main(hostname=f"gpu-{index}", queues=PLAIN_QUEUES, pool="prefork", task_events=True)
 
 
 def _register(index: int, boot: str, backend_name: str, identity: GpuIdentity) -> None:

@@ -92,4 +92,5 @@ def main() -> None:
     """Runs the scheduler role in this process until SIGTERM."""
     workload()  # an invalid configuration ends the start here, instead of each tick
     app.steps["worker"].add(Loops)
-    worker_main(hostname="scheduler", queues=[CONTROL_QUEUE], pool="solo")
+    # A tick a second would push the jobs out of Flower's list.
+    worker_main(hostname="scheduler", queues=[CONTROL_QUEUE], pool="solo", task_events=False)

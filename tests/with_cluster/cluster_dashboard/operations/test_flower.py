@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import httpx
 
 from tests.services import wait_until
@@ -18,11 +20,7 @@ def test_flower_answers_nobody_without_the_password(cluster: Cluster) -> None:
 def test_flower_shows_jobs_by_type_and_failed_ones_as_failed(cluster: Cluster) -> None:
     done, failed = cluster.api.submit_one("sleep"), cluster.api.submit_one("fault_injection", params={"mode": "raise"})
     cluster.api.wait_for_jobs([done, failed])
-    flower = httpx.Client(
-        base_url=f"http://localhost:{cluster.flower_port}", auth=("admin", cluster.secret("FLOWER_PASSWORD"))
-    )
-
-    with flower:
+    with flower_of(cluster) as flower:
 
         def both() -> bool:
             text = metrics(flower)
@@ -32,6 +30,46 @@ def test_flower_shows_jobs_by_type_and_failed_ones_as_failed(cluster: Cluster) -
             )
 
         wait_until(both, 20, lambda: metrics(flower))
+
+
+def test_flower_shows_every_living_worker_online(cluster: Cluster) -> None:
+    expected = {"scheduler", "gpu-0", "gpu-1"}
+
+    with flower_of(cluster) as flower:
+        # Two heartbeats: no worker counts as online for its first event alone.
+        wait_until(
+            lambda: {name for name, worker in workers(flower).items() if worker["heartbeats"] >= 2} == expected,
+            60,
+            lambda: str(workers(flower)),
+        )
+        assert {name for name, worker in workers(flower).items() if worker["status"]} == expected
+
+
+def test_ticks_of_the_scheduler_do_not_bury_jobs(cluster: Cluster) -> None:
+    with flower_of(cluster) as flower:
+        job = cluster.api.submit_one("sleep")
+        cluster.api.wait_for_job(job)
+        wait_until(lambda: flower.get("/api/tasks").json(), 20, "Flower shows the job")
+
+        assert {task["name"] for task in flower.get("/api/tasks").json().values()} == {"gpu_tasks.sleep"}
+
+
+def flower_of(cluster: Cluster) -> httpx.Client:
+    return httpx.Client(
+        base_url=f"http://localhost:{cluster.flower_port}", auth=("admin", cluster.secret("FLOWER_PASSWORD"))
+    )
+
+
+def workers(flower: httpx.Client) -> dict[str, Any]:
+    """By name without the host: status (online?), and how many heartbeats Flower remembers."""
+    shown = flower.get("/workers", params={"json": "1"}).json()["data"]
+    return {
+        worker["hostname"].partition("@")[0]: {
+            "status": worker["status"],
+            "heartbeats": len(worker.get("heartbeats", ())),
+        }
+        for worker in shown
+    }
 
 
 def metrics(flower: httpx.Client) -> str:
