@@ -121,6 +121,8 @@ class ChildWatch:
         pid = self.pool.child_pid()
         if job is not None and not _is_alive(job.child_pid):
             self._end_job_of_dead_process(job)
+            # Its time limit must not be found exceeded once more: another process may have the pid by now.
+            self._seen = None
         self._watch_descendants(job)
         self._is_replacing = pid is not None and self.held.is_spent(pid)
         if pid is not None and not _is_alive(pid):

@@ -92,6 +92,17 @@ def test_job_over_its_time_limit_is_killed(cluster: Cluster, type_: str, params:
     assert_ended_once(job)
 
 
+def test_a_job_that_is_killed_at_its_limit_is_logged_once(cluster: Cluster) -> None:
+    job = cluster.api.wait_for_job(cluster.api.submit_one(params={"seconds": 600}, time_limit_seconds=1))
+    # The next job on the same GPU begins after whatever is still to be said of this one.
+    gpu = job["gpu"]
+    later = cluster.api.wait_for_jobs(cluster.api.submit(count=4))
+
+    log = Path(cluster.state_dir, "log", f"gpu-{gpu}.log").read_text()
+    assert {each["state"] for each in later} == {"succeeded"}
+    assert log.count(f"job_killed job={job['id']} ") == 1
+
+
 def test_progress_is_shown_while_a_job_runs(cluster: Cluster, live: LiveView) -> None:
     job_id = cluster.api.submit_one(params={"seconds": 30})
 
