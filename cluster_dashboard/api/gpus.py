@@ -34,6 +34,7 @@ LIVE_FIELDS: Final = (
     "memory_used_mib",
     "temperature_c",
     "power_w",
+    "sm_clock_mhz",
 )
 
 
@@ -67,6 +68,7 @@ class GpuInfo(Schema):
     memory_used_mib: int | None
     temperature_c: float | None
     power_w: float | None
+    sm_clock_mhz: float | None
 
 
 class Gpus(Schema):

@@ -103,6 +103,7 @@ class GpuNow:
     memory_used_mib: int | None
     temperature_c: float | None
     power_w: float | None
+    sm_clock_mhz: float | None
     last_xid: int | None
 
 
@@ -129,6 +130,7 @@ def gpu_now(gpu: Gpu, redis: RedisView, *, busy: bool) -> GpuNow:
         memory_used_mib=sample.memory_used_mib,
         temperature_c=sample.temperature_c,
         power_w=sample.power_w,
+        sm_clock_mhz=sample.sm_clock_mhz,
         last_xid=sample.last_xid,
     )
 

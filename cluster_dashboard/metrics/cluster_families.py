@@ -12,7 +12,7 @@ from cluster_dashboard.live.totals import Totals
 from cluster_dashboard.metrics.builders import counter, gauge, single
 from cluster_dashboard.metrics.numbers import DatabaseNumbers
 from scheduler.jobs.room import Lack, Room, shortage_in
-from scheduler.rules.outcomes import failures
+from scheduler.rules.outcomes import failures, known_ends
 from scheduler.rules.states import PRIORITY_ORDER, EventKind, JobState
 
 
@@ -30,8 +30,9 @@ def jobs(totals: Totals) -> Iterator[Metric]:
         "Attempts that ended, and requeues with a charged failure, by outcome and reason",
         ["outcome", "reason"],
     )
-    for (outcome, reason), n in sorted(totals.ended.items()):
-        ended.add_metric([outcome, reason], n)
+    # From 0 on, also what has not happened yet: increase() and rate() do not see the first event of a new series.
+    for outcome, reason in sorted({*totals.ended, *known_ends()}):
+        ended.add_metric([outcome, reason], totals.ended[outcome, reason])
     share = failures(totals.outcomes).share
     if share is not None:
         words = "Failed attempts as a share of those that succeeded or failed; cancelled ones count in neither"

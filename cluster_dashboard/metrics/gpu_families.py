@@ -66,6 +66,7 @@ def gpus_now(database: DatabaseNumbers, live: RedisView) -> Iterator[Metric]:
         ("gpu_memory_used_bytes", "Memory in use", lambda each: each.memory_used_mib, _MIB),
         ("gpu_temperature_celsius", "Temperature", lambda each: each.temperature_c, 1),
         ("gpu_power_watts", "Power draw", lambda each: each.power_w, 1),
+        ("gpu_sm_clock_hertz", "Clock of the multiprocessors", lambda each: each.sm_clock_mhz, 1e6),
     )
     for name, words, reading, factor in readings:
         yield by_gpu(name, words, [(gpu, _times(reading(values), factor)) for gpu, values in now])
@@ -80,6 +81,7 @@ def _as_dcgm(now: list[tuple[Gpu, GpuNow]]) -> Iterator[Metric]:
         ("DCGM_FI_DEV_FB_FREE", "Framebuffer memory free (in MiB).", _free_mib),
         ("DCGM_FI_DEV_GPU_TEMP", "GPU temperature (in C).", lambda _, each: each.temperature_c),
         ("DCGM_FI_DEV_POWER_USAGE", "Power draw (in W).", lambda _, each: each.power_w),
+        ("DCGM_FI_DEV_SM_CLOCK", "SM clock frequency (in MHz).", lambda _, each: each.sm_clock_mhz),
         ("DCGM_FI_DEV_XID_ERRORS", "Value of the last XID error encountered.", lambda _, each: each.last_xid),
     )
     for name, words, reading in readings:

@@ -149,10 +149,11 @@ def _sample(handle: Any, last_xid: int | None) -> GpuSample:
         _read(_memory_total, handle),
         _read(pynvml.nvmlDeviceGetTemperature, handle, pynvml.NVML_TEMPERATURE_GPU),
         _read(pynvml.nvmlDeviceGetPowerUsage, handle),
+        _read(pynvml.nvmlDeviceGetClockInfo, handle, pynvml.NVML_CLOCK_SM),
     )
     if all(value is None for value in values):
         raise _Gone
-    utilization, memory_used, memory_total, temperature, power = values
+    utilization, memory_used, memory_total, temperature, power, sm_clock = values
     return GpuSample(
         health=GpuHealth.HEALTHY,
         utilization_percent=None if utilization is None else float(utilization),
@@ -160,6 +161,7 @@ def _sample(handle: Any, last_xid: int | None) -> GpuSample:
         memory_total_mib=_mib(memory_total),
         temperature_c=None if temperature is None else float(temperature),
         power_w=_watts(power),
+        sm_clock_mhz=None if sm_clock is None else float(sm_clock),
         processes=_read(_processes, handle),
         last_xid=last_xid,
     )

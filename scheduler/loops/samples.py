@@ -93,6 +93,7 @@ def _live_sample(values: dict[str, Any]) -> LiveSample:
         memory_total_mib=integer(values.get("memory_total_mib")),
         temperature_c=number(values.get("temperature_c")),
         power_w=number(values.get("power_w")),
+        sm_clock_mhz=number(values.get("sm_clock_mhz")),
         processes=_processes(values.get("processes")),
         last_xid=integer(values.get("last_xid")),
     )

@@ -58,6 +58,8 @@ class GpuSample:
     memory_total_mib: int | None
     temperature_c: float | None
     power_w: float | None
+    #: Of the streaming multiprocessors, in MHz.
+    sm_clock_mhz: float | None = None
     #: The processes of this machine that the driver lists, those of this cluster included. None: not known.
     processes: tuple[GpuProcess, ...] | None = None
     #: The number of the latest Xid error since the worker started to listen; 0: none. Kept until the next one.

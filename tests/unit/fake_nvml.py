@@ -66,6 +66,10 @@ class FakeNvml:
     def nvmlDeviceGetPowerUsage(self, handle: str) -> int:  # noqa: N802
         return self._answer("nvmlDeviceGetPowerUsage", 612_345)
 
+    def nvmlDeviceGetClockInfo(self, handle: str, clock: int) -> int:  # noqa: N802
+        assert clock == pynvml.NVML_CLOCK_SM
+        return self._answer("nvmlDeviceGetClockInfo", 1_755)
+
     def nvmlDeviceGetComputeRunningProcesses(self, handle: str) -> list[SimpleNamespace]:  # noqa: N802
         found = [SimpleNamespace(pid=pid, usedGpuMemory=used) for pid, used in self.processes.items()]
         return self._answer("nvmlDeviceGetComputeRunningProcesses", found)

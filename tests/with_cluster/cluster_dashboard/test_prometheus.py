@@ -32,6 +32,15 @@ PANELS = [
     for panel in json.loads(path.read_text())["panels"]
     for target in panel["targets"]
 ]
+#: What the panels of NVIDIA's dashboard for its DCGM exporter ask for, each GPU's series; %s: its filters. Its panel of
+#: tensor cores asks for a value that only DCGM's profiling knows.
+DASHBOARD_12239 = (
+    "DCGM_FI_DEV_GPU_TEMP%s",
+    "DCGM_FI_DEV_POWER_USAGE%s",
+    "DCGM_FI_DEV_SM_CLOCK%s * 1000000",
+    "DCGM_FI_DEV_GPU_UTIL%s",
+    "DCGM_FI_DEV_FB_USED%s",
+)
 SERIES_OF_ALERTS = sorted(names_of_series((MONITORING / "alerts.yml").read_text()))
 
 
@@ -137,6 +146,25 @@ def test_a_panel_shows_data_with_the_labels_of_its_legend(prometheus: Prometheus
     labels = {label for each in series for label in each["metric"]}
     # No job may have failed yet: then nothing has a reason.
     assert set(re.findall(r"{{(\w+)}}", target["legendFormat"])) - {"reason"} <= labels
+
+
+@pytest.mark.parametrize("expression", DASHBOARD_12239)
+def test_nvidia_s_dashboard_12239_shows_each_gpu(prometheus: Prometheus, expression: str) -> None:
+    filters = '{instance=~"(localhost:.*)", gpu=~"(0|1)"}'
+
+    series = prometheus.wait_for(expression % filters)
+
+    assert {each["metric"]["gpu"] for each in series} == {"0", "1"}
+
+
+def test_the_first_failure_for_a_reason_is_an_increase(prometheus: Prometheus, running_cluster: Cluster) -> None:
+    series = 'gpu_cluster_attempts_ended_total{outcome="failed",reason="timed_out"}'
+    prometheus.wait_for(f"{series} == 0")
+    running_cluster.api.submit_one(params={"seconds": 600}, time_limit_seconds=1, priority="critical")
+
+    [increase] = prometheus.wait_for(f"increase({series}[2m]) > 0")
+
+    assert float(increase["value"][1]) >= 1
 
 
 def test_panels_ask_the_datasource_that_is_provisioned() -> None:

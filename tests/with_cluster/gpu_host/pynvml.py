@@ -69,5 +69,9 @@ def nvmlDeviceGetPowerUsage(handle: int) -> int:  # noqa: N802
     return 95_000
 
 
+def nvmlDeviceGetClockInfo(handle: int, clock: int) -> int:  # noqa: N802
+    return 345
+
+
 def nvmlDeviceGetComputeRunningProcesses(handle: int) -> list[Any]:  # noqa: N802
     return [SimpleNamespace(pid=pid, usedGpuMemory=None) for pid in driver.gpus()[handle]["pids"]]

@@ -20,6 +20,7 @@ from cluster_dashboard.tokens import create_token
 from scheduler.broker import dead_letters
 from scheduler.jobs import clock, lifecycle
 from scheduler.models import Gpu, Rollup
+from scheduler.rules.outcomes import known_ends
 from scheduler.rules.states import JobState, Reason
 from tests.build import ended, make_due, running, submit
 from tests.project import ROOT
@@ -81,11 +82,11 @@ def test_every_name_is_documented_and_every_documented_name_is_there(redis: Redi
     words = DOCUMENT.read_text().split("`")
     documented = {word.split("{")[0] for word in words if word.startswith(("gpu_cluster_", "DCGM_FI_"))}
 
-    # Absent here, since no loop has run and no attempt has ended.
+    # Absent here, since no loop has run and no attempt has ended; nothing measures the activity of tensor cores.
     assert documented - names == {
         "gpu_cluster_loop_lease_seconds",
-        "gpu_cluster_attempts_ended_total",
         "gpu_cluster_attempts_failed_ratio",
+        "DCGM_FI_PROF_PIPE_TENSOR_ACTIVE",
     }
     assert names - documented == set()
 
@@ -125,6 +126,17 @@ def test_requeues_are_distinguished_by_their_charge(redis: Redis) -> None:
     assert value(found, "gpu_cluster_requeues_total", charged="false") == 1
     assert value(found, "gpu_cluster_attempts_ended_total", outcome="requeued", reason="worker_died") == 1
     assert value(found, "gpu_cluster_attempts_ended_total", outcome="cancelled", reason="cancel") == 2
+
+
+def test_every_count_begins_at_zero(redis: Redis) -> None:
+    """increase() and rate() do not see the first event of a series that begins with it."""
+    found = scrape(redis)
+
+    counts = {key: n for key, n in found.items() if key[0].startswith("gpu_cluster_") and key[0].endswith("_total")}
+    assert set(counts.values()) == {0}
+    ends = {(dict(labels)["outcome"], dict(labels)["reason"]) for name, labels in counts if "attempts_ended" in name}
+    assert ends == {(str(outcome), str(reason)) for outcome, reason in known_ends()}
+    assert {reason for _, reason in ends} == {"", *Reason}
 
 
 def test_a_refused_result_is_counted(redis: Redis) -> None:
@@ -167,17 +179,20 @@ def test_a_gpu_under_our_names_and_under_those_of_dcgm(redis: Redis) -> None:
     assert value(found, "DCGM_FI_DEV_FB_FREE", **labels) == 80559
     assert value(found, "DCGM_FI_DEV_GPU_TEMP", **labels) == 60
     assert value(found, "DCGM_FI_DEV_POWER_USAGE", **labels) == 500
+    assert value(found, "DCGM_FI_DEV_SM_CLOCK", **labels) == 1755
+    assert value(found, "gpu_cluster_gpu_sm_clock_hertz", gpu="1") == 1_755_000_000
     assert value(found, "DCGM_FI_DEV_XID_ERRORS", **labels) == 31
 
 
 def test_what_is_not_known_of_a_gpu_is_absent_and_not_zero(redis: Redis) -> None:
-    beat_and_sample(redis, gpu=0, temperature_c=None, power_w=None, last_xid=None)
+    beat_and_sample(redis, gpu=0, temperature_c=None, power_w=None, sm_clock_mhz=None, last_xid=None)
 
     found = scrape(redis)
 
     assert value(found, "gpu_cluster_gpu_utilization_ratio", gpu="0") == pytest.approx(0.9)
     named = {(name, dict(labels).get("gpu")) for name, labels in found}
-    for name in ("gpu_cluster_gpu_temperature_celsius", "DCGM_FI_DEV_POWER_USAGE", "DCGM_FI_DEV_XID_ERRORS"):
+    absent = ("DCGM_FI_DEV_POWER_USAGE", "DCGM_FI_DEV_SM_CLOCK", "DCGM_FI_DEV_XID_ERRORS")
+    for name in ("gpu_cluster_gpu_temperature_celsius", *absent):
         assert (name, "0") not in named
     assert ("gpu_cluster_gpu_heartbeat_age_seconds", "1") not in named
     assert value(found, "gpu_cluster_gpu_state", gpu="1", state="offline") == 1

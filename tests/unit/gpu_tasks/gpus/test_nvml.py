@@ -18,6 +18,7 @@ WHOLE_SAMPLE = GpuSample(
     memory_total_mib=81_559,
     temperature_c=64.0,
     power_w=612.345,
+    sm_clock_mhz=1_755.0,
     processes=(),
     last_xid=0,
 )
@@ -29,6 +30,7 @@ READINGS = (
     "nvmlDeviceGetMemoryInfo_v2",
     "nvmlDeviceGetTemperature",
     "nvmlDeviceGetPowerUsage",
+    "nvmlDeviceGetClockInfo",
 )
 NO_DRIVER = (pynvml.NVML_ERROR_LIBRARY_NOT_FOUND, pynvml.NVML_ERROR_DRIVER_NOT_LOADED)
 

@@ -48,6 +48,7 @@ def beat_and_sample(redis, gpu=0, held=None, **values):
         "memory_total_mib": 81559,
         "temperature_c": 60.0,
         "power_w": 500.0,
+        "sm_clock_mhz": 1755.0,
         "last_xid": 31,
         "at": now,
         "held": held,

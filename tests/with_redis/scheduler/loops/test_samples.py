@@ -32,6 +32,7 @@ SAMPLE = GpuSample(
     memory_total_mib=81559,
     temperature_c=61.0,
     power_w=512.25,
+    sm_clock_mhz=1980.0,
     processes=(GpuProcess(pid=7, memory_mib=3000), GpuProcess(pid=8, memory_mib=None)),
     last_xid=31,
 )
@@ -92,6 +93,7 @@ def test_the_text_in_redis_is_what_it_has_always_been(client: Redis) -> None:
         "memory_total_mib": 81559,
         "temperature_c": 61.0,
         "power_w": 512.25,
+        "sm_clock_mhz": 1980.0,
         "processes": [{"pid": 7, "memory_mib": 3000}, {"pid": 8, "memory_mib": None}],
         "last_xid": 31,
         "at": 1000.5,
