@@ -1,7 +1,6 @@
 #!/usr/bin/env python
 """gpuc VERB ..: the same commands as manage.py, for people. Installed as .venv/bin/gpuc and into the image."""
 
-import os
 import sys
 from pathlib import Path
 
@@ -19,8 +18,6 @@ def main() -> None:
     else:
         if words[0] == "help":
             words = [*words[1:], "--help"]
-        # Another Django project's, exported in this shell, would hide every verb.
-        os.environ["DJANGO_SETTINGS_MODULE"] = "cluster_dashboard.settings"
         sys.argv = [PROGRAM, ALIASES.get(words[0], words[0]), *words[1:]]
         manage.main()
 

@@ -4,9 +4,13 @@
 import os
 import sys
 
+from cluster_dashboard.foreign_variables import remove_foreign
+
 
 def main() -> None:
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "cluster_dashboard.settings")
+    # Not the settings of another Django project that were exported in this shell.
+    os.environ["DJANGO_SETTINGS_MODULE"] = "cluster_dashboard.settings"
+    remove_foreign(os.environ)
     from cluster_dashboard.console.dispatch import Dispatch
     from cluster_dashboard.console.exit_codes import EXIT_INTERRUPTED
     from scheduler.rules.configuration import EnvironmentInvalid

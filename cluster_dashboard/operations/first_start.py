@@ -16,16 +16,20 @@ from django.db import connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 from django.db.models import Q
 
+from cluster_dashboard import foreign_variables
 from cluster_dashboard.environment import ACCEPTED, GpuBackendName, is_set, read_state_file
 from cluster_dashboard.operations.database_rights import grant_rights
 from cluster_dashboard.operations.run_files import take_lock
 from gpu_tasks.gpus import resolve_backend
 from scheduler.database_errors import DatabaseFailure
 from scheduler.files import replace_file
+from scheduler.logs import event_logger
 from scheduler.models import Control, Gpu
 from scheduler.rules.configuration import EnvironmentInvalid, ServerUnreachable
 from scheduler.rules.faults import FaultProfile, default_failure_rate
 from scheduler.rules.presets import PRESETS
+
+log = event_logger("cluster")
 
 ADMIN_NAME: Final = "admin"
 
@@ -48,6 +52,12 @@ class SecretElsewhere(ValueError):
 
 def secrets_path() -> Path:
     return Path(settings.STATE_DIR, ".env")
+
+
+def report_foreign_variables() -> None:
+    """Logs what was removed from the environment: somebody may have set it for this cluster."""
+    if foreign_variables.removed:
+        log.warning("variables_ignored", names=" ".join(foreign_variables.removed))
 
 
 def begin() -> None:

@@ -43,6 +43,7 @@ exit status: 0 stopped, 2 bad input or a wrong setting, 3 a server is unavailabl
         if options["once"] and process.role is not Role.GPU:
             words = f"--once: accepted for GPU workers only; {process.name} has no guardian"
             raise CommandError(words, returncode=EXIT_BAD_INPUT)
+        first_start.report_foreign_variables()
         first_start.make_state_dir()
         if process.role is not Role.GPU or options["once"]:
             return processes.run(process)

@@ -37,6 +37,7 @@ exit status: 0 stopped, 1 it is already running here, 2 bad input or a wrong set
         if options["config"]:
             # Every process is forked from this one: they all see it.
             settings.GENERATOR_CONFIG = options["config"]
+        first_start.report_foreign_variables()
         first_start.begin()
         # Once for all processes, and after the state folder is there: some checks open the database.
         self.check()
