@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from gpu_tasks.gpus.guarded import GuardedGpu
 from gpu_tasks.gpus.simulated import SimulatedGpu
 from scheduler.rules.gpu import GpuBackend
 
@@ -16,13 +17,18 @@ def open_gpu(
     backend: simulated, nvml or auto. simulated_memory_mib: None for the memory of an H100. device: the NVML index on
     this machine, where it differs from the index in the cluster (a container sees only its own GPUs).
 
-    Never raises for a missing GPU: with nvml its readings are unknown, never simulated.
+    Never raises for a GPU that is missing or a driver that fails or hangs: with nvml the readings are then unknown,
+    never simulated.
     """
     if resolve_backend(backend) == "simulated":
         return SimulatedGpu(index=index, seed=seed, memory_total_mib=simulated_memory_mib)
-    from gpu_tasks.gpus.nvml import NvmlGpu  # noqa: PLC0415 - workers of simulated GPUs do not load pynvml
 
-    return NvmlGpu(index if device is None else device)
+    def nvml() -> GpuBackend:
+        from gpu_tasks.gpus.nvml import NvmlGpu  # noqa: PLC0415 - workers of simulated GPUs do not load pynvml
+
+        return NvmlGpu(index if device is None else device)
+
+    return GuardedGpu(index, nvml)
 
 
 def resolve_backend(backend: str) -> Literal["simulated", "nvml"]:

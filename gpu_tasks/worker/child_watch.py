@@ -29,8 +29,6 @@ WATCH_PERIOD_SECONDS: Final = 0.25
 CLAIM_SECONDS: Final = 1.0
 #: At a stop of the worker a running job may end by itself for this time; then it is killed and requeued.
 CHILD_GRACE_SECONDS: Final = 3.0
-#: For this time after a job, memory in use may still be that job's: a sample, and the driver's own pace.
-WATCH_IDLE_SECONDS: Final = 2.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -50,7 +48,6 @@ class ChildWatch:
     _seen: HeldJob | None = None
     _started_at: float = 0.0
     _claim_checked_at: float = 0.0
-    _idle_since: float = field(default_factory=time.monotonic)
     _is_replacing: bool = False
     _outage: Outage = field(init=False)
     #: Monotonic seconds of the last error of the database.
@@ -66,7 +63,7 @@ class ChildWatch:
             with fork_guard.database():
                 self._watch_process(now)
                 self._watch_claim(now)
-                self.valve.check(now, self._use(now))
+                self.valve.check(now, self._use())
         except DatabaseFailure as error:
             close_old_connections()
             self._broke_at = time.monotonic()
@@ -81,8 +78,7 @@ class ChildWatch:
     def check_eligibility(self) -> None:
         """Before the first hint is taken."""
         with fork_guard.database():
-            now = time.monotonic()
-            self.valve.check(now, self._use(now))
+            self.valve.check(time.monotonic(), self._use())
 
     def is_killed(self, job: HeldJob) -> bool:
         """Whether its process was killed, and its end is not committed yet."""
@@ -113,10 +109,8 @@ class ChildWatch:
 
     def _watch_process(self, now: float) -> None:
         job = self.held.read()
-        if job is not None:
-            self._idle_since = now
-            if self._seen is None or self._seen.key != job.key or self._seen.runs != job.runs:
-                self._started_at, self._claim_checked_at = now, now
+        if job is not None and (self._seen is None or (self._seen.key, self._seen.runs) != (job.key, job.runs)):
+            self._started_at, self._claim_checked_at = now, now
         self._seen = job
         pid = self.pool.child_pid()
         if job is not None and not _is_alive(job.child_pid):
@@ -166,9 +160,8 @@ class ChildWatch:
         newborn = [pid for pid in proc.children_of(os.getpid()) if job_processes.is_of_our_group(pid)]
         return {*self.pool.child_pids(), *helpers.pids(), *newborn}
 
-    def _use(self, now: float) -> GpuUse:
-        is_idle = self._seen is None and now - self._idle_since > WATCH_IDLE_SECONDS
-        return GpuUse(left_over=self.left_over, is_idle=is_idle, is_replacing=self._is_replacing)
+    def _use(self) -> GpuUse:
+        return GpuUse(left_over=self.left_over, is_replacing=self._is_replacing)
 
     # --- the claim
 

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from gpu_tasks.processes import cuda, fork_guard, job_processes
+from gpu_tasks.processes import cuda, fork_guard
 from gpu_tasks.worker.held import Held
+from gpu_tasks.worker.occupants import occupied
 from scheduler.logs import event_logger
 from scheduler.models import ClusterEvent, Gpu
-from scheduler.rules.gpu import GpuBackend
-from scheduler.rules.placement import occupied_because
+from scheduler.rules.gpu import GpuBackend, GpuHealth
 
 log = event_logger(__name__)
 
@@ -95,9 +95,9 @@ class Gate:
         if self._backend is None:
             self._backend = self.open_gpu()
         sample = self._backend.sample(None, time.monotonic())
-        worker = os.getppid()
-        own_pids = {worker, *job_processes.descendants_of(worker)} if sample.processes else ()
-        return occupied_because(sample, own_pids, idle=True)
+        if sample.health is not GpuHealth.HEALTHY:
+            return sample.note or f"health is {sample.health}"
+        return occupied(sample, os.getppid(), idle=True)
 
 
 def quarantine(gpu: int, why: str) -> str:

@@ -1,6 +1,6 @@
-"""The worker's heartbeat every 2 s, and a sample of its GPU twice a second, from a thread of its own.
+"""The worker's heartbeat every 2 s, and the newest sample of its GPU twice a second, from a thread of its own.
 
-It asks Redis, the GPU, and the folder of kept endings, but never the database: while that is unavailable the worker
+It asks Redis and the folder of kept endings, but never the database or the GPU: while those do not answer the worker
 still looks alive.
 """
 
@@ -15,17 +15,17 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from gpu_tasks.worker.held import Held, HeldJob
+from gpu_tasks.worker.readings import GpuReading
 from gpu_tasks.worker.valve import Valve
 from scheduler.broker.hints import queue_key
 from scheduler.logs import Outage, event_logger
 from scheduler.loops.heartbeats import BEAT_SECONDS, Beat, write_beat
 from scheduler.loops.samples import LiveSample, drop_future_history, write_history_point, write_sample
-from scheduler.rules.gpu import UNKNOWN_SAMPLE, GpuBackend, GpuLoad, GpuSample
 from scheduler.rules.moments import SLACK_SECONDS
 
 log = event_logger(__name__)
 
-SAMPLE_SECONDS: Final = 0.5
+HEARTBEAT_PERIOD_SECONDS: Final = 0.5
 #: A point of the GPU's history is written this often.
 HISTORY_SECONDS: Final = 1.0
 #: For this time a count of the waiting hints is news.
@@ -40,7 +40,7 @@ class Heartbeat:
     boot: str
     pid: int
     host: str
-    backend: GpuBackend
+    reading: Callable[[], GpuReading]
     held: Held
     valve: Valve
     #: The job process, if there is one.
@@ -48,7 +48,6 @@ class Heartbeat:
     #: (job, attempt) of each ending that is kept on disk.
     kept: Callable[[], tuple[tuple[int, int], ...]]
     redis: Redis
-    sample: GpuSample = UNKNOWN_SAMPLE
     #: Monotonic seconds of the last write that Redis confirmed.
     last_confirmed: float = field(default_factory=time.monotonic)
     #: Hints in the queues that this GPU reads, and when they were counted (monotonic seconds).
@@ -70,12 +69,11 @@ class Heartbeat:
     def tick(self, now: float) -> bool:
         """`now`: monotonic seconds. Returns whether Redis took what was written."""
         job = self.held.read()
-        load = GpuLoad(compute_share=job.load, memory_mib=job.memory_mib) if job and job.runs else None
-        self.sample = self.backend.sample(load, now)
+        reading = self.reading()
         try:
             if now >= self._next_beat:
-                self._beat(job, now)
-            self._write_sample(job, now)
+                self._beat(job, reading, now)
+            self._write_sample(job, reading, now)
         except (RedisError, OSError) as error:
             self._outage.broke(error)
             return False
@@ -83,7 +81,7 @@ class Heartbeat:
         self.last_confirmed = now
         return True
 
-    def _beat(self, job: HeldJob | None, now: float) -> None:
+    def _beat(self, job: HeldJob | None, reading: GpuReading, now: float) -> None:
         seconds, micros = self.redis.time()
         offset = seconds + micros / 1e6 - now
         if offset < self._clock_offset - SLACK_SECONDS or self._seq == 0:
@@ -100,31 +98,31 @@ class Heartbeat:
             child_pid=self.child_pid(),
             host=self.host,
             held=held,
-            health=self.sample.health,
+            health=reading.sample.health,
             note=self.valve.note,
             at=now + self._clock_offset,
         )
         write_beat(self.redis, beat)
         self._next_beat = now + BEAT_SECONDS
 
-    def _write_sample(self, job: HeldJob | None, now: float) -> None:
+    def _write_sample(self, job: HeldJob | None, reading: GpuReading, now: float) -> None:
         pipe = self.redis.pipeline(transaction=False)
         live = LiveSample(
-            sample=self.sample,
-            at=now + self._clock_offset,
+            sample=reading.sample,
+            at=reading.at + self._clock_offset,
             held=job.key if job else None,
             progress=job.progress if job else None,
         )
         write_sample(pipe, self.gpu, live)
         if now >= self._next_point:
             self._next_point = now + HISTORY_SECONDS
-            write_history_point(pipe, self.gpu, self.sample)
-        reading = self.valve.reading
-        for queue in reading:
+            write_history_point(pipe, self.gpu, reading.sample)
+        queues = self.valve.reading
+        for queue in queues:
             pipe.llen(queue_key(queue))
         # A key of the wrong type must not look like a broker that is unavailable.
         answers = pipe.execute(raise_on_error=False)
-        written, lengths = answers[: len(answers) - len(reading)], answers[len(answers) - len(reading) :]
+        written, lengths = answers[: len(answers) - len(queues)], answers[len(answers) - len(queues) :]
         if (failed := next((each for each in written if isinstance(each, RedisError)), None)) is not None:
             raise failed
         self._waiting = sum(length for length in lengths if isinstance(length, int))

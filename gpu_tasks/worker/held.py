@@ -53,6 +53,11 @@ class Held:
     def __init__(self) -> None:
         self._page = mmap.mmap(-1, mmap.PAGESIZE)
 
+    @property
+    def generation(self) -> int:
+        """Rises with each job that begins or ends: the same one twice means that nothing happened between."""
+        return int(_GENERATION.unpack_from(self._page)[0])
+
     def claiming(self, job_id: int, attempt: int) -> None:
         """A new job process waits until the main process has ended the job that the one before it died with.
 

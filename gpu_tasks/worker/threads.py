@@ -2,7 +2,8 @@
 
 - MainThread: Celery's hub. Receives hints, forks the job process, starts and stops reading queues. Uses the database
   only at the start, at the stop, and to report that CUDA was loaded too early.
-- heartbeat (0.5 s): Redis, the GPU, the names of kept results. Never the database, never a process.
+- sample (0.5 s): the GPU alone, which may not answer: nothing waits for this thread.
+- heartbeat (0.5 s): Redis, the names of kept results. Never the GPU, the database or a process.
 - watch (0.25 s): the job process and what it started (`child_watch`), the database, kept results; opens the valve.
 - cut_off (1 s): times only. May shut the valve and kill the job process. Waits for nothing.
 - watchdog (0.5 s): counts only. May stop the worker, and then records it in the database.
@@ -28,13 +29,14 @@ from django.conf import settings
 from gpu_tasks.faults import requests as fault_requests
 from gpu_tasks.faults.requests import RequestedFaults
 from gpu_tasks.processes import fork_guard, job_processes
-from gpu_tasks.worker import child_watch, cut_off, heartbeat, watchdog
+from gpu_tasks.worker import child_watch, cut_off, heartbeat, readings, watchdog
 from gpu_tasks.worker.celery_pool import CeleryPool
 from gpu_tasks.worker.child_watch import ChildWatch
 from gpu_tasks.worker.commit import Commit
 from gpu_tasks.worker.cut_off import CutOff
 from gpu_tasks.worker.heartbeat import Heartbeat
 from gpu_tasks.worker.held import Held
+from gpu_tasks.worker.readings import Readings
 from gpu_tasks.worker.valve import Valve
 from gpu_tasks.worker.watchdog import Watchdog
 from scheduler.database_errors import DatabaseFailure
@@ -67,20 +69,21 @@ class Threads:
 
     def __init__(self, parts: Parts, pool: CeleryPool) -> None:
         gpu, held = parts.gpu, parts.held
+        self._readings = Readings(parts.backend, held)
         self.valve = Valve(
             gpu=gpu,
             boot=parts.boot,
             held=held,
             commit=parts.commit,
             pool=pool,
-            sample=lambda: self._heartbeat.sample,
+            reading_of_gpu=self._readings.newest,
         )
         self._heartbeat = Heartbeat(
             gpu=gpu,
             boot=parts.boot,
             pid=os.getpid(),
             host=socket.gethostname(),
-            backend=parts.backend,
+            reading=self._readings.newest,
             held=held,
             valve=self.valve,
             child_pid=pool.child_pid,
@@ -114,7 +117,8 @@ class Threads:
             heard_at=lambda: self._heartbeat.last_confirmed,
         )
         faults = RequestedFaults(gpu=gpu, child_pid=pool.child_pid, redis=connect())
-        self._heartbeat_ticker = Ticker("heartbeat", self._heartbeat.tick, heartbeat.SAMPLE_SECONDS)
+        self._sample_ticker = Ticker("sample", self._readings.tick, readings.SAMPLE_SECONDS)
+        self._heartbeat_ticker = Ticker("heartbeat", self._heartbeat.tick, heartbeat.HEARTBEAT_PERIOD_SECONDS)
         self._watch_ticker = Ticker("watch", self._child.tick, child_watch.WATCH_PERIOD_SECONDS)
         self._cut_off_ticker = Ticker("cut_off", cut_off_watch.tick, cut_off.CUT_OFF_PERIOD_SECONDS)
         self._watchdog_ticker = Ticker("watchdog", self._watchdog.tick, watchdog.WATCHDOG_PERIOD_SECONDS)
@@ -125,6 +129,8 @@ class Threads:
 
     def start(self) -> None:
         """The first heartbeat and the first look at the GPU's eligibility come before the first hint."""
+        self._sample_ticker.start()
+        self._readings.wait_for_first()
         self._heartbeat.tick(time.monotonic())
         self._child.check_eligibility()
         for ticker in (
@@ -148,6 +154,8 @@ class Threads:
             self._watchdog_ticker.stop()
         self._child.stop()
         self._heartbeat_ticker.stop()
+        # Not waited for: the driver may never answer.
+        self._sample_ticker.ask_to_stop()
         self._faults_ticker.stop()
 
 

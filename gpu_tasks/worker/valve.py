@@ -12,20 +12,23 @@ from typing import Final
 
 from django.db.models.functions import Now
 
-from gpu_tasks.processes import job_processes
 from gpu_tasks.worker.celery_pool import CeleryPool
 from gpu_tasks.worker.commit import Commit
 from gpu_tasks.worker.held import Held
+from gpu_tasks.worker.occupants import occupied
+from gpu_tasks.worker.readings import GpuReading
 from scheduler.logs import event_logger
 from scheduler.models import Allocation, Gpu, Job
-from scheduler.rules.gpu import GpuSample
-from scheduler.rules.placement import ClaimRefusal, ineligible_because, occupied_because
+from scheduler.rules.placement import ClaimRefusal, ineligible_because
 from scheduler.rules.queues import PLAIN_QUEUES
 
 log = event_logger(__name__)
 
 #: How often the database is asked whether this GPU may take jobs.
 ELIGIBILITY_SECONDS: Final = 2.0
+#: A driver needs a moment to free what a job had: memory counts as left over only in a reading that began this long
+#: after the job's end.
+QUIET_SECONDS: Final = 2.0
 #: The notes of a worker that cannot ask whether it may take jobs, and of one without a job process for the next.
 DATABASE_UNAVAILABLE: Final = "the database is unavailable"
 DATABASE_REFUSES: Final = "the database refuses a query of its worker; the error is in the worker's log"
@@ -43,8 +46,6 @@ class GpuUse:
 
     #: Processes of earlier jobs that do not end.
     left_over: Sequence[int] = ()
-    #: The last job ended long enough ago that memory in use is not a job's.
-    is_idle: bool
     #: The job process must be replaced before the next job.
     is_replacing: bool = False
 
@@ -59,7 +60,7 @@ class Valve:
     held: Held
     commit: Commit
     pool: CeleryPool
-    sample: Callable[[], GpuSample]
+    reading_of_gpu: Callable[[], GpuReading]
     #: Monotonic seconds at which the database last answered the thread `watch`.
     answered_at: float = field(default_factory=time.monotonic)
     _lock: Lock = field(default_factory=Lock)
@@ -121,8 +122,9 @@ class Valve:
         self.database_answered()
         drained, quarantined, memory_mib = row or (False, "", None)
         readable = Gpu.objects.tiers().read_by(memory_mib)
-        sample = self.sample()
-        note = ineligible_because(sample, drained=drained, quarantined=quarantined) or self._occupied(sample, use)
+        reading = self.reading_of_gpu()
+        note = ineligible_because(reading.sample, drained=drained, quarantined=quarantined)
+        note = note or _occupied(reading, use)
         if note is None and self._is_held_by_an_older_boot():
             note = "a job of an older worker still holds it"
         with self._lock:
@@ -144,14 +146,6 @@ class Valve:
             self._checked_at = now
             return True
 
-    def _occupied(self, sample: GpuSample, use: GpuUse) -> str | None:
-        """Any other process on this GPU, also of a job that has ended."""
-        if use.left_over:
-            return f"process {', '.join(map(str, use.left_over))} of an earlier job does not end"
-        me = os.getpid()
-        own_pids = {me, *job_processes.descendants_of(me)} if sample.processes else ()
-        return occupied_because(sample, own_pids, idle=use.is_idle)
-
     def _is_held_by_an_older_boot(self) -> bool:
         if self.held.read() is not None or not Allocation.objects.filter(gpu=self.gpu).exists():
             return False
@@ -167,3 +161,11 @@ class Valve:
         if reading != self._reading:
             self._reading = reading
             self.pool.consume(reading)
+
+
+def _occupied(reading: GpuReading, use: GpuUse) -> str | None:
+    """Any other process on this GPU, also of a job that has ended."""
+    if use.left_over:
+        return f"process {', '.join(map(str, use.left_over))} of an earlier job does not end"
+    is_idle = reading.quiet_seconds is not None and reading.quiet_seconds >= QUIET_SECONDS
+    return occupied(reading.sample, os.getpid(), idle=is_idle)

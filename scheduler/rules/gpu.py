@@ -64,6 +64,8 @@ class GpuSample:
     processes: tuple[GpuProcess, ...] | None = None
     #: The number of the latest Xid error since the worker started to listen; 0: none. Kept until the next one.
     last_xid: int | None = None
+    #: Why the GPU is not healthy, in words for people, if known.
+    note: str = ""
 
 
 UNKNOWN_SAMPLE: Final = GpuSample(

@@ -33,7 +33,7 @@ def ineligible_because(sample: GpuSample, *, drained: bool, quarantined: str) ->
     if quarantined:
         return f"quarantined: {quarantined}"
     if sample.health is not GpuHealth.HEALTHY:
-        return f"health is {sample.health}"
+        return sample.note or f"health is {sample.health}"
     if is_hot(sample.temperature_c):
         return f"{sample.temperature_c:.0f} °C is above the limit of {TEMPERATURE_LIMIT_C:.0f} °C"
     return None

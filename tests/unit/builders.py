@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from gpu_tasks.worker.readings import GpuReading
 from scheduler.job_type import JobContext
 from scheduler.rules.gpu import GpuHealth, GpuSample
 
@@ -30,3 +31,8 @@ def a_sample(**changes: Any) -> GpuSample:
         "power_w": 600.0,
     }
     return GpuSample(**(values | changes))
+
+
+def a_reading(*, quiet_seconds: float | None = None, **changes: Any) -> GpuReading:
+    """Taken while a job ran, unless quiet_seconds says otherwise."""
+    return GpuReading(sample=a_sample(**changes), at=0.0, quiet_seconds=quiet_seconds)

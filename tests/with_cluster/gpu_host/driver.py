@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,14 @@ def folder() -> Path:
 
 def gpus() -> list[dict[str, Any]]:
     return json.loads((folder() / "gpus.json").read_text())
+
+
+def gpu(handle: int) -> dict[str, Any]:
+    """After the time that this GPU's driver takes for each call, or once it no longer hangs."""
+    time.sleep(gpus()[handle].get("answer_seconds", 0.0))
+    while gpus()[handle].get("hangs"):
+        time.sleep(0.05)
+    return gpus()[handle]
 
 
 def note_import() -> None:

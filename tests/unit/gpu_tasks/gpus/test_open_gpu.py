@@ -7,7 +7,7 @@ import pynvml
 import pytest
 
 from gpu_tasks.gpus import nvml, open_gpu, resolve_backend
-from gpu_tasks.gpus.nvml import NvmlGpu
+from gpu_tasks.gpus.guarded import GuardedGpu
 from gpu_tasks.gpus.simulated import SimulatedGpu
 from scheduler.rules.gpu import GpuHealth
 from tests.project import ROOT
@@ -27,7 +27,7 @@ def test_simulated_is_simulated_even_where_a_gpu_is(driver: FakeNvml) -> None:
 
 
 def test_auto_is_nvml_where_the_driver_has_a_gpu(driver: FakeNvml) -> None:
-    assert isinstance(open_gpu("auto", 0, 5), NvmlGpu)
+    assert isinstance(open_gpu("auto", 0, 5), GuardedGpu)
 
 
 @pytest.mark.parametrize("code", [pynvml.NVML_ERROR_LIBRARY_NOT_FOUND, pynvml.NVML_ERROR_DRIVER_NOT_LOADED])
@@ -48,7 +48,7 @@ def test_nvml_that_fails_is_unknown_and_never_simulated(driver: FakeNvml) -> Non
 
     gpu = open_gpu("nvml", 0, 5)
 
-    assert isinstance(gpu, NvmlGpu)
+    assert isinstance(gpu, GuardedGpu)
     assert gpu.sample(None, 0.0).health is GpuHealth.UNKNOWN
     assert gpu.identity().name is None
 

@@ -25,7 +25,7 @@ class Worker:
         self.held = Held()
         nothing: Any = None
         pool: Any = SimpleNamespace(consume=lambda queues: None)
-        self.valve = Valve(gpu=0, boot="boot", held=self.held, commit=nothing, pool=pool, sample=nothing)
+        self.valve = Valve(gpu=0, boot="boot", held=self.held, commit=nothing, pool=pool, reading_of_gpu=nothing)
         child = ChildWatch(gpu=0, held=self.held, commit=nothing, valve=self.valve, pool=pool, record=nothing)
         self.cut_off = CutOff(gpu=0, held=self.held, valve=self.valve, child=child, heard_at=lambda: self.heard_at)
         self.held.running(7, 1, time_limit_seconds=300, memory_mib=0, load=1.0)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from scheduler.loops.heartbeats import SILENCE_SECONDS
 from tests.services import wait_until
 from tests.with_cluster.api import assert_ended_once, story
 from tests.with_cluster.cluster import Cluster
@@ -129,3 +130,40 @@ def test_the_process_is_replaced_after_a_cuda_error(cluster: Cluster, machine: G
         assert (other["state"], other["attempt"]) == ("succeeded", 1), story(other)
         assert other["gpu"] != gpu or other["result"]["pid"] != children[gpu]
         assert_ended_once(other)
+
+
+@pytest.mark.parametrize("trouble", [{"answer_seconds": 3.0}, {"hangs": True}], ids=["3 s for each call", "hangs"])
+def test_a_driver_that_does_not_answer_makes_its_gpu_unknown_and_ends_no_job(
+    cluster: Cluster, machine: GpuMachine, trouble: dict[str, object]
+) -> None:
+    workers = {gpu: cluster.pid(f"gpu-{gpu}") for gpu in range(GPU_COUNT)}
+    # Longer than the silence after which a worker is declared dead.
+    job_ids = cluster.api.submit(count=GPU_COUNT, params={"seconds": SILENCE_SECONDS + 6})
+    gpus = {cluster.api.wait_for_event(job_id, "started")["gpu"] for job_id in job_ids}
+    assert gpus == {0, 1}
+
+    machine.set(1, **trouble)
+
+    wait_for_note(cluster, 1, "its driver has not answered")
+    for job in cluster.api.wait_for_jobs(job_ids):
+        assert (job["state"], job["attempt"], job["failures"]) == ("succeeded", 1, 0), story(job)
+    assert gpu_info(cluster, 1)["state"] == "unknown"
+    assert gpus_of_jobs(cluster) == {0}
+    machine.reset()
+    wait_until(lambda: not cluster.beats()[1].note, 20, lambda: str(cluster.beats()[1]))
+    assert {gpu: cluster.pid(f"gpu-{gpu}") for gpu in range(GPU_COUNT)} == workers
+
+
+def test_a_worker_that_starts_while_the_driver_hangs_sends_heartbeats(cluster: Cluster, machine: GpuMachine) -> None:
+    before = cluster.beats()[1].boot
+    machine.set(1, hangs=True)
+
+    os.kill(cluster.pid("gpu-1"), signal.SIGKILL)
+
+    wait_until(lambda: cluster.beats()[1].boot != before, 40, cluster.tail)
+    wait_for_note(cluster, 1, "its driver has not answered")
+    assert cluster.beats()[1].health == "unknown"
+    machine.reset()
+    wait_until(lambda: not cluster.beats()[1].note, 20, lambda: str(cluster.beats()[1]))
+    os.kill(cluster.pid("gpu-1"), signal.SIGKILL)
+    wait_until(lambda: gpu_info(cluster, 1)["uuid"] == uuid_of(1), 30, lambda: str(gpu_info(cluster, 1)))

@@ -22,6 +22,7 @@ from gpu_tasks.worker.valve import (
     DATABASE_REFUSES,
     DATABASE_UNAVAILABLE,
     ELIGIBILITY_SECONDS,
+    QUIET_SECONDS,
     REPLACING,
     GpuUse,
     Valve,
@@ -29,11 +30,12 @@ from gpu_tasks.worker.valve import (
 from gpu_tasks.worker.witness import Witness
 from scheduler.jobs import lifecycle
 from scheduler.models import Gpu, Job
+from scheduler.rules.gpu import GpuHealth
 from scheduler.rules.placement import ClaimRefusal
 from scheduler.rules.queues import PLAIN_QUEUES
 from scheduler.rules.states import JobState, Reason
 from tests.build import running
-from tests.unit.builders import a_sample
+from tests.unit.builders import a_reading
 
 pytestmark = pytest.mark.usefixtures("gpus")
 
@@ -74,7 +76,7 @@ def commit(tmp_path):
 
 @pytest.fixture
 def valve(pool, commit):
-    return Valve(gpu=0, boot="boot-0", held=Held(), commit=commit, pool=pool, sample=a_sample)
+    return Valve(gpu=0, boot="boot-0", held=Held(), commit=commit, pool=pool, reading_of_gpu=a_reading)
 
 
 @pytest.fixture
@@ -221,30 +223,30 @@ def test_a_tick_that_asks_the_database_nothing_does_not_say_that_it_has_recovere
 
 
 def test_a_check_that_began_before_a_hint_was_returned_does_not_open_the_valve(valve, pool, now):
-    def sample():
+    def reading():
         valve.hint_returned(7, 1, ClaimRefusal.GPU_BUSY)
-        return a_sample()
+        return a_reading()
 
-    valve.sample = sample
+    valve.reading_of_gpu = reading
 
-    valve.check(now(), GpuUse(is_idle=False))
+    valve.check(now(), GpuUse())
 
     assert valve.note == "another job still holds it"
     assert not any(pool.reading)
 
 
 def test_no_hint_is_read_while_the_job_process_is_replaced_and_the_check_follows_at_once(valve, pool, now):
-    valve.check(now(), GpuUse(is_idle=False))
+    valve.check(now(), GpuUse())
 
-    valve.check(now(), GpuUse(is_idle=False, is_replacing=True))
+    valve.check(now(), GpuUse(is_replacing=True))
     assert (valve.note, pool.reading[-1]) == (REPLACING, ())
 
-    valve.check(now(), GpuUse(is_idle=False))
+    valve.check(now(), GpuUse())
     assert (valve.note, pool.reading[-1]) == ("", PLAIN_QUEUES)
 
 
 def test_a_process_of_an_earlier_job_keeps_the_valve_shut(valve, pool, now):
-    valve.check(now(), GpuUse(is_idle=False, left_over=(4711,)))
+    valve.check(now(), GpuUse(left_over=(4711,)))
 
     assert valve.note == "process 4711 of an earlier job does not end"
     assert not any(pool.reading)
@@ -254,7 +256,7 @@ def test_kept_endings_are_committed_before_the_valve_opens(valve, commit, pool, 
     job = running(gpu=0)
     commit.spool.keep((job.id, 1), asdict(Ending(job_id=job.id, attempt=1, state=JobState.SUCCEEDED, result={})))
 
-    valve.check(now(), GpuUse(is_idle=False))
+    valve.check(now(), GpuUse())
 
     assert Job.objects.get(id=job.id).state == JobState.SUCCEEDED
     assert pool.reading == [PLAIN_QUEUES]
@@ -264,7 +266,27 @@ def test_a_job_of_an_older_boot_keeps_the_valve_shut(valve, pool, now):
     job = running(gpu=0)
     Job.objects.filter(id=job.id).update(boot="older")
 
-    valve.check(now(), GpuUse(is_idle=False))
+    valve.check(now(), GpuUse())
 
     assert valve.note == "a job of an older worker still holds it"
     assert not any(pool.reading)
+
+
+def test_memory_in_use_is_left_over_only_in_a_reading_that_began_long_enough_after_the_last_job(valve, now):
+    checks = count(1)
+
+    def note(quiet_seconds: float | None) -> str:
+        valve.reading_of_gpu = lambda: a_reading(memory_used_mib=1_520, quiet_seconds=quiet_seconds)
+        valve.check(now(later=next(checks) * ELIGIBILITY_SECONDS), GpuUse())
+        return valve.note
+
+    assert note(None) == note(QUIET_SECONDS - 0.1) == ""
+    assert note(QUIET_SECONDS) == "1520 MiB of its memory are in use, and no job runs"
+
+
+def test_the_note_says_why_the_gpu_is_unknown(valve, pool, now):
+    valve.reading_of_gpu = lambda: a_reading(health=GpuHealth.UNKNOWN, note="its driver has not answered for 2 s")
+
+    valve.check(now(), GpuUse())
+
+    assert (valve.note, pool.reading) == ("its driver has not answered for 2 s", [()])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,8 +12,9 @@ import pytest
 from redis import Redis
 
 from gpu_tasks.faults.requests import requests_key
-from gpu_tasks.worker.heartbeat import COUNTED_SECONDS, SAMPLE_SECONDS, Heartbeat
+from gpu_tasks.worker.heartbeat import COUNTED_SECONDS, HEARTBEAT_PERIOD_SECONDS, Heartbeat
 from gpu_tasks.worker.held import Held
+from gpu_tasks.worker.readings import GpuReading
 from scheduler.broker.hints import queue_key
 from scheduler.loops.heartbeats import BEAT_SECONDS, read_beats
 from scheduler.loops.samples import history_key, samples_key
@@ -28,12 +30,13 @@ def client(valkey_server: ValkeyServer) -> Iterator[Redis]:
 
 
 def heartbeat(client: Redis, **changes: Any) -> Heartbeat:
+    moments = count(100.0, HEARTBEAT_PERIOD_SECONDS)
     values: dict[str, Any] = {
         "gpu": 3,
         "boot": "b",
         "pid": 4_000_001,
         "host": "here",
-        "backend": SimpleNamespace(sample=lambda load, now: a_sample()),
+        "reading": lambda: GpuReading(sample=a_sample(), at=next(moments)),
         "held": Held(),
         "valve": SimpleNamespace(note="", reading=("high", "low")),
         "child_pid": lambda: 4_000_002,
@@ -62,8 +65,8 @@ def test_a_beat_has_the_note_of_the_valve(client: Redis) -> None:
 def test_beats_come_with_their_period_and_samples_with_each_tick(client: Redis) -> None:
     sender = heartbeat(client)
     written: list[float] = []
-    for tick in range(int(BEAT_SECONDS / SAMPLE_SECONDS) + 1):
-        sender.tick(100.0 + tick * SAMPLE_SECONDS)
+    for tick in range(int(BEAT_SECONDS / HEARTBEAT_PERIOD_SECONDS) + 1):
+        sender.tick(100.0 + tick * HEARTBEAT_PERIOD_SECONDS)
         written.append(json.loads(client.hget(samples_key(), "3"))["at"])
 
     assert read_beats(client)[3].seq == 2
