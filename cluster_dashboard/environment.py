@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final
 
+import dj_database_url
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -18,7 +19,9 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
+from pydantic_core import ErrorDetails
 
+from scheduler.redis_url import check_redis_url
 from scheduler.rules.configuration import EnvironmentInvalid
 from scheduler.rules.job_limits import (
     TIME_LIMIT_MAX_HIGHEST_SECONDS,
@@ -72,10 +75,10 @@ ACCEPTED: Final = {
     ),
     "AGEING_SHARE": "a share of all starts, 0 (no job rises) to 1",
     "LOG_FORMAT": "color or json",
-    "API_TOKEN": "at least 16 characters (empty: generated at the first start)",
+    "API_TOKEN": "at least 16 ASCII characters, no spaces (empty: generated at the first start)",
     "SECRET_KEY": "at least 32 characters (empty: generated at the first start)",
     "ADMIN_PASSWORD": "at least 8 characters (empty: generated at the first start)",
-    "FLOWER_PASSWORD": "at least 8 characters (empty: generated at the first start)",
+    "FLOWER_PASSWORD": "at least 8 ASCII characters (empty: generated at the first start)",
     "PUBLIC_READ": "true or false",
     "ALLOWED_HOSTS": "host names, separated by commas",
     "HTTPS": "true or false",
@@ -99,6 +102,25 @@ def _scheme(*accepted: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _redis_url(url: str) -> str:
+    return check_redis_url(url) if url else url
+
+
+def _database_url(url: str) -> str:
+    if not url:
+        return url
+    try:
+        found = dj_database_url.parse(url)
+    except ValueError:
+        special = "a user name or password has # / ? @ : [ ] % and spaces as %23 %2F %3F %40 %3A %5B %5D %25 %20"
+        raise ValueError(f"its parts cannot be told apart; {special}") from None
+    if "#" in url:
+        raise ValueError("it contains #, which is written %23")
+    if found["NAME"] in {"", ":memory:"} and "service" not in found.get("OPTIONS", {}):
+        raise ValueError("the path, the name of the database, is missing")
+    return url
+
+
 def _numbers(value: object) -> object:
     """`80,80,40` as its parts."""
     return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
@@ -118,8 +140,10 @@ class Environment(BaseModel):
     flower_port: Port = 5555
     bind_host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     state_dir: Path = Path("var")
-    redis_url: Annotated[str, _scheme("redis://", "rediss://", "unix://")] = ""
-    database_url: Annotated[str, _scheme("sqlite:///", "postgres://", "postgresql://")] = ""
+    redis_url: Annotated[str, _scheme("redis://", "rediss://", "unix://"), AfterValidator(_redis_url)] = ""
+    database_url: Annotated[
+        str, _scheme("sqlite:///", "postgres://", "postgresql://"), AfterValidator(_database_url)
+    ] = ""
     gpu_backend: GpuBackendName = GpuBackendName.SIMULATED
     gpu_count: Annotated[int, Field(ge=1, le=64)] = 8
     gpu_offset: Annotated[int, Field(ge=0, le=1000)] = 0
@@ -144,10 +168,12 @@ class Environment(BaseModel):
     ] = AGEING_SECONDS
     ageing_share: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = AGEING_SHARE
     log_format: LogFormat = LogFormat.COLOR
-    api_token: Annotated[str, Field(min_length=16)] | None = None
+    #: A header carries it, and HTTP's headers are ASCII.
+    api_token: Annotated[str, Field(min_length=16, pattern=r"^[!-~]+$")] | None = None
     secret_key: Annotated[str, Field(min_length=32)] | None = None
     admin_password: Annotated[str, Field(min_length=8)] | None = None
-    flower_password: Annotated[str, Field(min_length=8)] | None = None
+    #: Flower compares text, and fails at every other character.
+    flower_password: Annotated[str, Field(min_length=8, pattern=r"^[ -~]+$")] | None = None
     public_read: bool = True
     allowed_hosts: Annotated[str, Field(min_length=1)] = "localhost,127.0.0.1,[::1]"
     https: bool = False
@@ -204,14 +230,16 @@ def read_environment(variables: Mapping[str, str]) -> Environment:
     try:
         return Environment.model_validate(found)
     except ValidationError as error:
-        lines = [_line(str(each["loc"][0]).upper(), str(each["input"])) for each in error.errors()]
+        lines = [_line(str(each["loc"][0]).upper(), str(each["input"]), each) for each in error.errors()]
         raise EnvironmentInvalid("\n".join(dict.fromkeys(lines))) from None
 
 
-def _line(name: str, value: str) -> str:
+def _line(name: str, value: str, error: ErrorDetails) -> str:
     secret = name.endswith(("TOKEN", "KEY", "PASSWORD", "URL"))
     shown = "the given value" if secret else repr(value)
-    return f"{name}: {shown} is not accepted; expected: {ACCEPTED[name]}"
+    # Of a URL the value is not shown: say what is wrong with it.
+    reason = f" ({error['ctx']['error']})" if name.endswith("URL") and "ctx" in error else ""
+    return f"{name}: {shown} is not accepted{reason}; expected: {ACCEPTED[name]}"
 
 
 def _from_file(name: str, path: str) -> str:

@@ -165,7 +165,7 @@ if len(os.fsencode(BROKER_SOCKET)) > 100 or not re.fullmatch(r"[\w/.+-]+", str(B
         / f"gpu-cluster-{os.getuid()}-{sha256(os.fsencode(STATE_DIR)).hexdigest()[:12]}"
         / "broker.sock"
     )
-REDIS_URL = ENVIRONMENT.redis_url or f"unix://{BROKER_SOCKET}?db=0"
+REDIS_URL = ENVIRONMENT.redis_url or f"unix://{quote(str(BROKER_SOCKET))}?db=0"
 
 # --- The cluster ----------------------------------------------------------------------------------
 

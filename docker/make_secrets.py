@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 #: The cluster's roles that talk to the broker: each has its own user there.
 BROKER_USERS: Final = ("scheduler", "beat", "gpu", "web", "flower")
@@ -149,9 +150,9 @@ def files(values: Mapping[str, str]) -> dict[str, str]:
     """The path of each file below the root, and what it holds."""
     found = {f"{role}/{name}": values[name] for role, names in READ_BY.items() for name in names}
     for user in BROKER_USERS:
-        found[f"{user}/redis_url"] = f"redis://{user}:{values[f'broker_{user}']}@redis:6379/0"
+        found[f"{user}/redis_url"] = f"redis://{user}:{quote(values[f'broker_{user}'], safe='')}@redis:6379/0"
     for user, role in DATABASE_ROLE_OF.items():
-        password = values[f"database_{role}"]
+        password = quote(values[f"database_{role}"], safe="")
         found[f"{user}/database_url"] = f"postgres://cluster_{role}:{password}@postgres:5432/cluster"
     # The superuser's, at the first start alone: docker/roles.sql takes it away.
     found["postgres/password"] = values["database_password"]

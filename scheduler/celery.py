@@ -6,7 +6,6 @@ import os
 import warnings
 from collections.abc import Sequence
 from typing import Final
-from urllib.parse import parse_qs, urlsplit
 
 from celery import Celery
 from celery.schedules import schedule
@@ -18,6 +17,7 @@ from kombu.transport import TRANSPORT_ALIASES
 from scheduler.broker.reconnect import PromptAMQP
 from scheduler.broker.transport import GuardedChannel
 from scheduler.redis_client import KEY_PREFIX
+from scheduler.redis_url import celery_url
 from scheduler.rules.queues import PLAIN_QUEUES
 
 #: The queue of the beat-driven ticks.
@@ -30,21 +30,12 @@ FLOWER_HEARTBEAT_SECONDS: Final = 10
 _EXCHANGE: Final = Exchange("gpu-cluster", type="direct")
 
 
-def broker_url(redis_url: str) -> str:
-    """Celery's form of a redis-py URL: unix:///path?db=0 becomes redis+socket:///path?virtual_host=0."""
-    parts = urlsplit(redis_url)
-    if parts.scheme != "unix":
-        return redis_url
-    database = parse_qs(parts.query).get("db", ["0"])[0]
-    return f"redis+socket://{parts.path}?virtual_host={database}"
-
-
 # Whatever the URL's form: nothing from Redis reaches a consumer past the guard.
 _GUARDED: Final = "scheduler.broker.transport:GuardedTransport"
 TRANSPORT_ALIASES.update(redis=_GUARDED, rediss=_GUARDED)
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "cluster_dashboard.settings")
-app = Celery("gpu_cluster", broker=broker_url(settings.REDIS_URL), amqp=PromptAMQP, set_as_current=True)
+app = Celery("gpu_cluster", broker=celery_url(settings.REDIS_URL), amqp=PromptAMQP, set_as_current=True)
 GuardedChannel.known_tasks = staticmethod(lambda: app.tasks)
 
 app.conf.update(

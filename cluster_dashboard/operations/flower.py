@@ -1,16 +1,22 @@
-"""Flower's receiver of events, which reconnects within about a second once the broker has recovered."""
+"""Flower's receiver of events, which reconnects within about a second once the broker has recovered, and its reader of
+queues."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 
 from celery.events import EventReceiver
+from django.conf import settings
 from flower.events import Events
 from kombu.exceptions import KombuError
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from scheduler.broker.hints import queue_key
 from scheduler.broker.reconnect import draw_seconds
 from scheduler.logs import event_logger
+from scheduler.redis_client import SHORT_TIMEOUT_SECONDS
 
 log = event_logger(__name__)
 
@@ -36,3 +42,22 @@ class PromptEvents(Events):
                 log.exception("flower_failed")
             failing = True
             time.sleep(draw_seconds())
+
+
+class OwnBroker:
+    """Flower's own reader reads the URL in a third way: of a unix socket it misses the user and the database."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        pass
+
+    async def queues(self, names: Iterable[str]) -> list[dict[str, str | int]]:
+        """Name and length of each."""
+        found = list(names)
+        async with Redis.from_url(
+            settings.REDIS_URL, socket_timeout=SHORT_TIMEOUT_SECONDS, socket_connect_timeout=SHORT_TIMEOUT_SECONDS
+        ) as client:
+            pipeline = client.pipeline(transaction=False)
+            for name in found:
+                pipeline.llen(queue_key(name))
+            lengths = await pipeline.execute()
+        return [{"name": name, "messages": int(length)} for name, length in zip(found, lengths, strict=True)]

@@ -250,28 +250,32 @@ def exit_cleanly() -> None:
 
 def _flower(_process: Process) -> None:
     import flower.app  # noqa: PLC0415
+    import flower.views  # noqa: PLC0415
+    from flower.options import options as flower_options  # noqa: PLC0415
     from tornado.ioloop import PeriodicCallback  # noqa: PLC0415
 
-    from cluster_dashboard.operations.flower import PromptEvents  # noqa: PLC0415
+    from cluster_dashboard.operations.flower import OwnBroker, PromptEvents  # noqa: PLC0415
     from scheduler.celery import app  # noqa: PLC0415
 
     password = settings.ENVIRONMENT.flower_password
     if password is None:
         raise EnvironmentInvalid("FLOWER_PASSWORD: not generated yet; run `gpuc setup` first")
-    # By variable: the list of processes would show an argument to every user.
-    os.environ["FLOWER_BASIC_AUTH"] = f"admin:{password}"
+    # Directly: a variable or an argument would be split at each comma, and what is before the first would be enough.
+    flower_options.basic_auth = [f"admin:{password}"]
     options = {
         "address": settings.ENVIRONMENT.bind_host,
         "port": settings.ENVIRONMENT.flower_port,
         # Workers send their events anyway; asking them again every 5 s costs each of them a wake-up.
         "enable_events": "false",
         "max_tasks": 5000,
+        "conf": os.devnull,  # not a flowerconfig.py that is in this folder
         "logging": "none",  # ours is set up already
     }
     sign = _watched("flower")
     PeriodicCallback(sign.worked, 1000).start()
     # Flower's command makes its application itself, and takes no other receiver.
     flower.app.Events = PromptEvents
+    flower.views.Broker = OwnBroker
     # Flower asks every worker at once from threads of its own. With a limited pool they take all connections, and
     # its event receiver waits for one for ever: no task is ever shown.
     app.conf.broker_pool_limit = None

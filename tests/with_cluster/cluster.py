@@ -223,7 +223,7 @@ class Cluster:
     # --- looking at it
 
     def secret(self, name: str) -> str:
-        return read_state_file(self.state_dir / ".env")[name]
+        return self.environment.get(name) or read_state_file(self.state_dir / ".env")[name]
 
     def output(self) -> str:
         """What it printed since its last start."""

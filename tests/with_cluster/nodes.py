@@ -9,8 +9,8 @@ from typing import Any
 from celery import Celery
 from pytest_celery import CeleryTestWorker
 
-from scheduler.celery import broker_url
 from scheduler.loops.heartbeats import Beat
+from scheduler.redis_url import celery_url
 from tests.services import wait_until
 from tests.with_cluster.cluster import Cluster
 from tests.with_cluster.unix_session import is_alive
@@ -35,7 +35,7 @@ class ProcessNode:
 
     @property
     def celeryconfig(self) -> dict[str, Any]:
-        url = broker_url(self._cluster.redis_url)
+        url = celery_url(self._cluster.redis_url)
         return {"url": url, "host_url": url, "broker_url": url, "result_backend": None}
 
     @property
@@ -85,5 +85,5 @@ class ProcessNode:
 
 def workers_of(cluster: Cluster) -> list[CeleryTestWorker]:
     """One for each GPU."""
-    app = Celery("tests", broker=broker_url(cluster.redis_url), set_as_current=False)
+    app = Celery("tests", broker=celery_url(cluster.redis_url), set_as_current=False)
     return [CeleryTestWorker(ProcessNode(cluster, gpu), app) for gpu in range(cluster.gpu_count)]

@@ -214,3 +214,40 @@ def test_only_generated_secrets_are_read_from_the_state_folder(tmp_path: Path, m
 
     assert where == state
     assert found == read_environment({"STATE_DIR": str(state)})
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("postgres://u:pa#ss@h/db", "%23"),
+        ("postgres://u:pa/ss@h/db", "%2F"),
+        ("postgres://u:p@h:port/db", "told apart"),
+        ("postgres://u:p@h", "name of the database"),
+        ("sqlite:///", "name of the database"),
+    ],
+)
+def test_a_database_that_cannot_be_told_from_its_url_is_refused(url: str, reason: str) -> None:
+    with pytest.raises(EnvironmentInvalid, match=reason) as caught:
+        read_environment({"DATABASE_URL": url})
+
+    assert "pa#ss" not in str(caught.value)
+
+
+def test_a_refused_broker_says_why_and_hides_the_password() -> None:
+    with pytest.raises(EnvironmentInvalid, match=r"REDIS_URL: the given value is not accepted .*%23") as caught:
+        read_environment({"REDIS_URL": "redis://:pa#ss@broker"})
+
+    assert "pa#ss" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["API_TOKEN", "FLOWER_PASSWORD"])
+def test_a_secret_that_a_header_or_flower_cannot_carry_is_refused(name: str) -> None:
+    with pytest.raises(EnvironmentInvalid, match=f"{name}: the given value is not accepted; expected: .*ASCII"):
+        read_environment({name: "schlüssel-wörter-äöü"})
+
+
+def test_passwords_may_hold_what_separates_values_elsewhere() -> None:
+    password = "a,b:c#d%e@f'g\"h$i j"
+    found = read_environment({"FLOWER_PASSWORD": password, "ADMIN_PASSWORD": f"{password} äöü"})
+
+    assert (found.flower_password, found.admin_password) == (password, f"{password} äöü")

@@ -18,7 +18,7 @@ WRITERS: Final = {
     "scheduler/celery.py": "Celery imports it first: Django has to find its settings",
     "cluster_dashboard/asgi.py": "a web server imports it first: Django has to find its settings",
     "cluster_dashboard/operations/supervisor/warm.py": "Celery's checks of Django's settings are run once, by `up`",
-    "cluster_dashboard/operations/processes.py": "CUDA, the BLAS libraries and Flower are configured by variables only",
+    "cluster_dashboard/operations/processes.py": "CUDA and the BLAS libraries are configured by variables only",
     "gpu_tasks/worker/main.py": "CUDA is bound to one part of a partitioned GPU by a variable only",
 }
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from celery import Celery
 
-from scheduler.celery import broker_url
 from scheduler.redis_client import KEY_PREFIX
+from scheduler.redis_url import celery_url
 from scheduler.rules.states import PRIORITY_ORDER
 from tests.mutants.source import source_without
 from tests.with_cluster.api import events_of, story
@@ -24,7 +24,7 @@ BACK_WITHIN_SECONDS = 36
 
 def make_deaf(cluster: Cluster, gpu: int) -> None:
     """Nobody on our side knows: the worker takes itself for a reader of its queues."""
-    app = Celery("tests", broker=broker_url(cluster.redis_url), set_as_current=False)
+    app = Celery("tests", broker=celery_url(cluster.redis_url), set_as_current=False)
     app.conf.broker_transport_options = {"global_keyprefix": KEY_PREFIX}
     (name,) = [name for answer in app.control.ping(timeout=3) for name in answer if name.startswith(f"gpu-{gpu}@")]
     for queue in PRIORITY_ORDER:

@@ -17,7 +17,8 @@ from celery import Celery
 from cluster_dashboard.operations import flower as flower_events
 from cluster_dashboard.operations.flower import PromptEvents
 from scheduler.broker.reconnect import LONGEST_SECONDS, PromptAMQP
-from scheduler.celery import app, broker_url
+from scheduler.celery import app
+from scheduler.redis_url import celery_url
 from tests.services import ValkeyServer, wait_until
 
 #: Flower's own fifth wait is 32 s long.
@@ -60,7 +61,7 @@ class Loop:
 def test_it_hears_again_soon_however_long_the_broker_was_away(
     server: ValkeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = Celery(broker=broker_url(server.url), amqp=PromptAMQP, set_as_current=False)
+    own = Celery(broker=celery_url(server.url), amqp=PromptAMQP, set_as_current=False)
     own.conf.broker_transport_options = {**app.conf.broker_transport_options, "connect_retries_timeout": 0.1}
     waits = Waits()
     monkeypatch.setattr(flower_events, "time", SimpleNamespace(sleep=waits.sleep))
