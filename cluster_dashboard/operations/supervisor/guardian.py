@@ -30,6 +30,9 @@ from scheduler.rules.configuration import EnvironmentInvalid
 #: sysexits.h's "internal software error": a bug in this program, or a loop that hangs. Restarted too.
 EXIT_BUG: Final = 70
 
+#: A guarded process that lived this long has worked: from loaded modules it is ready within a second.
+WORKS_AFTER_SECONDS: Final = 3.0
+
 #: How long the broker of a dead supervisor may take to write its file and end.
 BROKER_END_SECONDS: Final = 5.0
 
@@ -56,7 +59,8 @@ class Guardian:
             code = os.waitstatus_to_exitcode(status)
             if self._stop_asked or code not in {EXIT_BUG, *(-number for number in signal.Signals)}:
                 return code if code >= 0 else 1
-            delay = backoff.delay_after(time.monotonic() - began)
+            lived = time.monotonic() - began
+            delay = backoff.delay_after(lived, worked=lived > WORKS_AFTER_SECONDS)
             print(f"{self.name} ended: {unix.describe_end(status)}; restarting in {delay:.1f} s", file=sys.stderr)
             time.sleep(delay)
 

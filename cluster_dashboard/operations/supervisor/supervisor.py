@@ -185,11 +185,12 @@ class Supervisor:
             self._pass_on(child)
         name, lived = part.process.name, time.monotonic() - child.started_at
         remove_pid(name, child.pid)
+        worked = part.ready
         part.child, part.ready = None, False
         if self.stop_asked:
             log.info("process_stopped", role=name, how=unix.describe_end(status))
             return
-        delay = part.backoff.delay_after(lived)
+        delay = part.backoff.delay_after(lived, worked=worked)
         part.start_at = time.monotonic() + delay
         how = unix.describe_end(status)
         log.warning("process_ended", role=name, pid=child.pid, how=how, restart_in_s=f"{delay:.1f}")
