@@ -14,25 +14,36 @@ from typing import Any, Final
 
 import pynvml
 
-from scheduler.rules.gpu import UNKNOWN_SAMPLE, GpuHealth, GpuIdentity, GpuLoad, GpuProcess, GpuSample
+from gpu_tasks.gpus import plausible
+from gpu_tasks.gpus.plausible import number, text, whole
+from scheduler.logs import event_logger
+from scheduler.rules.faults import xid_fault
+from scheduler.rules.gpu import UNKNOWN_SAMPLE, GpuFault, GpuHealth, GpuIdentity, GpuLoad, GpuProcess, GpuSample
+
+log = event_logger(__name__)
 
 #: Seconds between two attempts to open a lost GPU: starting NVML can take seconds after a GPU fell off the bus.
 RETRY_SECONDS: Final = 10.0
 
+#: At most this number of Xid errors is taken from the driver's queue for each reading.
+XIDS_MAXIMUM: Final = 64
+
+#: Errors of a GPU that is broken; its driver works.
+_BROKEN: Final = frozenset({pynvml.NVML_ERROR_GPU_IS_LOST, pynvml.NVML_ERROR_RESET_REQUIRED})
 #: After these errors the GPU cannot be read, and its handle is invalid.
-_GONE: Final = frozenset(
-    {
-        pynvml.NVML_ERROR_UNINITIALIZED,
-        pynvml.NVML_ERROR_DRIVER_NOT_LOADED,
-        pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH,
-        pynvml.NVML_ERROR_GPU_IS_LOST,
-        pynvml.NVML_ERROR_RESET_REQUIRED,
-    }
-)
+_GONE: Final = _BROKEN | {
+    pynvml.NVML_ERROR_UNINITIALIZED,
+    pynvml.NVML_ERROR_DRIVER_NOT_LOADED,
+    pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH,
+}
 
 
 class _Gone(Exception):
-    """The driver or the GPU does not answer."""
+    """The driver or the GPU does not answer. The message is for people."""
+
+    def __init__(self, error: pynvml.NVMLError | str) -> None:
+        super().__init__(error if isinstance(error, str) else f"NVML: {error}")
+        self.is_broken = not isinstance(error, str) and error.value in _BROKEN
 
 
 class NvmlGpu:
@@ -44,7 +55,10 @@ class NvmlGpu:
         #: None: this driver does not report Xid errors.
         self._events: Any = None
         self._last_xid: int | None = None
+        self._last_fault: GpuFault | None = None
         self._retry_at_seconds = -inf
+        #: Why the GPU could not be read lately, and whether it is broken.
+        self._gone: _Gone | None = None
 
     def identity(self) -> GpuIdentity:
         uuid = name = memory_total = power_limit = None
@@ -57,44 +71,67 @@ class NvmlGpu:
             self._forget()
         return GpuIdentity(
             index=self._index,
-            uuid=_text(uuid),
-            name=_text(name),
-            memory_total_mib=_mib(memory_total),
+            uuid=text(uuid),
+            name=text(name),
+            memory_total_mib=_mib(memory_total) or None,
             power_limit_w=_watts(power_limit),
         )
 
     def sample(self, load: GpuLoad | None, now_seconds: float) -> GpuSample:
         if self._handle is None and now_seconds < self._retry_at_seconds:
-            return replace(UNKNOWN_SAMPLE, last_xid=self._last_xid)
+            return self._unread()
         try:
             handle = self._open()
             # First: the Xid error that explains a lost GPU must be read before the readings fail.
             self._hear()
-            return _sample(handle, self._last_xid)
-        except _Gone:
+            sample = _sample(handle)
+        except _Gone as gone:
             self._forget()
             self._retry_at_seconds = now_seconds + RETRY_SECONDS
-            return replace(UNKNOWN_SAMPLE, last_xid=self._last_xid)
+            if gone.is_broken and not (self._gone and self._gone.is_broken):
+                self._broke(str(gone))
+            self._gone = gone
+            return self._unread()
+        self._gone = None
+        return replace(sample, last_xid=self._last_xid, last_fault=self._last_fault)
+
+    def _unread(self) -> GpuSample:
+        is_broken = self._gone is not None and self._gone.is_broken
+        return replace(
+            UNKNOWN_SAMPLE,
+            health=GpuHealth.FAULT if is_broken else GpuHealth.UNKNOWN,
+            note=str(self._gone or ""),
+            last_xid=self._last_xid,
+            last_fault=self._last_fault,
+        )
+
+    def _broke(self, words: str) -> None:
+        before = self._last_fault.number if self._last_fault else 0
+        self._last_fault = GpuFault(number=before + 1, words=words)
 
     def _hear(self) -> None:
         """Keeps the latest Xid error. The driver queues them, and an error marks the end of its queue."""
-        while self._events is not None:
+        for _ in range(XIDS_MAXIMUM if self._events is not None else 0):
             try:
-                self._last_xid = int(pynvml.nvmlEventSetWait_v2(self._events, 0).eventData)
+                heard = pynvml.nvmlEventSetWait_v2(self._events, 0)
             except pynvml.NVMLError:
                 return
+            xid = whole(heard.eventData, plausible.XID)
+            self._last_xid = xid or self._last_xid
+            if xid and (words := xid_fault(xid)) is not None:
+                self._broke(words)
 
     def _open(self) -> Any:
         if self._handle is None:
             try:
                 pynvml.nvmlInit()
             except pynvml.NVMLError as error:
-                raise _Gone from error
+                raise _Gone(error) from error
             try:
                 self._handle = pynvml.nvmlDeviceGetHandleByIndex(self._index)
             except pynvml.NVMLError as error:
                 _shut_down()
-                raise _Gone from error
+                raise _Gone(error) from error
             self._events = _listen(self._handle)
             if self._events is not None and self._last_xid is None:
                 self._last_xid = 0
@@ -142,49 +179,57 @@ def _free(events: Any) -> None:
         pynvml.nvmlEventSetFree(events)
 
 
-def _sample(handle: Any, last_xid: int | None) -> GpuSample:
-    values = (
-        _read(_utilization, handle),
-        _read(_memory_used, handle),
-        _read(_memory_total, handle),
-        _read(pynvml.nvmlDeviceGetTemperature, handle, pynvml.NVML_TEMPERATURE_GPU),
-        _read(pynvml.nvmlDeviceGetPowerUsage, handle),
-        _read(pynvml.nvmlDeviceGetClockInfo, handle, pynvml.NVML_CLOCK_SM),
+def _sample(handle: Any) -> GpuSample:
+    utilization_percent = number(_read(_utilization, handle), plausible.PERCENT)
+    memory_used_mib = _mib(_read(_memory_used, handle))
+    memory_total_mib = _mib(_read(_memory_total, handle)) or None
+    temperature_c = number(
+        _read(pynvml.nvmlDeviceGetTemperature, handle, pynvml.NVML_TEMPERATURE_GPU), plausible.CELSIUS
     )
-    if all(value is None for value in values):
-        raise _Gone
-    utilization, memory_used, memory_total, temperature, power, sm_clock = values
+    power_w = _watts(_read(pynvml.nvmlDeviceGetPowerUsage, handle))
+    sm_clock_mhz = number(_read(pynvml.nvmlDeviceGetClockInfo, handle, pynvml.NVML_CLOCK_SM), plausible.MEGAHERTZ)
+    if {utilization_percent, memory_used_mib, memory_total_mib, temperature_c, power_w, sm_clock_mhz} == {None}:
+        raise _Gone("NVML reports no reading of it")
+    if memory_used_mib is not None and memory_total_mib is not None and memory_used_mib > memory_total_mib:
+        memory_used_mib = None
     return GpuSample(
         health=GpuHealth.HEALTHY,
-        utilization_percent=None if utilization is None else float(utilization),
-        memory_used_mib=_mib(memory_used),
-        memory_total_mib=_mib(memory_total),
-        temperature_c=None if temperature is None else float(temperature),
-        power_w=_watts(power),
-        sm_clock_mhz=None if sm_clock is None else float(sm_clock),
+        utilization_percent=utilization_percent,
+        memory_used_mib=memory_used_mib,
+        memory_total_mib=memory_total_mib,
+        temperature_c=temperature_c,
+        power_w=power_w,
+        sm_clock_mhz=sm_clock_mhz,
         processes=_read(_processes, handle),
-        last_xid=last_xid,
     )
 
 
-def _processes(handle: Any) -> tuple[GpuProcess, ...]:
+def _processes(handle: Any) -> tuple[GpuProcess, ...] | None:
     """The processes on the GPU that exist in this pid namespace. In a container the driver may report pids of the
-    host, this process among them; their memory still counts as memory in use."""
-    running = pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
+    host, this process among them; their memory still counts as memory in use. None if one cannot be read: a shorter
+    list would be a false one."""
+    running = [
+        (whole(each.pid, plausible.PID), _mib(each.usedGpuMemory))
+        for each in pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
+    ]
+    known = [(pid, memory_mib) for pid, memory_mib in running if pid is not None]
+    if len(known) < len(running):
+        return None
     return tuple(
-        GpuProcess(pid=each.pid, memory_mib=_mib(each.usedGpuMemory))
-        for each in running
-        if Path(f"/proc/{each.pid}").exists()
+        GpuProcess(pid=pid, memory_mib=memory_mib) for pid, memory_mib in known if Path(f"/proc/{pid}").exists()
     )
 
 
 def _read(query: Callable[..., Any], *arguments: Any) -> Any:
-    """The value, or None if this GPU or driver does not report it."""
+    """The answer, or None if this GPU or driver does not report it, or its binding cannot read the answer."""
     try:
         return query(*arguments)
     except pynvml.NVMLError as error:
         if error.value in _GONE:
-            raise _Gone from error
+            raise _Gone(error) from error
+        return None
+    except Exception as error:  # noqa: BLE001 (a name that is not UTF-8, a struct of another version, ..)
+        log.debug("gpu_answer_not_readable", query=getattr(query, "__name__", query), error=error)
         return None
 
 
@@ -213,14 +258,11 @@ def _shut_down() -> None:
         pynvml.nvmlShutdown()
 
 
-def _text(value: bytes | str | None) -> str | None:
-    """Older versions of the package return bytes."""
-    return value.decode(errors="replace") if isinstance(value, bytes) else value
+def _mib(size_bytes: object) -> int | None:
+    size = whole(size_bytes, plausible.BYTES)
+    return None if size is None else size // 2**20
 
 
-def _mib(size_bytes: int | None) -> int | None:
-    return None if size_bytes is None else int(size_bytes) // 2**20
-
-
-def _watts(milliwatts: int | None) -> float | None:
-    return None if milliwatts is None else milliwatts / 1000
+def _watts(milliwatts: object) -> float | None:
+    found = number(milliwatts, plausible.MILLIWATTS)
+    return None if found is None else found / 1000

@@ -16,10 +16,12 @@ from gpu_tasks.processes import fork_guard, helpers, job_processes, proc
 from gpu_tasks.worker.celery_pool import CeleryPool
 from gpu_tasks.worker.commit import Commit, Ending
 from gpu_tasks.worker.held import Held, HeldJob
+from gpu_tasks.worker.quarantine import quarantine_broken
 from gpu_tasks.worker.valve import DATABASE_REFUSES, DATABASE_UNAVAILABLE, REPLACING, GpuUse, Valve
 from scheduler.database_errors import DatabaseFailure, is_unavailable
 from scheduler.logs import Outage, event_logger
 from scheduler.models import ClusterEvent, Job
+from scheduler.rules.gpu import GpuFault
 from scheduler.rules.states import JobState, Reason
 
 log = event_logger(__name__)
@@ -45,6 +47,9 @@ class ChildWatch:
     left_over: list[int] = field(default_factory=list)
     #: Why this worker killed the job that it holds: decides how the job ends.
     _killed: dict[tuple[int, int], Reason] = field(default_factory=dict)
+    #: The fault of the GPU for which a job was killed, and the last one that was dealt with.
+    _killed_by: str = ""
+    _fault: GpuFault | None = None
     _seen: HeldJob | None = None
     _started_at: float = 0.0
     _claim_checked_at: float = 0.0
@@ -61,6 +66,8 @@ class ChildWatch:
         answers."""
         try:
             with fork_guard.database():
+                # First: a job process that died of its GPU's fault died of nothing else.
+                self._watch_gpu()
                 self._watch_process(now)
                 self._watch_claim(now)
                 self.valve.check(now, self._use())
@@ -105,6 +112,21 @@ class ChildWatch:
         self.commit.requeue(job.job_id, job.attempt, Reason.SHUTDOWN, f"GPU {self.gpu}: worker stopped")
         self.held.release()
 
+    # --- the GPU
+
+    def _watch_gpu(self) -> None:
+        """Its hardware has failed: the job that runs there is requeued, and the GPU is taken out of service."""
+        fault = self.valve.reading_of_gpu().sample.last_fault
+        if fault is None or fault == self._fault:
+            return
+        job = self.held.read()
+        if job is not None and not self.is_killed(job):
+            self._killed_by = fault.words
+            self.kill(job, Reason.GPU_FAULT)
+        quarantine_broken(self.gpu, fault.words)
+        # Last: while the database is unavailable it is tried again.
+        self._fault = fault
+
     # --- the process
 
     def _watch_process(self, now: float) -> None:
@@ -137,6 +159,8 @@ class ChildWatch:
             self.commit.commit_or_keep(ending)
         else:
             detail = f"GPU {self.gpu}: {reason.value.replace('_', ' ')}"
+            if reason is Reason.GPU_FAULT:
+                detail = self._killed_by
             if self.commit.requeue(job.job_id, job.attempt, reason, detail) and reason is Reason.CHILD_DIED:
                 message = f"GPU {self.gpu}: the process of job {job.job_id} died"
                 ClusterEvent.objects.create(kind="child_died", gpu=self.gpu, message=message)

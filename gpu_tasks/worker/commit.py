@@ -12,6 +12,7 @@ import time
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
+from gpu_tasks.worker.quarantine import quarantine_broken
 from gpu_tasks.worker.spool import Key, Spool
 from gpu_tasks.worker.witness import Saw, Witness
 from scheduler.database_errors import NeverStored, is_unavailable
@@ -156,6 +157,9 @@ class Commit:
 
     def _requeue(self, ending: Ending) -> bool:
         assert ending.reason is not None  # noqa: S101 (every requeue has its reason)
+        if ending.reason is Reason.GPU_FAULT:
+            # First, and whether or not the attempt is still the current one: the job must not come back here.
+            quarantine_broken(self.gpu, ending.error)
         state = lifecycle.requeue(ending.job_id, ending.attempt, ending.reason, detail=ending.error)
         if state is None:
             return False

@@ -12,16 +12,17 @@ from typing import Final
 from gpu_tasks.processes import cuda, fork_guard
 from gpu_tasks.worker.held import Held
 from gpu_tasks.worker.occupants import occupied
+from gpu_tasks.worker.quarantine import lift_quarantine, quarantine_cuda
 from scheduler.logs import event_logger
-from scheduler.models import ClusterEvent, Gpu
+from scheduler.models import Gpu
 from scheduler.rules.gpu import GpuBackend, GpuHealth
 
 log = event_logger(__name__)
 
-#: The first word of a quarantine that a worker's own check has set, and may lift.
-OWN_PREFIX: Final = "CUDA: "
 #: A driver needs a moment to free the memory of a killed process.
 FREE_SECONDS: Final = 2.0
+#: After an error of CUDA, NVML is asked for this time whether the GPU is broken: its report may come later.
+FAULT_SECONDS: Final = 2.0
 #: sysexits.h's "configuration error".
 EXIT_CONFIGURATION: Final = 78
 
@@ -39,6 +40,8 @@ class Gate:
     _is_proven: bool = False
     _has_run: bool = False
     _backend: GpuBackend | None = None
+    #: The number of the last fault of the GPU before the job.
+    _fault_number: int = 0
 
     def closed_because(self) -> str | None:
         """Why this process may not start a job now; None if it may.
@@ -60,7 +63,7 @@ class Gate:
         if self._is_proven:
             return None
         if self.uuid is not None and (wrong := self._wrong_device(self.uuid)) is not None:
-            return quarantine(self.gpu, wrong)
+            return quarantine_cuda(self.gpu, wrong)
         lift_quarantine(self.gpu)
         self._is_proven = True
         return None
@@ -95,25 +98,25 @@ class Gate:
         if self._backend is None:
             self._backend = self.open_gpu()
         sample = self._backend.sample(None, time.monotonic())
+        self._fault_number = sample.last_fault.number if sample.last_fault else 0
         if sample.health is not GpuHealth.HEALTHY:
             return sample.note or f"health is {sample.health}"
         return occupied(sample, os.getppid(), idle=True)
 
+    # --- what went wrong
 
-def quarantine(gpu: int, why: str) -> str:
-    """The GPU takes no job until a worker has proved that CUDA works there. Returns the reason as it is stored."""
-    kept = f"{OWN_PREFIX}{why}"[:120]
-    if Gpu.objects.filter(index=gpu).exclude(quarantined=kept).update(quarantined=kept):
-        log.error("gpu_quarantined", gpu=gpu, reason=kept)
-        ClusterEvent.objects.create(kind="quarantined", gpu=gpu, message=f"GPU {gpu} quarantined: {kept}"[:300])
-    return kept
-
-
-def lift_quarantine(gpu: int) -> None:
-    """Only one that a worker has set: what a person or another check has found is not disproved by CUDA."""
-    if Gpu.objects.filter(index=gpu, quarantined__startswith=OWN_PREFIX).update(quarantined=""):
-        log.info("quarantine_lifted", gpu=gpu)
-        ClusterEvent.objects.create(kind="quarantine_lifted", gpu=gpu, message=f"GPU {gpu}: CUDA works again")
+    def gpu_fault_since(self, *, is_cuda_error: bool) -> str | None:
+        """After a job that failed: whether NVML has reported a fault of the GPU since the job began, in words."""
+        if self._backend is None:
+            return None
+        deadline = time.monotonic() + (FAULT_SECONDS if is_cuda_error else 0.0)
+        while True:
+            fault = self._backend.sample(None, time.monotonic()).last_fault
+            if fault is not None and fault.number > self._fault_number:
+                return fault.words
+            if time.monotonic() >= deadline:
+                return None
+            time.sleep(0.1)
 
 
 def refuse_fork_after_cuda(gpu: int) -> None:
@@ -123,6 +126,6 @@ def refuse_fork_after_cuda(gpu: int) -> None:
         return
     try:
         with fork_guard.database():
-            quarantine(gpu, f"{loaded} is loaded in the worker's main process; a job type must import it in run()")
+            quarantine_cuda(gpu, f"{loaded} is loaded in the worker's main process; a job type must import it in run()")
     finally:
         os._exit(EXIT_CONFIGURATION)

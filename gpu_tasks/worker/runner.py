@@ -30,7 +30,7 @@ from scheduler.job_type import (
 from scheduler.jobs import lifecycle
 from scheduler.jobs.lifecycle import ERROR_LENGTH, Claimed
 from scheduler.logs import event_logger
-from scheduler.rules.faults import FaultKind, PlannedFault
+from scheduler.rules.faults import FaultKind, PlannedFault, cuda_fault, names_cuda
 from scheduler.rules.placement import ClaimRefusal
 from scheduler.rules.states import JobState, Reason
 from scheduler.storable import storable_json, storable_text
@@ -74,7 +74,7 @@ class Runner:
             self.commit.commit_or_keep(ending)
         finally:
             self.held.release()
-        if ending.state is JobState.FAILED:
+        if ending.state is not JobState.SUCCEEDED:
             raise JobFailed(f"{ending.reason}: {ending.error}")
 
     def _pass_gate(self, job_id: int, attempt: int) -> None:
@@ -90,7 +90,7 @@ class Runner:
         """Before the result is committed: who reads it finds the GPU free. A process that cannot be ended, or CUDA
         after an error, would harm the next job: then the main process replaces this one."""
         left = job_processes.end_own_children()
-        if left or (self.has_cuda and ending.state is JobState.FAILED):
+        if left or (self.has_cuda and ending.state is not JobState.SUCCEEDED):
             log.info("job_process_spent", job=ending.job_id, gpu=self.gpu, processes=len(left))
             self.held.spend()
 
@@ -131,8 +131,28 @@ class Runner:
             with striking(self._fault(claimed), self.gpu, partial(self._note_strike, claimed)):
                 result = self._result(claimed)
         except BaseException as error:  # noqa: BLE001 (a job's body may raise anything: this process runs on)
-            return _failed(claimed, error)
+            return self._failed(claimed, error)
         return Ending(job_id=claimed.job_id, attempt=claimed.attempt, state=JobState.SUCCEEDED, result=result)
+
+    def _failed(self, claimed: Claimed, error: BaseException) -> Ending:
+        fault = self._gpu_fault(error) if self.has_cuda and not isinstance(error, InjectedError) else None
+        if fault is None:
+            return _failed(claimed, error)
+        log.error("gpu_failed", job=claimed.job_id, attempt=claimed.attempt, gpu=self.gpu, fault=fault)
+        return Ending(
+            job_id=claimed.job_id,
+            attempt=claimed.attempt,
+            state=JobState.QUEUED,
+            reason=Reason.GPU_FAULT,
+            error=fault,
+        )
+
+    def _gpu_fault(self, error: BaseException) -> str | None:
+        """What shows that the GPU failed, not the job, in words; None if nothing does."""
+        messages = [_message(each) for each in _chain(error)]
+        if (name := cuda_fault(messages)) is not None:
+            return f"CUDA reports {name}"
+        return self.gate.gpu_fault_since(is_cuda_error=any(map(names_cuda, messages)))
 
     def _fault(self, claimed: Claimed) -> PlannedFault | None:
         """None also while the database is unavailable: an outage is no failure of the job."""
@@ -190,6 +210,22 @@ def _failed(claimed: Claimed, error: BaseException) -> Ending:
         reason=reason,
         error=storable_text(words[:ERROR_LENGTH]),
     )
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """The error, those that led to it, and those of a group."""
+    found: list[BaseException] = []
+    left: list[BaseException | None] = [error]
+    while left:
+        each = left.pop(0)
+        # By identity: an exception of the job may compare in any way.
+        if each is None or any(each is seen for seen in found):
+            continue
+        found.append(each)
+        left += [each.__cause__, each.__context__]
+        if isinstance(each, BaseExceptionGroup):
+            left += each.exceptions
+    return found
 
 
 def _message(error: BaseException) -> str:

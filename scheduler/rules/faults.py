@@ -1,7 +1,10 @@
-"""Faults that act for real: their table, and the profiles that decide which one hits a job."""
+"""Faults that act for real: their table, the profiles that decide which one hits a job, and the errors by which a real
+GPU shows that its hardware has failed."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from random import Random
 from typing import Final
@@ -79,3 +82,58 @@ def plan_fault(rng: Random, profile: FaultProfile, failure_rate: float) -> Plann
         return None
     kind = rng.choices(list(weights), weights=list(weights.values()))[0]
     return PlannedFault(kind=kind, after_seconds=rng.uniform(0.2, 2.0))
+
+
+# --- faults of the hardware ----------------------------------------------------------------------
+
+#: Xid errors after which a GPU is taken out of service, and the driver's words for them. Source: NVIDIA's catalogue of
+#: Xid errors: those whose action is a reset, a reboot, or the end of the application because memory is corrupt. Errors
+#: that the application causes (13, 31, 43, 45) and corrected ones (63, 92) are not here.
+XID_FAULTS: Final[dict[int, str]] = {
+    48: "double-bit ECC error",
+    64: "row remapping failed",
+    74: "NVLink error",
+    79: "the GPU has fallen off the bus",
+    94: "contained memory error",
+    95: "uncontained memory error",
+    109: "context switch timeout",
+    119: "GSP timeout",
+    120: "GSP error",
+    140: "unrecovered ECC error",
+    143: "GPU initialization error",
+}
+
+#: Errors of CUDA that a job does not cause: names of the runtime and of the driver, and the message, which is all that
+#: PyTorch shows ("CUDA error: .."). An illegal address, a failed launch, no device, may be the job's own: NVML decides.
+CUDA_FAULTS: Final[tuple[tuple[str, str, str], ...]] = (
+    ("cudaErrorDevicesUnavailable", "CUDA_ERROR_DEVICE_UNAVAILABLE", "CUDA-capable device(s) is/are busy or"),
+    ("cudaErrorECCUncorrectable", "CUDA_ERROR_ECC_UNCORRECTABLE", "uncorrectable ECC error encountered"),
+    ("cudaErrorNvlinkUncorrectable", "CUDA_ERROR_NVLINK_UNCORRECTABLE", "uncorrectable NVLink error detected"),
+    ("cudaErrorSystemNotReady", "CUDA_ERROR_SYSTEM_NOT_READY", "system not yet initialized"),
+    ("cudaErrorSystemDriverMismatch", "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH", "system has unsupported display driver"),
+)
+
+_CUDA_NAME: Final = re.compile(r"\b(?:cudaError\w+|CUDA_ERROR_\w+)")
+_CUDA_MESSAGE: Final = re.compile(r"\bCUDA error: ([^\n]+)")
+
+
+def xid_fault(xid: int) -> str | None:
+    """In words for people; None if this Xid error does not mean that the GPU is broken."""
+    return f"Xid {xid}: {XID_FAULTS[xid]}" if xid in XID_FAULTS else None
+
+
+def names_cuda(message: str) -> bool:
+    """Whether an error's message is one of CUDA's."""
+    return bool(_CUDA_NAME.search(message) or _CUDA_MESSAGE.search(message))
+
+
+def cuda_fault(messages: Iterable[str]) -> str | None:
+    """The first of these messages of errors by which CUDA says that the GPU is broken, as CUDA's name for it; None if
+    there is none."""
+    for message in messages:
+        names = set(_CUDA_NAME.findall(message))
+        said = [each.strip() for each in _CUDA_MESSAGE.findall(message)]
+        for runtime_name, driver_name, text in CUDA_FAULTS:
+            if names & {runtime_name, driver_name} or any(each.startswith(text) for each in said):
+                return runtime_name
+    return None

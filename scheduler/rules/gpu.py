@@ -49,6 +49,15 @@ class GpuProcess:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GpuFault:
+    """The hardware has failed. number: 1 for the first one that this process has noticed, 2 for the next."""
+
+    number: int
+    #: For people: what the driver reported.
+    words: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GpuSample:
     """One reading. What the backend does not know is None, never a made-up number."""
 
@@ -64,6 +73,8 @@ class GpuSample:
     processes: tuple[GpuProcess, ...] | None = None
     #: The number of the latest Xid error since the worker started to listen; 0: none. Kept until the next one.
     last_xid: int | None = None
+    #: The latest fault of the hardware; kept until the next one.
+    last_fault: GpuFault | None = None
     #: Why the GPU is not healthy, in words for people, if known.
     note: str = ""
 

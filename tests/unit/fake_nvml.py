@@ -9,10 +9,12 @@ import pynvml
 
 
 class FakeNvml:
-    """`errors`: by function name, the code that this function fails with."""
+    """`errors`: by function name, the code that this function fails with. `answers`: another answer of this function,
+    or an exception of another kind."""
 
     def __init__(self) -> None:
         self.errors: dict[str, int] = {}
+        self.answers: dict[str, Any] = {}
         self.count = 2
         self.open = 0
         self.inits = 0
@@ -96,7 +98,10 @@ class FakeNvml:
 
     def _answer(self, function: str, value: Any) -> Any:
         self._fail(function)
-        return value
+        answer = self.answers.get(function, value)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     def _fail(self, function: str) -> None:
         if function in self.errors:

@@ -14,7 +14,10 @@ if os.environ.get("CUDA_TOO_EARLY"):
 
 
 class CudaProbeParams(JobParams):
-    fail: bool = False
+    #: An error of CUDA that it ends with: the message of a CUDARuntimeError.
+    error: str = ""
+    #: Only on this GPU; on every one if it is None.
+    on_gpu: int | None = None
 
 
 class CudaProbe:
@@ -27,8 +30,8 @@ class CudaProbe:
         import cupy
 
         devices = cupy.cuda.runtime.getDeviceCount()
-        if params.fail:
-            raise cupy.cuda.runtime.CUDARuntimeError("cudaErrorIllegalAddress: an illegal memory access")
+        if params.error and params.on_gpu in (None, context.gpu_index):
+            raise cupy.cuda.runtime.CUDARuntimeError(params.error)
         return {"devices": devices, "pid": os.getpid()}
 
     def gpu_memory_mib(self, params: CudaProbeParams) -> int:

@@ -20,6 +20,13 @@ _spec.loader.exec_module(_real)
 globals().update({name: value for name, value in vars(_real).items() if not name.startswith("_")})
 
 
+def _answer(handle: int) -> dict[str, Any]:
+    gpu = driver.gpu(handle)
+    if gpu.get("is_lost"):
+        raise _real.NVMLError(_real.NVML_ERROR_GPU_IS_LOST)
+    return gpu
+
+
 def nvmlInit() -> None:  # noqa: N802
     driver.gpus()
 
@@ -39,45 +46,45 @@ def nvmlDeviceGetHandleByIndex(index: int) -> int:  # noqa: N802
 
 
 def nvmlDeviceGetUUID(handle: int) -> str:  # noqa: N802
-    uuid = driver.gpu(handle)["uuid"]
+    uuid = _answer(handle)["uuid"]
     if uuid is None:
         raise _real.NVMLError(_real.NVML_ERROR_NOT_SUPPORTED)
     return uuid
 
 
 def nvmlDeviceGetName(handle: int) -> str:  # noqa: N802
-    driver.gpu(handle)
+    _answer(handle)
     return "Stand-in GPU"
 
 
 def nvmlDeviceGetEnforcedPowerLimit(handle: int) -> int:  # noqa: N802
-    driver.gpu(handle)
+    _answer(handle)
     return 700_000
 
 
 def nvmlDeviceGetUtilizationRates(handle: int) -> Any:  # noqa: N802
-    driver.gpu(handle)
+    _answer(handle)
     return SimpleNamespace(gpu=0, memory=0)
 
 
 def nvmlDeviceGetMemoryInfo(handle: int, version: int | None = None) -> Any:  # noqa: N802
-    return SimpleNamespace(used=driver.gpu(handle)["used_mib"] * 2**20, total=80 * 2**30)
+    return SimpleNamespace(used=_answer(handle)["used_mib"] * 2**20, total=80 * 2**30)
 
 
 def nvmlDeviceGetTemperature(handle: int, sensor: int) -> int:  # noqa: N802
-    driver.gpu(handle)
+    _answer(handle)
     return 40
 
 
 def nvmlDeviceGetPowerUsage(handle: int) -> int:  # noqa: N802
-    driver.gpu(handle)
+    _answer(handle)
     return 95_000
 
 
 def nvmlDeviceGetClockInfo(handle: int, clock: int) -> int:  # noqa: N802
-    driver.gpu(handle)
+    _answer(handle)
     return 345
 
 
 def nvmlDeviceGetComputeRunningProcesses(handle: int) -> list[Any]:  # noqa: N802
-    return [SimpleNamespace(pid=pid, usedGpuMemory=None) for pid in driver.gpu(handle)["pids"]]
+    return [SimpleNamespace(pid=pid, usedGpuMemory=None) for pid in _answer(handle)["pids"]]

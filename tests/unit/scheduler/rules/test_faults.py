@@ -6,7 +6,17 @@ from random import Random
 
 import pytest
 
-from scheduler.rules.faults import FAULTS, PROFILES, FaultKind, FaultProfile, default_failure_rate, plan_fault
+from scheduler.rules.faults import (
+    FAULTS,
+    PROFILES,
+    FaultKind,
+    FaultProfile,
+    cuda_fault,
+    default_failure_rate,
+    names_cuda,
+    plan_fault,
+    xid_fault,
+)
 from scheduler.rules.states import CHARGED_REASONS
 
 STARTS = 10_000
@@ -75,3 +85,39 @@ def test_default_rates_rise_from_5_to_12_percent() -> None:
 
 def test_a_single_gpu_has_the_lowest_rate() -> None:
     assert default_failure_rate(0, 1) == 0.05
+
+
+@pytest.mark.parametrize(
+    ("message", "fault"),
+    [
+        # CuPy, Numba and the driver's own names, PyTorch.
+        ("cudaErrorECCUncorrectable: uncorrectable ECC error encountered", "cudaErrorECCUncorrectable"),
+        ("[214] Call to cuMemcpyDtoH results in CUDA_ERROR_ECC_UNCORRECTABLE", "cudaErrorECCUncorrectable"),
+        ("CUDA error: uncorrectable ECC error encountered\nCUDA kernel errors might be", "cudaErrorECCUncorrectable"),
+        ("CUDA error: CUDA-capable device(s) is/are busy or unavailable", "cudaErrorDevicesUnavailable"),
+        ("CUDA_ERROR_SYSTEM_NOT_READY: system not yet initialized", "cudaErrorSystemNotReady"),
+        # A job's own.
+        ("cudaErrorIllegalAddress: an illegal memory access was encountered", None),
+        ("cudaErrorLaunchFailure: unspecified launch failure", None),
+        ("CUDA error: out of memory", None),
+        ("cudaErrorNoDevice: no CUDA-capable device is detected", None),
+        ("system not yet initialized", None),
+        ("cudaErrorECCUncorrectableButNotReally", None),
+        ("", None),
+    ],
+)
+def test_only_errors_that_no_job_causes_are_faults_of_the_gpu(message: str, fault: str | None) -> None:
+    assert cuda_fault(["KeyError: 'x'", message]) == fault
+
+
+@pytest.mark.parametrize(
+    ("message", "answer"),
+    [("cudaErrorLaunchFailure: unspecified", True), ("CUDA error: out of memory", True), ("no cuda here", False)],
+)
+def test_an_error_of_cuda_is_recognised(message: str, answer: bool) -> None:
+    assert names_cuda(message) is answer
+
+
+def test_an_xid_error_is_named_with_its_number() -> None:
+    assert xid_fault(79) == "Xid 79: the GPU has fallen off the bus"
+    assert [xid_fault(xid) for xid in (0, 13, 31, 43, 45, 63, 92)] == [None] * 7

@@ -20,7 +20,7 @@ def shown(**changes: Any) -> GpuState:
 
 
 def test_nothing_of_the_unknown_sample_is_a_number() -> None:
-    assert {getattr(UNKNOWN_SAMPLE, name) for name in UNKNOWN_SAMPLE.__slots__} == {GpuHealth.UNKNOWN, None}
+    assert {getattr(UNKNOWN_SAMPLE, name) for name in UNKNOWN_SAMPLE.__slots__} == {GpuHealth.UNKNOWN, None, ""}
 
 
 @pytest.mark.parametrize(

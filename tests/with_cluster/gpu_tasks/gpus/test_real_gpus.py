@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
 from scheduler.loops.heartbeats import SILENCE_SECONDS
 from tests.services import wait_until
-from tests.with_cluster.api import assert_ended_once, story
+from tests.with_cluster.api import assert_ended_once, events_of, story
 from tests.with_cluster.cluster import Cluster
 from tests.with_cluster.gpu_machine import GpuMachine, uuid_of
 
@@ -20,12 +22,15 @@ MACHINE = GpuMachine(GPU_COUNT)
 ENVIRONMENT = MACHINE.environment
 
 OTHER_UUID = uuid_of(9)
+ECC_ERROR = "cudaErrorECCUncorrectable: uncorrectable ECC error encountered"
+ILLEGAL_ADDRESS = "cudaErrorIllegalAddress: an illegal memory access was encountered"
 
 
 @pytest.fixture
 def machine(cluster: Cluster) -> Iterator[GpuMachine]:
     yield MACHINE
     MACHINE.reset()
+    release_broken(cluster)
     for gpu in range(GPU_COUNT):
         if gpu_info(cluster, gpu)["quarantined"]:
             replace_child(cluster, gpu)
@@ -35,6 +40,12 @@ def gpu_info(cluster: Cluster, gpu: int) -> dict:
     answer = cluster.api.http.get("/api/gpus")
     answer.raise_for_status()
     return next(each for each in answer.json()["gpus"] if each["index"] == gpu)
+
+
+def release_broken(cluster: Cluster) -> None:
+    """As an operator does after the repair."""
+    with closing(sqlite3.connect(cluster.state_dir / "cluster.sqlite3")) as database, database:
+        database.execute("UPDATE scheduler_gpu SET quarantined = '' WHERE quarantined LIKE 'GPU fault: %'")
 
 
 def replace_child(cluster: Cluster, gpu: int) -> int:
@@ -116,7 +127,7 @@ def test_a_gpu_whose_memory_is_not_free_takes_no_job(cluster: Cluster, machine: 
 def test_the_process_is_replaced_after_a_cuda_error(cluster: Cluster, machine: GpuMachine) -> None:
     children = [cluster.child_pid(gpu) for gpu in range(GPU_COUNT)]
 
-    failing, *others = cluster.api.submit("cuda_probe", params={"fail": True}) + cluster.api.submit(
+    failing, *others = cluster.api.submit("cuda_probe", params={"error": ILLEGAL_ADDRESS}) + cluster.api.submit(
         "cuda_probe", count=8, params={}
     )
 
@@ -167,3 +178,39 @@ def test_a_worker_that_starts_while_the_driver_hangs_sends_heartbeats(cluster: C
     wait_until(lambda: not cluster.beats()[1].note, 20, lambda: str(cluster.beats()[1]))
     os.kill(cluster.pid("gpu-1"), signal.SIGKILL)
     wait_until(lambda: gpu_info(cluster, 1)["uuid"] == uuid_of(1), 30, lambda: str(gpu_info(cluster, 1)))
+
+
+def assert_it_ran_elsewhere(cluster: Cluster, job_id: int, broken: int, detail: str) -> None:
+    job = cluster.api.wait_for_job(job_id)
+
+    assert (job["state"], job["attempt"], job["failures"], job["gpu"]) == ("succeeded", 2, 1, 1 - broken), story(job)
+    (requeued,) = events_of(job, "requeued")
+    assert (requeued["reason"], requeued["gpu"]) == ("gpu_fault", broken), story(job)
+    assert gpu_info(cluster, broken)["quarantined"] == f"GPU fault: {detail}"
+    assert gpus_of_jobs(cluster) == {1 - broken}
+    assert_ended_once(job)
+
+
+def test_a_job_that_meets_a_broken_gpu_runs_elsewhere_and_the_gpu_leaves_service(
+    cluster: Cluster, machine: GpuMachine
+) -> None:
+    """CUDA reports it in the job."""
+    cluster.steer_to(1)
+    job_id = cluster.api.submit_one("cuda_probe", params={"error": ECC_ERROR, "on_gpu": 1})
+
+    cluster.api.wait_for_event(job_id, "requeued")
+    cluster.steer_to(0, 1)
+
+    assert_it_ran_elsewhere(cluster, job_id, 1, "CUDA reports cudaErrorECCUncorrectable")
+
+
+def test_a_job_whose_gpu_is_lost_while_it_runs_runs_elsewhere_and_the_gpu_leaves_service(
+    cluster: Cluster, machine: GpuMachine
+) -> None:
+    """The job itself notices nothing; NVML reports it."""
+    job_id = cluster.api.submit(params={"seconds": 4})[0]
+    gpu = cluster.api.wait_for_event(job_id, "started")["gpu"]
+
+    machine.set(gpu, is_lost=True)
+
+    assert_it_ran_elsewhere(cluster, job_id, gpu, "NVML: GPU is lost")

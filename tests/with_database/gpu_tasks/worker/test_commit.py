@@ -15,7 +15,7 @@ from gpu_tasks.worker.commit import Commit, Ending
 from gpu_tasks.worker.spool import Spool
 from gpu_tasks.worker.witness import Witness
 from scheduler.jobs import lifecycle
-from scheduler.models import Allocation, Job, JobEvent
+from scheduler.models import Allocation, Gpu, Job, JobEvent
 from scheduler.rules.states import JobState, Reason
 from tests.build import running
 
@@ -271,3 +271,20 @@ def test_what_is_kept_stays_kept_while_the_database_is_unavailable(commit: Commi
         commit.commit_kept()
 
     assert commit.spool.keys() == ((job.id, 1),)
+
+
+def test_a_fault_of_the_gpu_takes_it_out_of_service_also_after_an_outage(commit: Commit, job: Job) -> None:
+    keep(commit, ending(job, JobState.QUEUED, Reason.GPU_FAULT))
+
+    commit.commit_kept()
+
+    assert Gpu.objects.get(index=0).quarantined == "GPU fault: why"
+    assert (Job.objects.get(id=job.id).state, Job.objects.get(id=job.id).reason) == ("queued", "gpu_fault")
+
+
+def test_a_gpu_whose_job_has_moved_on_is_out_of_service_all_the_same(commit: Commit, job: Job) -> None:
+    lifecycle.requeue(job.id, 1, Reason.OPERATOR)
+
+    assert not commit.commit_or_keep(ending(job, JobState.QUEUED, Reason.GPU_FAULT))
+
+    assert Gpu.objects.get(index=0).quarantined == "GPU fault: why"

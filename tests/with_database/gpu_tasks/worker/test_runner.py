@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NoReturn
 from unittest.mock import patch
@@ -12,6 +14,7 @@ import pytest
 from celery.exceptions import Ignore, Reject
 from django.db import DataError, InterfaceError, OperationalError, connection
 
+from gpu_tasks.faults.injection import InjectedError
 from gpu_tasks.worker.commit import Commit
 from gpu_tasks.worker.gate import Gate
 from gpu_tasks.worker.held import Held
@@ -20,9 +23,11 @@ from gpu_tasks.worker.spool import Spool
 from gpu_tasks.worker.witness import Witness
 from scheduler.catalogue import catalogue
 from scheduler.job_type import JobFailed
-from scheduler.models import Allocation, Job
+from scheduler.models import Allocation, ClusterEvent, Gpu, Job, JobEvent
+from scheduler.rules.gpu import GpuFault, GpuLoad, GpuSample
 from scheduler.rules.states import JobState, Reason
 from tests.build import queued, reread
+from tests.unit.builders import a_sample
 
 pytestmark = pytest.mark.usefixtures("gpus", "control")
 
@@ -155,6 +160,115 @@ def test_an_exception_without_words_is_reported_by_its_class(
 
     assert (job.state, job.reason) == (JobState.FAILED, Reason.JOB_ERROR)
     assert job.error == f"Mute: its message cannot be read, since __str__ raised {type(second).__name__}"
+
+
+# --- faults of the hardware
+
+
+class CUDARuntimeError(RuntimeError):
+    """As CuPy's: the message begins with CUDA's name of the error."""
+
+
+def caused(error: BaseException, cause: BaseException) -> BaseException:
+    error.__cause__ = cause
+    return error
+
+
+ECC_ERROR = CUDARuntimeError("cudaErrorECCUncorrectable: uncorrectable ECC error encountered")
+
+
+@dataclass
+class FakeGpu:
+    """A real GPU for the gate, whose reports follow a list; the last one stays."""
+
+    faults: list[GpuFault | None]
+
+    def identity(self) -> NoReturn:
+        raise NotImplementedError
+
+    def sample(self, load: GpuLoad | None, now_seconds: float) -> GpuSample:
+        fault = self.faults.pop(0) if len(self.faults) > 1 else self.faults[0]
+        return a_sample(last_fault=fault, memory_used_mib=0)
+
+
+def with_gpu(runner: Runner, *faults: GpuFault | None) -> Runner:
+    """A runner on a real GPU that reports these faults, the first one before the job."""
+    gpu = FakeGpu(list(faults))
+    gate = Gate(gpu=0, uuid=None, has_cuda=True, held=runner.held, open_gpu=lambda: gpu)
+    return replace(runner, has_cuda=True, gate=gate)
+
+
+def run_on(runner: Runner, error: BaseException) -> Job:
+    job = queued()
+    with patch.object(type(catalogue()["sleep"]), "run", side_effect=error), pytest.raises(JobFailed):
+        runner.run(job.id, 1)
+    assert not Allocation.objects.exists()
+    return reread(job)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ECC_ERROR,
+        caused(ValueError("no result"), ECC_ERROR),
+        caused(JobFailed("no result"), ECC_ERROR),
+        BaseExceptionGroup("two", [ValueError(), ECC_ERROR]),
+        RuntimeError("CUDA error: uncorrectable ECC error encountered\nCUDA kernel errors might be reported later"),
+    ],
+    ids=["CuPy", "as the cause", "as the cause of the job's word", "in a group", "PyTorch"],
+)
+def test_a_cuda_error_of_the_hardware_requeues_the_job_and_quarantines_the_gpu(
+    runner: Runner, error: BaseException
+) -> None:
+    job = run_on(with_gpu(runner, None), error)
+
+    assert (job.state, job.attempt, job.failures) == (JobState.QUEUED, 2, 1)
+    event = JobEvent.objects.get(job=job, kind="requeued")
+    assert (event.reason, event.gpu) == (Reason.GPU_FAULT, 0)
+    words = "GPU fault: CUDA reports cudaErrorECCUncorrectable"
+    assert Gpu.objects.get(index=0).quarantined == words
+    assert ClusterEvent.objects.get(kind="quarantined").message == f"GPU 0 quarantined: {words}"
+    assert runner.held.is_spent(os.getpid())
+
+
+XID_79 = GpuFault(number=1, words="Xid 79: the GPU has fallen off the bus")
+
+
+def test_nvml_decides_on_an_error_that_a_job_may_cause_itself(runner: Runner) -> None:
+    error = CUDARuntimeError("cudaErrorLaunchFailure: unspecified launch failure")
+
+    # NVML's report comes a moment after CUDA's.
+    job = run_on(with_gpu(runner, None, None, XID_79), error)
+
+    assert (job.state, job.reason) == (JobState.QUEUED, Reason.GPU_FAULT)
+    assert Gpu.objects.get(index=0).quarantined == f"GPU fault: {XID_79.words}"
+
+
+@pytest.mark.parametrize(
+    ("faults", "error"),
+    [
+        ([None], CUDARuntimeError("cudaErrorIllegalAddress: an illegal memory access was encountered")),
+        ([XID_79], CUDARuntimeError("cudaErrorIllegalAddress: an illegal memory access was encountered")),
+        ([None], ValueError("wrong")),
+        ([None, XID_79], InjectedError("injected")),
+    ],
+    ids=["the job's own", "an old fault of the GPU", "not of CUDA", "injected"],
+)
+def test_a_failure_that_nothing_of_the_gpu_explains_is_the_jobs_own(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch, faults: list[GpuFault | None], error: BaseException
+) -> None:
+    monkeypatch.setattr("gpu_tasks.worker.gate.FAULT_SECONDS", 0.05)
+
+    job = run_on(with_gpu(runner, *faults), error)
+
+    assert job.state == JobState.FAILED
+    assert Gpu.objects.get(index=0).quarantined == ""
+
+
+def test_on_a_simulated_gpu_no_message_is_a_fault_of_the_hardware(runner: Runner) -> None:
+    job = run_on(runner, ECC_ERROR)
+
+    assert (job.state, job.reason) == (JobState.FAILED, Reason.JOB_ERROR)
 
 
 # --- the database

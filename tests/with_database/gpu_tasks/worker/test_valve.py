@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import struct
+import subprocess
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from itertools import count
@@ -17,6 +19,7 @@ from gpu_tasks.processes.proc import children_of
 from gpu_tasks.worker.child_watch import ChildWatch
 from gpu_tasks.worker.commit import Commit, Ending
 from gpu_tasks.worker.held import Held
+from gpu_tasks.worker.quarantine import lift_quarantine, quarantine_broken, quarantine_cuda
 from gpu_tasks.worker.spool import Spool
 from gpu_tasks.worker.valve import (
     DATABASE_REFUSES,
@@ -30,7 +33,7 @@ from gpu_tasks.worker.valve import (
 from gpu_tasks.worker.witness import Witness
 from scheduler.jobs import lifecycle
 from scheduler.models import Gpu, Job
-from scheduler.rules.gpu import GpuHealth
+from scheduler.rules.gpu import GpuFault, GpuHealth
 from scheduler.rules.placement import ClaimRefusal
 from scheduler.rules.queues import PLAIN_QUEUES
 from scheduler.rules.states import JobState, Reason
@@ -290,3 +293,62 @@ def test_the_note_says_why_the_gpu_is_unknown(valve, pool, now):
     valve.check(now(), GpuUse())
 
     assert (valve.note, pool.reading) == ("its driver has not answered for 2 s", [()])
+
+
+XID_79 = GpuFault(number=1, words="Xid 79: the GPU has fallen off the bus")
+
+
+def test_a_fault_of_the_gpu_takes_it_out_of_service_once(watch, valve, now):
+    valve.reading_of_gpu = lambda: a_reading(last_fault=XID_79)
+
+    watch.tick(now())
+    assert valve.note == f"quarantined: GPU fault: {XID_79.words}"
+
+    # Released by a person: the same fault is no new one.
+    Gpu.objects.update(quarantined="")
+    watch.tick(now(later=ELIGIBILITY_SECONDS))
+    assert valve.note == ""
+
+
+def test_a_fault_that_the_database_did_not_hear_of_is_told_again(watch, valve, now):
+    valve.reading_of_gpu = lambda: a_reading(last_fault=XID_79)
+    with patch("django.db.backends.utils.CursorWrapper.execute", side_effect=OperationalError("refused")):
+        watch.tick(now())
+
+    watch.tick(now(later=ELIGIBILITY_SECONDS))
+
+    assert Gpu.objects.get(index=0).quarantined == f"GPU fault: {XID_79.words}"
+
+
+def test_a_job_process_that_died_of_a_fault_of_its_gpu_died_of_nothing_else(watch, valve, now):
+    job = running(gpu=0)
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    valve.held.running(job.id, 1, time_limit_seconds=60, memory_mib=0, load=1.0)
+    struct.pack_into("<q", valve.held._page, 24, dead.pid)
+    valve.reading_of_gpu = lambda: a_reading(last_fault=XID_79)
+
+    watch.tick(now())
+
+    found = Job.objects.get(id=job.id)
+    assert (found.state, found.reason, found.failures) == (JobState.QUEUED, Reason.GPU_FAULT, 1)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [("CUDA: it does not start", "GPU fault: 2"), ("GPU fault: 1", "GPU fault: 1")]
+)
+def test_the_first_fault_of_the_hardware_is_kept_and_outranks_cuda(before, after):
+    Gpu.objects.filter(index=0).update(quarantined=before)
+
+    quarantine_broken(0, "2")
+
+    assert Gpu.objects.get(index=0).quarantined == after
+
+
+def test_cuda_that_works_does_not_disprove_a_fault_of_the_hardware():
+    quarantine_broken(0, "Xid 48: double-bit ECC error")
+    quarantine_cuda(0, "it does not start")
+
+    lift_quarantine(0)
+
+    assert Gpu.objects.get(index=0).quarantined == "GPU fault: Xid 48: double-bit ECC error"
