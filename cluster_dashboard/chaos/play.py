@@ -25,17 +25,21 @@ from cluster_dashboard.chaos.scorecard import (
     wasted_gpu_seconds,
 )
 from cluster_dashboard.chaos.signs import Signs
-from cluster_dashboard.chaos.stage import NAME_PREFIX, CannotPlay, DatabaseClock, NotSeen, Stage
+from cluster_dashboard.chaos.stage import ACTOR, NAME_PREFIX, CannotPlay, DatabaseClock, NotSeen, Stage
 from cluster_dashboard.operations.worker_folders import witness_folders
 from gpu_tasks.faults.injection import NothingToHit
 from gpu_tasks.processes.cluster_pids import OutOfReach
 from scheduler.database_errors import DatabaseFailure
 from scheduler.job_type import ParamsInvalid
 from scheduler.jobs.room import NoRoom
-from scheduler.models import Job, Tally
+from scheduler.logs import event_logger
+from scheduler.models import ClusterEvent, Job, Tally
 from scheduler.redis_client import connect
 from scheduler.rules.states import EventKind, JobState
-from scheduler.verdict.judge import VerdictOutcome, judge
+from scheduler.verdict.findings import VerdictOutcome
+from scheduler.verdict.judge import judge
+
+log = event_logger(__name__)
 
 #: After the heal, the time in which jobs must end and parts must recover: longer than every promise.
 SETTLE_SECONDS: Final = 90.0
@@ -79,6 +83,7 @@ class Rehearsal:
             )
             try:
                 self._check_stage(scenario, stage)
+                record("chaos_began", scenario)
                 scenario.play(stage)
             except (CannotPlay, OutOfReach) as reason:
                 skipped, reasons = True, [str(reason)]
@@ -97,6 +102,7 @@ class Rehearsal:
             stage.cancel_what_is_left()
             raise
         if not skipped:
+            record("chaos_ended", scenario)
             reasons += missed_promises(scenario.promise, stage.moments)
         reasons += _unmet_expectations(stage) + _verdict(stage.jobs)
         return Scorecard(
@@ -138,6 +144,16 @@ class Rehearsal:
         except NotSeen as missed:
             found.append(f"{missed} ({', '.join(missing)})")
         return found
+
+
+def record(kind: str, scenario: Scenario) -> None:
+    """For people, and for the verdict: what dies meanwhile was told to. An unavailable database stops no scenario."""
+    word = "begins" if kind == "chaos_began" else "has ended"
+    try:
+        ClusterEvent.objects.create(kind=kind, actor=ACTOR, message=f"chaos scenario {scenario.name} {word}")
+    except DatabaseFailure as error:
+        connection.close()
+        log.warning("event_not_recorded", kind=kind, scenario=scenario.name, error=error)
 
 
 def _unmet_expectations(stage: Stage) -> list[str]:

@@ -6,7 +6,7 @@ from html import escape
 from typing import Final
 from xml.etree.ElementTree import Element, SubElement, tostring
 
-from scheduler.verdict.judge import Verdict, VerdictOutcome
+from scheduler.verdict.findings import Verdict, VerdictOutcome
 from scheduler.verdict.rules import RULES
 
 _WORDS: Final = {
@@ -23,7 +23,15 @@ _STYLE: Final = (
 )
 
 #: The rules over the log as a whole, besides those over one job's events.
-_OTHER_RULES: Final = ("one_job_for_each_gpu", "witness_agrees", "counts_add_up")
+_OTHER_RULES: Final = (
+    "one_job_for_each_gpu",
+    "witness_agrees",
+    "ids_gapless",
+    "allocations_agree",
+    "gpus_are_known",
+    "counts_add_up",
+    "rollup_agrees",
+)
 
 
 def rule_names() -> tuple[str, ...]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-from scheduler.verdict.log import Event, SetBack
+from scheduler.verdict.log import Event, SetBack, seconds
 
 _ENDS: Final = {"succeeded", "failed", "cancelled"}
 _STATE_AFTER: Final = {
@@ -33,6 +33,28 @@ class Breach:
     job: int
     words: str
 
+
+#: A requeue or an end for one of these is charged, and nothing else is.
+_CHARGED: Final = {"child_died", "worker_died", "worker_restarted", "gpu_fault", "exhausted"}
+#: Why an event may happen.
+REASONS: Final = {
+    "submitted": {""},
+    "started": {""},
+    "succeeded": {""},
+    "cancel_requested": {"cancel"},
+    "requeued": {
+        *("child_died", "worker_died", "worker_restarted", "gpu_fault"),
+        *("shutdown", "operator", "claim_lost"),
+    },
+    "failed": {
+        *("job_error", "out_of_memory", "timed_out", "injected_error", "result_invalid", "unknown_type"),
+        "exhausted",
+    },
+}
+#: A lost attempt ends as cancelled if that was requested meanwhile.
+REASONS["cancelled"] = {"cancel", *REASONS["requeued"]}
+#: An event and the row's times may be written by two statements of one transaction.
+ROW_SLACK_SECONDS: Final = 5.0
 
 type Rule = Callable[..., Iterator[str]]
 
@@ -80,6 +102,42 @@ def row_agrees(events: list[Event]) -> Iterator[str]:
     requeues = sum(event.kind == "requeued" for event in events)
     if row.attempt != requeues + 1:
         yield f"the row is at attempt {row.attempt} after {requeues} requeues"
+    last = _last(events, {"started"})
+    gpu, boot = (last.gpu, last.boot) if last else (None, "")
+    if (row.gpu, row.boot) != (gpu, boot):
+        yield f"the row names GPU {row.gpu} and boot {row.boot!r}, the last start GPU {gpu} and boot {boot!r}"
+    left = _last(events, _ENDS | {"requeued"})
+    reason = left.reason if left else ""
+    if row.reason != reason:
+        yield f"the row's reason is {row.reason!r}, the log's {reason!r}"
+    asked = any(event.kind == "cancel_requested" or event.reason == "cancel" for event in events)
+    if bool(row.cancel_requested) != asked:
+        yield f"the row says that a cancel was {'' if row.cancel_requested else 'not '}requested, the log does not"
+
+
+def times_agree(events: list[Event], set_backs: Sequence[SetBack] = ()) -> Iterator[str]:
+    """The row's times are those of its events. A clock that was set back moves the time since which a job waits."""
+    row = events[0].row
+    if row.state is None:
+        return
+    expected: list[tuple[str, Any, Event | None]] = [
+        ("submitted", row.submitted_at, _last(events, {"submitted"})),
+        ("started", row.started_at, _last(events, {"started"})),
+        ("finished", row.finished_at, _last(events, _ENDS)),
+    ]
+    if not set_backs:
+        expected.append(("queued", row.queued_at, _last(events, {"submitted", "requeued"})))
+    for word, of_row, event in expected:
+        at, logged = seconds(of_row), None if event is None else event.at
+        if (at is None) != (logged is None):
+            yield f"the row has {'no' if at is None else 'a'} time at which it was {word}, unlike the log"
+        elif at is not None and logged is not None and abs(at - logged) > ROW_SLACK_SECONDS:
+            side = "before" if at < logged else "after"
+            yield f"the row says that it was {word} {abs(at - logged):.3f} s {side} the log does"
+
+
+def _last(events: list[Event], kinds: Set[str]) -> Event | None:
+    return next((event for event in reversed(events) if event.kind in kinds), None)
 
 
 def starts_rise(events: list[Event]) -> Iterator[str]:
@@ -101,6 +159,39 @@ def ends_carry_current_attempt(events: list[Event]) -> Iterator[str]:
                     f"attempt {started.attempt} ran on GPU {started.gpu}"
                 )
             started = None
+
+
+def others_carry_theirs(events: list[Event]) -> Iterator[str]:
+    """A start carries the attempt after the requeues before it; a cancel of a running job what its start did; what
+    happens to a waiting job no GPU."""
+    attempt = 1
+    place: tuple[int | None, str] = (None, "")
+    for event in events:
+        if event.kind == "started":
+            place = (event.gpu, event.boot)
+            if event.gpu is None:
+                yield f"event {event.n} started on no GPU"
+        elif (event.gpu, event.boot) != place and (event.kind not in _ENDS | {"requeued"} or place == (None, "")):
+            yield f"event {event.n} {event.kind} names GPU {event.gpu}, where the job was on GPU {place[0]}"
+        if event.attempt != attempt:
+            yield f"event {event.n} {event.kind} carries attempt {event.attempt}; it was attempt {attempt}"
+        if event.kind == "requeued":
+            attempt, place = attempt + 1, (None, "")
+
+
+def reasons_fit(events: list[Event]) -> Iterator[str]:
+    for event in events:
+        if event.reason not in REASONS.get(event.kind, {event.reason}):
+            yield f"event {event.n} is {event.kind} for {event.reason!r}"
+
+
+def charges_follow_reasons(events: list[Event]) -> Iterator[str]:
+    """A lost process, worker or GPU is charged; a shutdown, a cancel, the job's own failure and a success are not."""
+    for event in events:
+        owed = event.kind in _ENDS | {"requeued"} and event.reason in _CHARGED
+        if event.charged != owed:
+            words = f"{event.kind} {event.reason.replace('_', ' ')}".strip()
+            yield f"event {event.n} ({words}) is {'charged' if event.charged else 'not charged'}"
 
 
 def charges_within_limit(events: list[Event]) -> Iterator[str]:
@@ -141,15 +232,21 @@ RULES: Final[tuple[Rule, ...]] = (
     row_agrees,
     starts_rise,
     ends_carry_current_attempt,
+    others_carry_theirs,
+    reasons_fit,
+    charges_follow_reasons,
     charges_within_limit,
     times_do_not_run_back,
+    times_agree,
 )
+#: These look at the times, which a clock that was set back explains.
+_OF_TIMES: Final = (times_do_not_run_back, times_agree)
 
 
 def breaches_of(events: list[Event], set_backs: Sequence[SetBack] = ()) -> Iterator[Breach]:
     """Every rule over one job's events, in order of n."""
     for rule in RULES:
-        found = rule(events, set_backs) if rule is times_do_not_run_back else rule(events)
+        found = rule(events, set_backs) if rule in _OF_TIMES else rule(events)
         for words in found:
             yield Breach(rule.__name__, events[0].job, words)
 

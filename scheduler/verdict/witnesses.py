@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from errno import ENOSPC
 from lzma import LZMAError
 from pathlib import Path
+from sys import intern
 from typing import IO, Any, Final
 
 #: The witness files that a tar may hold, before they are compressed.
@@ -46,6 +47,8 @@ class Testimony:
     attempt: int
     gpu: int
     boot: str
+    #: Of an end: the state that the worker committed.
+    state: str | None
 
 
 def testimonies(folders: Sequence[Path], first: int, end: int) -> Iterator[Testimony]:
@@ -155,7 +158,8 @@ def _testimony(path: Path, line: bytes) -> Testimony:
             job=values["job"],
             attempt=values["attempt"],
             gpu=values["gpu"],
-            boot=values["boot"],
+            boot=intern(values["boot"]),
+            state=values.get("state"),
         )
     except (ValueError, KeyError, TypeError):
         raise WitnessInvalid(f"{path} has a line that no worker wrote: {line[:200]!r}") from None

@@ -20,7 +20,7 @@ from django.db import connection, transaction
 from scheduler.jobs import rollup, statements
 from scheduler.jobs.clock import database_now
 from scheduler.jobs.tally import SHARED_SHARD
-from scheduler.models import Job, JobEvent
+from scheduler.models import Gpu, Job, JobEvent
 from scheduler.rules.faults import FAULTS, PROFILES, FaultProfile, default_failure_rate
 from scheduler.rules.naming import job_name
 from scheduler.rules.states import EventKind, JobState, Priority, Reason, Source
@@ -37,6 +37,9 @@ CANCELLED_SHARE: Final = 0.01
 OWN_FAILURE_SHARE: Final = 0.006
 OWN_REASONS: Final = (Reason.JOB_ERROR, Reason.TIMED_OUT, Reason.RESULT_INVALID)
 OWN_WEIGHTS: Final = (0.8, 0.19, 0.01)
+
+#: The error of what did not succeed.
+MADE_UP: Final = "made up by tests.benchmarks.seeding"
 
 #: After these a job is requeued.
 LOSSES: Final = frozenset(effect.reason for effect in FAULTS.values() if effect.retried)
@@ -64,6 +67,7 @@ def seed(jobs: int, *, days: float, gpus: int, seed: int) -> int:
     slot = timedelta(days=days) / (jobs // gpus + 1)
     start = now - slot * (jobs // gpus + 1)
     fold_before = (now - rollup.HOURS_APART).replace(hour=0, minute=0, second=0, microsecond=0)
+    Gpu.objects.bulk_create((Gpu(index=gpu, backend="simulated") for gpu in range(gpus)), ignore_conflicts=True)
     for numbers in batched(range(jobs), JOBS_PER_TRANSACTION):
         with transaction.atomic():
             first_id = _take_ids(len(numbers))
@@ -86,10 +90,10 @@ def _make(
     ran = slot * min(0.4, rng.lognormvariate(-1.9, 0.6))
     started = at + slot * 0.05
     story: list[tuple[Any, ...]] = [(EventKind.SUBMITTED, at, 1, None, "", "", False, "")]
-    attempt, failures, boot = 1, 0, f"seeded-{gpu}"
+    attempt, failures, boot, queued = 1, 0, f"seeded-{gpu}", at
 
-    def end(kind: EventKind, when: datetime, reason: str | None, *, charged: bool = False) -> None:
-        story.append((kind, when, attempt, gpu, boot, reason or "", charged, ""))
+    def end(kind: EventKind, when: datetime, reason: str | None, *, charged: bool = False, words: str = "") -> None:
+        story.append((kind, when, attempt, gpu, boot, reason or "", charged, words))
         hour = when.replace(minute=0, second=0, microsecond=0)
         if hour < fold_before:
             hour = hour.replace(hour=0)
@@ -102,7 +106,8 @@ def _make(
     story.append((EventKind.STARTED, started, 1, gpu, boot, "", False, ""))
     reason = _failure(rng, rate, job_type)
     if reason in LOSSES:
-        end(EventKind.REQUEUED, started + ran * rng.random(), reason, charged=True)
+        queued = started + ran * rng.random()
+        end(EventKind.REQUEUED, queued, reason, charged=True)
         attempt, failures, started = 2, 1, started + slot * 0.45
         story.append((EventKind.STARTED, started, 2, gpu, boot, "", False, ""))
         reason = _failure(rng, rate, job_type)
@@ -115,9 +120,9 @@ def _make(
         state, reason = JobState.CANCELLED, Reason.CANCEL
     else:
         state = JobState.SUCCEEDED
-    end(EventKind(state.value), finished, reason)
-    _collect(made, rng, job_id, job_type, priority, source, gpu, boot, at, started, finished, attempt, failures,
-             state, reason, rate, story)  # fmt: skip
+    end(EventKind(state.value), finished, reason, words="" if state is JobState.SUCCEEDED else MADE_UP)
+    _collect(made, rng, job_id, job_type, priority, source, gpu, boot, at, queued, started, finished, attempt,
+             failures, state, reason, rate, story)  # fmt: skip
 
 
 def _failure(rng: Random, rate: float, job_type: str) -> Reason | None:
@@ -130,7 +135,7 @@ def _failure(rng: Random, rate: float, job_type: str) -> Reason | None:
 
 def _collect(
     made: Made, rng: Random, job_id: int, job_type: str, priority: Priority, source: Source, gpu: int, boot: str,
-    at: datetime, started: datetime, finished: datetime, attempt: int, failures: int, state: JobState,
+    at: datetime, queued: datetime, started: datetime, finished: datetime, attempt: int, failures: int, state: JobState,
     reason: Reason | None, rate: float, story: Sequence[tuple[Any, ...]],
 ) -> None:  # fmt: skip
     for n, (kind, when, *rest) in enumerate(story, 1):
@@ -141,9 +146,9 @@ def _collect(
         "load": 0.9, "time_limit_seconds": 300, "max_failures": 3, "accepts_faults": source is Source.GENERATOR,
         "state": state, "attempt": attempt, "failures": failures, "event_count": len(story),
         "cancel_requested": state is JobState.CANCELLED, "gpu": gpu, "boot": boot, "reason": reason or "",
-        "error": "" if state is JobState.SUCCEEDED else "made up by tests.benchmarks.seeding",
+        "error": "" if state is JobState.SUCCEEDED else MADE_UP,
         "result": json.dumps({"seeded": True}) if state is JobState.SUCCEEDED else None,
-        "submitted_at": at, "queued_at": at, "not_before": at, "elsewhere_until": None, "started_at": started,
+        "submitted_at": at, "queued_at": queued, "not_before": at, "elsewhere_until": None, "started_at": started,
         "finished_at": finished, "fault_probability": rate,
     }  # fmt: skip
     made.jobs.append(tuple(row[column] for column in JOB_COLUMNS))

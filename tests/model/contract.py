@@ -6,7 +6,8 @@ from collections import Counter, defaultdict
 from typing import Any
 
 from scheduler.models import Allocation, Job, JobEvent, Rollup, Tally
-from scheduler.verdict.judge import VerdictOutcome, judge
+from scheduler.verdict.findings import VerdictOutcome
+from scheduler.verdict.judge import judge
 from tests.model.cluster import Cluster
 from tests.model.ledger import ENDS, JobShould, Ledger, promise
 

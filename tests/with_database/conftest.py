@@ -16,13 +16,16 @@ from scheduler.models import Control, Gpu
 from tests.services import PostgresServer, ValkeyServer
 from tests.with_database.database_roles import make_roles
 
+#: As settings.py has it; `_use` changes the settings themselves.
+SQLITE = dict(settings.DATABASES["default"])
+
 
 @pytest.fixture(scope="session", autouse=True, params=["sqlite", "postgresql"])
 def database_settings(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     if request.param == "sqlite":
         file = tmp_path_factory.mktemp("sqlite") / "test.sqlite3"
         # A file, not memory: threads and processes must see one database.
-        return {**settings.DATABASES["default"], "NAME": str(file), "TEST": {"NAME": str(file)}}
+        return {**SQLITE, "NAME": str(file), "TEST": {"NAME": str(file)}}
     server: PostgresServer = request.getfixturevalue("postgres_server")
     return {
         "ENGINE": "django.db.backends.postgresql",

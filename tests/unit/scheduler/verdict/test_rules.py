@@ -3,13 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
 from scheduler.verdict.log import Event, Row
 from scheduler.verdict.rules import RULES, breaches_of
 
-ROW = Row(state="succeeded", attempt=2, failures=1, max_failures=3, event_count=5, priority="normal", name="nightly-7")
+
+def at(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+ROW = Row(
+    type="sleep",
+    state="succeeded",
+    attempt=2,
+    failures=1,
+    max_failures=3,
+    event_count=5,
+    gpu=1,
+    boot="b",
+    reason="",
+    cancel_requested=False,
+    submitted_at=at(1),
+    queued_at=at(3),
+    started_at=at(4),
+    finished_at=at(5),
+)
 
 
 def an_event(n: int, kind: str, **fields) -> Event:
@@ -55,7 +76,15 @@ BAD = {
         [*a_good_story(), an_event(6, "started", attempt=3, gpu=0)],
         with_event(3, kind="started", attempt=2, gpu=1),
     ],
-    "row_agrees": [with_row(state="running"), with_row(attempt=1), with_row(state=None)],
+    "row_agrees": [
+        with_row(state="running"),
+        with_row(attempt=1),
+        with_row(state=None),
+        with_row(gpu=0),
+        with_row(boot="c"),
+        with_row(reason="worker_died"),
+        with_row(cancel_requested=True),
+    ],
     "starts_rise": [with_event(4, attempt=1)],
     "ends_carry_current_attempt": [
         with_event(5, attempt=1),
@@ -68,7 +97,29 @@ BAD = {
         with_row(max_failures=0),
         with_row(max_failures=1, state="queued"),
     ],
+    "others_carry_theirs": [
+        with_event(1, gpu=0),
+        with_event(1, attempt=2),
+        with_event(4, attempt=3),
+        with_event(2, gpu=None),
+    ],
+    "reasons_fit": [
+        with_event(2, reason="cancel"),
+        with_event(3, reason="job_error"),
+        with_event(5, reason="shutdown"),
+    ],
+    "charges_follow_reasons": [
+        with_event(3, charged=False),
+        with_event(3, reason="shutdown"),
+        with_event(5, charged=True),
+    ],
     "times_do_not_run_back": [with_event(5, at=3.5)],
+    "times_agree": [
+        with_row(submitted_at=at(30)),
+        with_row(started_at=None),
+        with_row(finished_at=at(30)),
+        with_row(queued_at=at(30)),
+    ],
 }
 
 
@@ -79,9 +130,32 @@ def test_a_good_story_breaks_no_rule():
 @pytest.mark.parametrize("kinds", [["submitted"], ["submitted", "cancelled"], ["submitted", "started"]])
 def test_a_story_that_is_not_over_is_good_too(kinds):
     state = {"submitted": "queued", "cancelled": "cancelled", "started": "running"}[kinds[-1]]
-    row = replace(ROW, state=state, attempt=1, failures=0, event_count=len(kinds))
+    is_running, is_over = kinds[-1] == "started", kinds[-1] == "cancelled"
+    row = replace(
+        ROW,
+        state=state,
+        attempt=1,
+        failures=0,
+        event_count=len(kinds),
+        gpu=0 if is_running else None,
+        boot="",
+        reason="cancel" if is_over else "",
+        cancel_requested=is_over,
+        queued_at=at(1),
+        started_at=at(2) if is_running else None,
+        finished_at=at(2) if is_over else None,
+    )
 
-    story = [an_event(n, kind, row=row, gpu=0 if kind == "started" else None) for n, kind in enumerate(kinds, 1)]
+    story = [
+        an_event(
+            n,
+            kind,
+            row=row,
+            gpu=0 if kind == "started" else None,
+            reason="cancel" if kind == "cancelled" else "",
+        )
+        for n, kind in enumerate(kinds, 1)
+    ]
 
     assert list(breaches_of(story)) == []
 

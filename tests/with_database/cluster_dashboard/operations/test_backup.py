@@ -34,7 +34,8 @@ from scheduler.jobs import lifecycle
 from scheduler.jobs.submit import JobRequest
 from scheduler.models import Job, JobEvent, Lease
 from scheduler.rules.states import JobState, Priority, Reason, Source
-from scheduler.verdict.judge import VerdictOutcome, judge
+from scheduler.verdict.findings import VerdictOutcome
+from scheduler.verdict.judge import judge
 from tests.build import insert
 from tests.with_database.cli import Steps, run
 

@@ -14,7 +14,8 @@ from scheduler.jobs.lifecycle import Claimed
 from scheduler.loops.retention import History
 from scheduler.models import Checkpoint, Job, JobEvent
 from scheduler.rules.states import JobState
-from scheduler.verdict.judge import VerdictOutcome, judge
+from scheduler.verdict.findings import VerdictOutcome
+from scheduler.verdict.judge import judge
 from tests.build import queued
 
 pytestmark = pytest.mark.usefixtures("control", "gpus")

@@ -13,13 +13,17 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
+from gpu_tasks.faults.injection import record
 from gpu_tasks.worker.witness import Saw, Witness
 from scheduler.jobs import lifecycle
 from scheduler.jobs.lifecycle import Claimed
-from scheduler.models import Job, JobEvent, Tally
+from scheduler.models import ClusterEvent, Job, JobEvent, Tally
+from scheduler.rules.faults import FaultKind
 from scheduler.rules.states import JobState, Reason
+from scheduler.verdict import findings
 from scheduler.verdict import judge as judge_module
-from scheduler.verdict.judge import VerdictOutcome, judge
+from scheduler.verdict.findings import VerdictOutcome
+from scheduler.verdict.judge import judge
 from scheduler.verdict.report import rule_names
 from tests.build import make_due, queued, reread
 from tests.with_database import cli
@@ -132,7 +136,7 @@ def test_an_ending_wiped_from_row_and_log_is_known_by_its_witness(run):
 
     verdict = judge(run.folder)
 
-    assert dict(verdict.broken) == {"witness_agrees": 1}
+    assert "witness_agrees" in verdict.broken
 
 
 def test_a_job_wiped_altogether_is_known_by_its_witness(run):
@@ -174,8 +178,42 @@ def test_a_death_that_no_fault_explains_is_counted(run):
     assert (verdict.outcome, verdict.unexplained_deaths) == (VerdictOutcome.HOLDS, 1)
 
 
+def test_a_death_that_somebody_ordered_is_explained(run):
+    record(FaultKind.WORKER_KILLED, 2, actor="ada")
+    lifecycle.requeue(run.runs.id, 1, Reason.WORKER_DIED)
+
+    assert judge(run.folder).unexplained_deaths == 0
+
+    # The order was for that attempt, not for the next one.
+    run.start(run.runs, 2)
+    lifecycle.requeue(run.runs.id, 2, Reason.WORKER_DIED)
+    assert judge(run.folder).unexplained_deaths == 1
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_death_during_a_chaos_scenario_is_explained(run, ended):
+    ClusterEvent.objects.create(kind="chaos_began", actor="chaos", message="chaos scenario kill_broker begins")
+    lifecycle.requeue(run.runs.id, 1, Reason.CHILD_DIED)
+    if ended:
+        ClusterEvent.objects.create(kind="chaos_ended", actor="chaos", message="chaos scenario kill_broker has ended")
+
+    assert judge(run.folder).unexplained_deaths == 0
+
+    run.start(run.runs, 2)
+    lifecycle.requeue(run.runs.id, 2, Reason.CHILD_DIED)
+    assert judge(run.folder).unexplained_deaths == ended
+
+
+def test_the_death_of_a_job_that_fails_on_purpose_is_explained(run):
+    job = queued(type="fault_injection", params={})
+    run.start(job, 0)
+    lifecycle.requeue(job.id, 1, Reason.CHILD_DIED)
+
+    assert judge(run.folder).unexplained_deaths == 0
+
+
 def test_starts_without_a_witness_are_all_counted(run, monkeypatch):
-    monkeypatch.setattr(judge_module, "BREACHES_KEPT", 1)
+    monkeypatch.setattr(findings, "BREACHES_KEPT", 1)
     for path in run.folder.glob("*.jsonl"):
         path.unlink()
 
