@@ -52,6 +52,7 @@ ACCEPTED: Final = {
     "BIND_HOST": "an address or host name to listen on, such as 127.0.0.1",
     "STATE_DIR": "a writable folder",
     "REDIS_URL": "redis://, rediss:// or unix:// (empty: an embedded server)",
+    "REDIS_PREFIX": "1 to 40 letters, digits, - and _, and a colon at the end",
     "DATABASE_URL": "sqlite:/// or postgres:// (empty: SQLite in STATE_DIR)",
     "GPU_BACKEND": "simulated, nvml or auto",
     "GPU_COUNT": "a whole number, 1 to 64",
@@ -141,6 +142,8 @@ class Environment(BaseModel):
     bind_host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     state_dir: Path = Path("var")
     redis_url: Annotated[str, _scheme("redis://", "rediss://", "unix://"), AfterValidator(_redis_url)] = ""
+    #: One colon, at the end: so no cluster's prefix begins with another's.
+    redis_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,40}:$")] = "gpucluster:"
     database_url: Annotated[
         str, _scheme("sqlite:///", "postgres://", "postgresql://"), AfterValidator(_database_url)
     ] = ""

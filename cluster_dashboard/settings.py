@@ -166,6 +166,8 @@ if len(os.fsencode(BROKER_SOCKET)) > 100 or not re.fullmatch(r"[\w/.+-]+", str(B
         / "broker.sock"
     )
 REDIS_URL = ENVIRONMENT.redis_url or f"unix://{quote(str(BROKER_SOCKET))}?db=0"
+#: Every Redis key and channel begins with it.
+REDIS_PREFIX = ENVIRONMENT.redis_prefix
 
 # --- The cluster ----------------------------------------------------------------------------------
 

@@ -9,8 +9,8 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-#: Every Redis key of this cluster starts with this; clusters with other prefixes may share the server.
-KEY_PREFIX: Final = "gpucluster:"
+#: Every Redis key and channel of this cluster starts with this; clusters with other prefixes may share the server.
+KEY_PREFIX: Final[str] = settings.REDIS_PREFIX
 
 #: For a request that a person, a health check or a scrape waits for.
 SHORT_TIMEOUT_SECONDS: Final = 1.0

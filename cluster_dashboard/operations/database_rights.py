@@ -41,6 +41,7 @@ WORKER_RIGHTS: Final[dict[str, tuple[str, ...]]] = {
     "scheduler_allocation": ("SELECT", "INSERT", "DELETE"),
     "scheduler_gpu": _COUNT,
     "scheduler_control": _READ,
+    "scheduler_lease": _READ,  # whether another cluster uses this database
     "scheduler_clusterevent": _APPEND,
     "scheduler_tally": _COUNT,
     "scheduler_rollup": _COUNT,

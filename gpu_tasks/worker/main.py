@@ -30,7 +30,9 @@ from gpu_tasks.worker.witness import Witness
 from scheduler.celery import app, worker_main
 from scheduler.database_errors import DatabaseFailure
 from scheduler.logs import event_logger
+from scheduler.loops.ownership import require_ownership
 from scheduler.models import ClusterEvent, Gpu
+from scheduler.redis_client import connect
 from scheduler.rules.faults import default_failure_rate
 from scheduler.rules.gpu import GpuBackend, GpuIdentity
 from scheduler.rules.queues import PLAIN_QUEUES
@@ -63,6 +65,8 @@ def main(index: int, *, device: int) -> None:
     held = Held()
     record = job_processes.Record(Path(settings.RUN_DIR, f"gpu-{index}.processes"))
     left_over = record.end_left_overs()
+    # Before the first write: it would take the GPUs, and requeue the jobs, of a cluster that lives.
+    require_ownership(connect())
     _register(index, boot, backend_name, identity)
     _settle_the_past(commit)
     connection.close()

@@ -64,10 +64,10 @@ class LeaseHolder:
         if holder is None:
             return []
         host, pid, _ = holder.split("/")
-        return [holder] if host == socket.gethostname() and not _is_running(int(pid)) else []
+        return [holder] if host == socket.gethostname() and not is_running(int(pid)) else []
 
 
-def _is_running(pid: int) -> bool:
+def is_running(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -21,6 +21,7 @@ from scheduler.logs import Outage, event_logger
 from scheduler.loops.clock_watch import ClockWatch
 from scheduler.loops.generator import workload
 from scheduler.loops.lease import LeaseHolder
+from scheduler.loops.ownership import Ownership, require_ownership
 from scheduler.loops.reaper import Reaper
 from scheduler.loops.relay import Relay
 from scheduler.loops.ticker import Ticker
@@ -39,11 +40,12 @@ BUSY_PERIOD_SECONDS: Final = 0.1
 class LeasedLoop:
     """A loop that acts while this process holds its lease; of several schedulers one acts.
 
-    act: called with monotonic seconds, returns how much there was to do.
+    act: called with monotonic seconds, returns how much there was to do. ownership: without it, the loop acts on a
+    database and a broker that another cluster uses too.
     """
 
-    def __init__(self, name: str, act: Callable[[float], int]) -> None:
-        self._act, self._done = act, 0
+    def __init__(self, name: str, act: Callable[[float], int], ownership: Ownership | None = None) -> None:
+        self._act, self._done, self._ownership = act, 0, ownership
         self._lease, self._outage = LeaseHolder(name), Outage(log, name)
         self.ticker = Ticker(name, self.tick, self.period_seconds)
 
@@ -53,6 +55,8 @@ class LeasedLoop:
         try:
             close_old_connections()
             if self._lease.held(now):
+                if self._ownership is not None and not self._ownership.is_ours(now):
+                    return False
                 self._done = self._act(now)
         except (DatabaseFailure, RedisError, KombuError, OSError) as error:
             self._outage.broke(error)
@@ -70,8 +74,8 @@ class Loops(bootsteps.StartStopStep):
     def __init__(self, parent: Any, **options: Any) -> None:
         super().__init__(parent, **options)
         loops = [
-            LeasedLoop("relay", Relay(connect()).tick),
-            LeasedLoop("reaper", Reaper(connect()).tick),
+            LeasedLoop("relay", Relay(connect()).tick, Ownership(connect(), renews=True)),
+            LeasedLoop("reaper", Reaper(connect()).tick, Ownership(connect(), renews=False)),
             LeasedLoop("clock", ClockWatch().tick),
         ]
         self._tickers = [loop.ticker for loop in loops]
@@ -91,6 +95,7 @@ class Loops(bootsteps.StartStopStep):
 def main() -> None:
     """Runs the scheduler role in this process until SIGTERM."""
     workload()  # an invalid configuration ends the start here, instead of each tick
+    require_ownership(connect())
     app.steps["worker"].add(Loops)
     # A tick a second would push the jobs out of Flower's list.
     worker_main(hostname="scheduler", queues=[CONTROL_QUEUE], pool="solo", task_events=False)

@@ -66,11 +66,11 @@ def measure(state: Path) -> dict[str, Any]:
     from django.conf import settings
     from redis import Redis
 
-    from scheduler.celery import broker_url
     from scheduler.jobs.controls import change_control
+    from scheduler.redis_url import celery_url
 
     change_control(actor="bench", paused=True)
-    os.environ.update(BARE_BROKER=broker_url(settings.REDIS_URL), BARE_REDIS=settings.REDIS_URL)
+    os.environ.update(BARE_BROKER=celery_url(settings.REDIS_URL), BARE_REDIS=settings.REDIS_URL)
     redis = Redis.from_url(settings.REDIS_URL)
     from tests.benchmarks.bare import BARE, STORED
 

@@ -20,6 +20,8 @@ from cluster_dashboard.operations.supervisor.summary import summary
 from cluster_dashboard.operations.supervisor.supervisor import Supervisor
 from gpu_tasks.processes import prctl
 from scheduler.logs import event_logger
+from scheduler.loops.ownership import require_ownership
+from scheduler.redis_client import connect
 from scheduler.rules.configuration import EnvironmentInvalid
 
 log = event_logger("cluster")
@@ -54,6 +56,9 @@ def _supervise(lock: int) -> int:
     write_pid("up", os.getpid())
     log.info("cluster_starting", state=settings.STATE_DIR, gpus=settings.ENVIRONMENT.gpu_count)
     first_start.prepare_database()
+    if not settings.BROKER_EMBEDDED:
+        # An embedded broker is this state folder's alone, and is not running yet; each process checks it later.
+        require_ownership(connect())
     connections.close_all()  # a connection shared by a fork answers the wrong one
     log.info("database_ready", after_s=f"{time.monotonic() - began:.1f}")
     gc.freeze()  # what the set-up has loaded is shared too

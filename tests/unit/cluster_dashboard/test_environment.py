@@ -20,6 +20,7 @@ WRONG = {
     "WEB_PORT": "0",
     "FLOWER_PORT": "65536",
     "REDIS_URL": "http://localhost",
+    "REDIS_PREFIX": "a:b:",
     "DATABASE_URL": "mysql://localhost/x",
     "GPU_BACKEND": "rocm",
     "GPU_COUNT": "65",

@@ -69,7 +69,16 @@ def test_panels_of_a_dashboard_do_not_overlap(path: Path) -> None:
 
 def test_compose_passes_every_setting_on() -> None:
     """A variable of .env.example that compose keeps to itself would be set in vain."""
-    own = {"WEB_PORT", "FLOWER_PORT", "BIND_HOST", "STATE_DIR", "REDIS_URL", "DATABASE_URL", "LOG_FORMAT"}
+    own = {
+        "WEB_PORT",
+        "FLOWER_PORT",
+        "BIND_HOST",
+        "STATE_DIR",
+        "REDIS_URL",
+        "REDIS_PREFIX",
+        "DATABASE_URL",
+        "LOG_FORMAT",
+    }
     secret = {"API_TOKEN", "SECRET_KEY", "ADMIN_PASSWORD", "FLOWER_PASSWORD", "SEED"}
     elsewhere = {"GPU_DEVICE", "GPU_OFFSET"}
 
