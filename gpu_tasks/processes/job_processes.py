@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from gpu_tasks.processes import helpers, prctl, proc
+from gpu_tasks.processes import helpers, multiprocessing_parent, prctl, proc
 from scheduler.files import replace_file
 from scheduler.logs import event_logger
 
@@ -35,11 +35,18 @@ def adopt_orphans() -> None:
 
 
 def lead() -> None:
-    """In the job process: from here on all that its jobs start can be found and ended."""
+    """In the job process: from here on all that its jobs start can be found and ended, so they may start processes by
+    `multiprocessing` too."""
     global _leader  # noqa: PLW0603 - there is one of it: this process
     os.setpgid(0, 0)
     prctl.become_subreaper()
     _leader = os.getpid()
+    multiprocessing_parent.become()
+
+
+def is_job_process() -> bool:
+    """False in what its jobs fork."""
+    return _leader == os.getpid()
 
 
 def kill(pid: int) -> None:
@@ -50,9 +57,13 @@ def kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def end_own_children() -> list[int]:
-    """In the job process, after a job. Returns those that do not end."""
-    return end_children(helpers.pids) if _leader == os.getpid() else []
+def end_own_children() -> bool:
+    """In the job process, after a job: ends what the job left running. Returns whether there was any.
+
+    Then another process must run the next job: what Python's `multiprocessing` still knows of the ended ones (its fork
+    server, its resource tracker) would fail that job, and some do not end.
+    """
+    return is_job_process() and _end_children(helpers.pids)[0]
 
 
 def end_children(spared: Callable[[], Iterable[int]]) -> list[int]:
@@ -61,8 +72,15 @@ def end_children(spared: Callable[[], Iterable[int]]) -> list[int]:
 
     `spared` is asked after the children were listed, so that it knows each of them.
     """
+    return _end_children(spared)[1]
+
+
+def _end_children(spared: Callable[[], Iterable[int]]) -> tuple[bool, list[int]]:
+    """Whether there were any, and those that live on."""
     deadline = time.monotonic() + END_SECONDS
+    found = False
     while left := _strangers(spared):
+        found = True
         for pid in left:
             # It may have just ended, or belong to another user.
             with suppress(ProcessLookupError, PermissionError):
@@ -70,12 +88,17 @@ def end_children(spared: Callable[[], Iterable[int]]) -> list[int]:
         if time.monotonic() > deadline:
             break
         time.sleep(0.005)
-    return left
+    return found, left
 
 
 def _strangers(spared: Callable[[], Iterable[int]]) -> list[int]:
-    found = set(proc.children_of(os.getpid()))
-    return [pid for pid in found.difference(spared()) if not _reap(pid)] if found else []
+    while found := set(proc.children_of(os.getpid())):
+        found.difference_update(spared())
+        living = [pid for pid in found if not _reap(pid)]
+        if living or not found:
+            return living
+        # Those that had ended may have left orphans here after the list was read.
+    return []
 
 
 def _reap(pid: int) -> bool:

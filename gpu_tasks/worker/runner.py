@@ -12,6 +12,7 @@ from celery.exceptions import Ignore, Reject
 
 from gpu_tasks.faults.injection import InjectedError, fault_for, striking
 from gpu_tasks.processes import job_processes
+from gpu_tasks.processes.fork_guard import forks_end_here
 from gpu_tasks.worker.commit import Commit, Ending
 from gpu_tasks.worker.gate import Gate
 from gpu_tasks.worker.held import Held
@@ -87,11 +88,11 @@ class Runner:
         self.gate.passed()
 
     def _clean_up(self, ending: Ending) -> None:
-        """Before the result is committed: who reads it finds the GPU free. A process that cannot be ended, or CUDA
-        after an error, would harm the next job: then the main process replaces this one."""
-        left = job_processes.end_own_children()
-        if left or (self.has_cuda and ending.state is not JobState.SUCCEEDED):
-            log.info("job_process_spent", job=ending.job_id, gpu=self.gpu, processes=len(left))
+        """Before the result is committed: who reads it finds the GPU free. What cannot be undone in this process, such
+        as CUDA after an error, would harm the next job: then the main process replaces this one."""
+        had_children = job_processes.end_own_children()
+        if had_children or (self.has_cuda and ending.state is not JobState.SUCCEEDED):
+            log.info("job_process_spent", job=ending.job_id, gpu=self.gpu, processes=had_children)
             self.held.spend()
 
     def _claim(self, job_id: int, attempt: int) -> Claimed:
@@ -128,7 +129,8 @@ class Runner:
             load=claimed.load,
         )
         try:
-            with striking(self._fault(claimed), self.gpu, partial(self._note_strike, claimed)):
+            # Inside: else a fork of the job would meet the fault that is planned for the job.
+            with striking(self._fault(claimed), self.gpu, partial(self._note_strike, claimed)), forks_end_here():
                 result = self._result(claimed)
         except BaseException as error:  # noqa: BLE001 (a job's body may raise anything: this process runs on)
             return self._failed(claimed, error)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -43,7 +44,16 @@ class GpuWorker:
     guarded: by a guardian, who is then the process that is started here.
     """
 
-    def __init__(self, redis: Redis, folder: Path, *, gpu: int = 0, source: Path = ROOT, guarded: bool = False) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        folder: Path,
+        *,
+        gpu: int = 0,
+        source: Path = ROOT,
+        guarded: bool = False,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self._redis, self.gpu, self._source, self._guarded = redis, gpu, source, guarded
         self._state_dir = folder / f"worker-{gpu}"
         self._output = folder / f"worker-{gpu}.log"
@@ -54,6 +64,7 @@ class GpuWorker:
             "DATABASE_URL": database_url(),
             "GPU_COUNT": str(gpu + 1),
             "SEED": "7",
+            **(environment or {}),
         }
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -131,7 +142,7 @@ class GpuWorker:
         self.stop()
 
 
-def wait_for_end(job: Job, seconds: float, story: str | None = None) -> Job:
+def wait_for_end(job: Job, seconds: float, story: str | Callable[[], str] | None = None) -> Job:
     """Of a job that a worker runs."""
 
     def ended() -> Job | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gpu_tasks.processes import job_processes
+from gpu_tasks.processes import job_processes, proc
 from tests.project import ROOT
 from tests.services import wait_until
 from tests.with_cluster.unix_session import is_alive
@@ -20,7 +20,7 @@ PROGRAM = """
 import os, subprocess, sys, time
 import django
 django.setup()
-from gpu_tasks.processes import job_processes
+from gpu_tasks.processes import job_processes, proc
 job_processes.adopt_orphans()
 escape = '''
 import subprocess
@@ -56,6 +56,17 @@ def test_orphans_are_ended_and_known_children_are_not() -> None:
         process.communicate("")
         for pid in filter(is_alive, (int(known), int(lost))):
             os.kill(pid, signal.SIGKILL)
+
+
+def test_an_orphan_of_a_child_that_ended_after_the_list_was_read_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    with subprocess.Popen(["true"]) as ended, subprocess.Popen(["sleep", "600"]) as orphan:
+        wait_until(lambda: job_processes.born_at(ended.pid) is None, 5, "the parent has ended")
+        lists = iter([[ended.pid], [orphan.pid], []])
+        monkeypatch.setattr(proc, "children_of", lambda _: next(lists, []))
+
+        assert job_processes.end_children(set) == []
+
+        assert not is_alive(orphan.pid)
 
 
 def test_a_process_that_has_ended_has_no_birth() -> None:
