@@ -1,4 +1,7 @@
-"""Text and JSON that every database can store: PostgreSQL refuses NUL, and no database stores half a surrogate pair."""
+"""Text and JSON that every database can store: PostgreSQL refuses NUL, and no database stores half a surrogate pair.
+
+And the text of an exception, which may not even have one.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +32,14 @@ def storable_json(value: Any) -> Any:
             return [storable_json(each) for each in value]
         case _:
             return value
+
+
+def error_text(error: BaseException) -> str:
+    """Of an exception of a job or job type, whose __str__ is its author's code too."""
+    try:
+        return str(error)
+    except BaseException as second:  # noqa: BLE001 (as above)
+        return f"its message cannot be read, since __str__ raised {type(second).__name__}"
 
 
 def _escaped(found: re.Match[str]) -> str:

@@ -12,6 +12,7 @@ from cluster_dashboard.live.totals import Totals
 from cluster_dashboard.metrics.builders import counter, gauge, single
 from cluster_dashboard.metrics.numbers import DatabaseNumbers
 from scheduler.jobs.room import Lack, Room, shortage_in
+from scheduler.loops.skipped_arrivals import ARRIVAL_SKIPPED
 from scheduler.rules.outcomes import failures, known_ends
 from scheduler.rules.states import PRIORITY_ORDER, EventKind, JobState
 
@@ -62,6 +63,9 @@ def cluster(database: DatabaseNumbers, live: RedisView | None) -> Iterator[Metri
     if control is not None:
         yield single("generator_rate_per_minute", "Jobs a minute that the generator submits", control.rate_per_minute)
         yield single("generator_paused", "1 while the generator is paused", control.paused)
+    skipped = counter("arrivals_skipped", "Arrivals of the generator that could not be made into a job", [])
+    skipped.add_metric([], database.totals.of(ARRIVAL_SKIPPED))
+    yield skipped
     leases = gauge(
         "loop_lease_seconds",
         "Seconds until the lease of a scheduler loop expires; below 0: no scheduler runs the loop",

@@ -10,6 +10,7 @@ from cluster_dashboard.live.read import oldest_waiting
 from cluster_dashboard.live.totals import Totals, TotalsReader
 from scheduler.jobs.clock import database_now
 from scheduler.jobs.room import Room, look
+from scheduler.loops.ownership import LEASE_NAME as OWNERSHIP
 from scheduler.models import Control, Gpu, Job, Lease
 
 
@@ -35,6 +36,6 @@ class DatabaseNumbers:
             gpus=list(Gpu.objects.all()),
             busy={gpu for gpu in Job.objects.running().values_list("gpu", flat=True) if gpu is not None},
             control=Control.objects.first(),
-            leases=list(Lease.objects.all()),
+            leases=list(Lease.objects.exclude(name=OWNERSHIP)),
             room=look(),
         )

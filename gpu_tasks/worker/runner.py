@@ -34,7 +34,7 @@ from scheduler.logs import event_logger
 from scheduler.rules.faults import FaultKind, PlannedFault, cuda_fault, names_cuda
 from scheduler.rules.placement import ClaimRefusal
 from scheduler.rules.states import JobState, Reason
-from scheduler.storable import storable_json, storable_text
+from scheduler.storable import error_text, storable_json, storable_text
 
 log = event_logger(__name__)
 
@@ -151,7 +151,7 @@ class Runner:
 
     def _gpu_fault(self, error: BaseException) -> str | None:
         """What shows that the GPU failed, not the job, in words; None if nothing does."""
-        messages = [_message(each) for each in _chain(error)]
+        messages = [error_text(each) for each in _chain(error)]
         if (name := cuda_fault(messages)) is not None:
             return f"CUDA reports {name}"
         return self.gate.gpu_fault_since(is_cuda_error=any(map(names_cuda, messages)))
@@ -202,7 +202,7 @@ def _checked(result: dict[str, Any]) -> dict[str, Any]:
 
 def _failed(claimed: Claimed, error: BaseException) -> Ending:
     reason = next(reason for kind, reason in REASONS if isinstance(error, kind))
-    words = _message(error)
+    words = error_text(error)
     if not isinstance(error, (JobFailed, ParamsInvalid)):
         words = f"{type(error).__name__}: {words}"
     return Ending(
@@ -228,11 +228,3 @@ def _chain(error: BaseException) -> list[BaseException]:
         if isinstance(each, BaseExceptionGroup):
             left += each.exceptions
     return found
-
-
-def _message(error: BaseException) -> str:
-    """Of an exception of the job, whose __str__ is the job's code too."""
-    try:
-        return str(error)
-    except BaseException as second:  # noqa: BLE001 (as above)
-        return f"its message cannot be read, since __str__ raised {type(second).__name__}"

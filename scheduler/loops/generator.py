@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from functools import cache
+from math import isfinite
 from typing import Final
 
 from django.conf import settings
@@ -11,14 +13,16 @@ from django.db import transaction
 from django.db.models.functions import Now
 from redis import Redis
 
-from scheduler.arrivals.shape import Position
+from scheduler.arrivals.shape import Arrival, Position
 from scheduler.broker.hints import SubmittedJob
 from scheduler.catalogue import catalogue
+from scheduler.database_errors import NeverStored, is_unavailable
 from scheduler.jobs.admission import job_request, largest_gpu_mib
 from scheduler.jobs.clock import database_now
 from scheduler.jobs.room import NoRoom, Shortage, broker_share, check_room
 from scheduler.jobs.submit import ROWS_PER_TRANSACTION, JobRequest, submit
 from scheduler.logs import event_logger
+from scheduler.loops.skipped_arrivals import skip
 from scheduler.models import ClusterEvent, Control
 from scheduler.rules.states import Source
 from scheduler.workloads.jobmix import DrawnJob
@@ -119,9 +123,41 @@ def _tick_once(now: datetime, load: Workload, client: Redis | None, *, refused: 
     _keep(control, load, due.position)
     if due.ended:
         ClusterEvent.objects.create(kind="generator", message=f"The trace has ended: {load.name}"[:300])
-    requests = _that_fit([_request(load.job(control.seed, arrival)) for arrival in due.arrivals])
-    made = submit(requests, client=client, broker_share=broker_share(), room_for=ROOM_FOR)
-    return made, len(due.arrivals)
+    requests = _that_fit(_requests(load, control.seed, due.arrivals))
+    return _submit(requests, client), len(due.arrivals)
+
+
+def _requests(load: Workload, seed: int, arrivals: Iterable[Arrival]) -> list[JobRequest]:
+    """Without the arrivals that cannot be made into a job."""
+    made = []
+    for arrival in arrivals:
+        job_type = "unknown"
+        try:
+            drawn = load.job(seed, arrival)
+            job_type = drawn.type
+            made.append(_request(drawn))
+        except Exception as error:  # noqa: BLE001 (a job type is its author's code; one that raises must not stop all others)
+            skip(job_type, error)
+    return made
+
+
+def _submit(requests: list[JobRequest], client: Redis | None) -> list[SubmittedJob]:
+    """All at once; if the database can never store one of them, each in its own savepoint."""
+    share = broker_share()
+    try:
+        return submit(requests, client=client, broker_share=share, room_for=ROOM_FOR)
+    except NeverStored as error:
+        if is_unavailable(error) or not requests:
+            raise
+    made: list[SubmittedJob] = []
+    for request in requests:
+        try:
+            made += submit([request], client=client, broker_share=share, room_for=ROOM_FOR)
+        except NeverStored as error:
+            if is_unavailable(error):
+                raise
+            skip(request.type, error)
+    return made
 
 
 def _that_fit(requests: list[JobRequest]) -> list[JobRequest]:
@@ -163,10 +199,16 @@ def move_position(seconds: float) -> None:
 
 
 def _request(drawn: DrawnJob) -> JobRequest:
-    return job_request(
+    """Raises whatever the job type raises, and TypeError or ValueError for values that no job can have."""
+    request = job_request(
         type=drawn.type,
         priority=drawn.priority,
         params=drawn.params,
         source=Source.GENERATOR,
         time_limit_seconds=None,  # by the type's cost model: a trace has jobs above the default limit
     )
+    if not isinstance(request.gpu_memory_mib, int) or request.gpu_memory_mib < 0:
+        raise TypeError(f"gpu_memory_mib returned {request.gpu_memory_mib!r:.60}; expected: a whole number, 0 or more")
+    if not isinstance(request.load, int | float) or not isfinite(request.load):
+        raise TypeError(f"load returned {request.load!r:.60}; expected: a share, 0.0 to 1.0")
+    return request

@@ -123,6 +123,10 @@ def _counts(states: Mapping[str, int], removed: Removed) -> Iterator[Breach]:
         yield Breach("counts_add_up", 0, words)
 
 
+#: Live counts of what happened to no job.
+NOT_OF_A_JOB: Final = frozenset({"commit_refused", "arrival_skipped"})
+
+
 def _more_counts(starts: int, refused_commits: int, removed: Removed) -> Iterator[Breach]:
     kept: dict[tuple[str, str], int] = {
         (priority, word): int(n)
@@ -144,7 +148,7 @@ def _more_counts(starts: int, refused_commits: int, removed: Removed) -> Iterato
         there[priority, "submitted"] += n
     for priority, n in rows(_STARTS_BY_PRIORITY):
         there[priority, "started"] = n
-    for priority, word in sorted({*there, *(key for key in kept if key[1] != "commit_refused")}):
+    for priority, word in sorted({*there, *(key for key in kept if key[1] not in NOT_OF_A_JOB)}):
         found, live = there[priority, word], kept.get((priority, word), 0)
         if found != live:
             words = f"{found} times a job of priority {priority} was counted as {word}; the live count is {live}"
