@@ -26,16 +26,26 @@ def loaded_here() -> str | None:
 
 
 def device_uuid_bytes() -> bytes | None:
-    """Of CUDA's device 0 in this process; None if CuPy is not installed. CudaFailed if CUDA does not start."""
+    """Of CUDA's device 0 in this process; None if CuPy is not installed. CudaFailed if CuPy cannot be imported, in
+    whatever way, or CUDA does not start."""
     try:
         import cupy  # noqa: PLC0415 - in the job process alone
-    except ImportError:
-        return None
+    except BaseException as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == "cupy":
+            return None
+        raise CudaFailed(f"CuPy cannot be imported: {_words(error)}") from error
     try:
         properties: dict[str, Any] = cupy.cuda.runtime.getDeviceProperties(0)
         return bytes(properties["uuid"])
     except Exception as error:
-        raise CudaFailed(f"{type(error).__name__}: {error}") from error
+        raise CudaFailed(_words(error)) from error
+
+
+def _words(error: BaseException) -> str:
+    """On one line. Of the first cause: CuPy wraps it in a page of advice."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def is_device(found: bytes, uuid: str) -> bool:

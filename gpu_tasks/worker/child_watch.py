@@ -16,7 +16,7 @@ from gpu_tasks.processes import fork_guard, helpers, job_processes, proc
 from gpu_tasks.worker.celery_pool import CeleryPool
 from gpu_tasks.worker.commit import Commit, Ending
 from gpu_tasks.worker.held import Held, HeldJob
-from gpu_tasks.worker.quarantine import quarantine_broken
+from gpu_tasks.worker.quarantine import CUDA_PREFIX, quarantine_broken, quarantine_cuda
 from gpu_tasks.worker.valve import DATABASE_REFUSES, DATABASE_UNAVAILABLE, REPLACING, GpuUse, Valve
 from scheduler.database_errors import DatabaseFailure, is_unavailable
 from scheduler.logs import Outage, event_logger
@@ -29,6 +29,8 @@ log = event_logger(__name__)
 WATCH_PERIOD_SECONDS: Final = 0.25
 #: How often the database is asked whether the claim is still valid and no cancel was requested.
 CLAIM_SECONDS: Final = 1.0
+#: After this time a GPU that is quarantined because of CUDA is checked again, by a new job process.
+PROVE_AGAIN_SECONDS: Final = 60.0
 #: At a stop of the worker a running job may end by itself for this time; then it is killed and requeued.
 CHILD_GRACE_SECONDS: Final = 3.0
 
@@ -50,6 +52,9 @@ class ChildWatch:
     #: The fault of the GPU for which a job was killed, and the last one that was dealt with.
     _killed_by: str = ""
     _fault: GpuFault | None = None
+    #: The job process that has found CUDA not to work, and since when it is quarantined for that.
+    _proving_pid: int | None = None
+    _proving_since: float = 0.0
     _seen: HeldJob | None = None
     _started_at: float = 0.0
     _claim_checked_at: float = 0.0
@@ -137,15 +142,27 @@ class ChildWatch:
         pid = self.pool.child_pid()
         if job is not None and not _is_alive(job.child_pid):
             self._end_job_of_dead_process(job)
+        if pid is not None and not _is_alive(pid) and self.held.is_loading_cuda(pid):
+            self.held.load_cuda_again_at(now + PROVE_AGAIN_SECONDS)
+            quarantine_cuda(self.gpu, "its job process died while it loaded CUDA")
             # Its time limit must not be found exceeded once more: another process may have the pid by now.
             self._seen = None
         self._watch_descendants(job)
+        self._prove_again(now, pid)
         self._is_replacing = pid is not None and self.held.is_spent(pid)
         if pid is not None and not _is_alive(pid):
             self.pool.respawn()
         elif pid is not None and self._is_replacing:
             # The valve first: else a hint may be handed to the process that is to end.
             self.valve.shut(REPLACING)
+            self.pool.replace(pid)
+
+    def _prove_again(self, now: float, pid: int | None) -> None:
+        """A GPU that is quarantined because of CUDA gets a new job process now and then, which checks again."""
+        if pid != self._proving_pid or not self.valve.note.startswith(f"quarantined: {CUDA_PREFIX}"):
+            self._proving_pid, self._proving_since = pid, now
+        elif pid is not None and now - self._proving_since > PROVE_AGAIN_SECONDS:
+            self._proving_since = now
             self.pool.replace(pid)
 
     def _end_job_of_dead_process(self, job: HeldJob) -> None:

@@ -6,9 +6,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
+from gpu_tasks.gpus.driver_thread import DriverThread, NoAnswer
 from gpu_tasks.processes import cuda, fork_guard
 from gpu_tasks.worker.held import Held
 from gpu_tasks.worker.occupants import occupied
@@ -23,6 +24,8 @@ log = event_logger(__name__)
 FREE_SECONDS: Final = 2.0
 #: After an error of CUDA, NVML is asked for this time whether the GPU is broken: its report may come later.
 FAULT_SECONDS: Final = 2.0
+#: CUDA starts in a second or two; with many GPUs, or a driver that was not loaded, in ten.
+CUDA_ANSWER_SECONDS: Final = 20.0
 #: sysexits.h's "configuration error".
 EXIT_CONFIGURATION: Final = 78
 
@@ -37,6 +40,7 @@ class Gate:
     has_cuda: bool
     held: Held
     open_gpu: Callable[[], GpuBackend]
+    _cuda: DriverThread = field(default_factory=lambda: DriverThread("cuda"))
     _is_proven: bool = False
     _has_run: bool = False
     _backend: GpuBackend | None = None
@@ -69,10 +73,15 @@ class Gate:
         return None
 
     def _wrong_device(self, uuid: str) -> str | None:
+        self.held.loads_cuda(loads=True)
         try:
-            found = cuda.device_uuid_bytes()
+            found = self._cuda.ask(cuda.device_uuid_bytes, CUDA_ANSWER_SECONDS)
         except cuda.CudaFailed as error:
             return f"it does not start: {error}"
+        except NoAnswer as error:
+            return f"it has not answered for {error.seconds:.0f} s"
+        finally:
+            self.held.loads_cuda(loads=False)
         if found is None:
             log.warning("pinning_not_proven", gpu=self.gpu, reason="CuPy is not installed")
             return None

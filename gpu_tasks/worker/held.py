@@ -20,6 +20,12 @@ _PROGRESS_OFFSET: Final = _LAYOUT.size - 8
 #: Behind it: the pid of a job process that must be replaced before the next job.
 _SPENT: Final = struct.Struct("<q")
 _SPENT_OFFSET: Final = 512
+#: And the pid of a job process that is loading CUDA; it may die of that.
+_LOADING: Final = struct.Struct("<q")
+_LOADING_OFFSET: Final = 520
+#: And the monotonic seconds before which no job process loads CUDA without need, since one has died of it.
+_LOAD_AGAIN: Final = struct.Struct("<d")
+_LOAD_AGAIN_OFFSET: Final = 528
 _NO_JOB: Final = 0
 
 #: How often a new job process looks whether it may claim its first job.
@@ -81,6 +87,20 @@ class Held:
 
     def is_spent(self, pid: int) -> bool:
         return bool(_SPENT.unpack_from(self._page, _SPENT_OFFSET)[0] == pid)
+
+    def loads_cuda(self, *, loads: bool) -> None:
+        """In the job process, before and after it loads CUDA."""
+        _LOADING.pack_into(self._page, _LOADING_OFFSET, os.getpid() if loads else 0)
+
+    def is_loading_cuda(self, pid: int) -> bool:
+        return bool(_LOADING.unpack_from(self._page, _LOADING_OFFSET)[0] == pid)
+
+    def load_cuda_again_at(self, monotonic_seconds: float) -> None:
+        """In the main process: else one job process after the other dies, as fast as they are forked."""
+        _LOAD_AGAIN.pack_into(self._page, _LOAD_AGAIN_OFFSET, monotonic_seconds)
+
+    def may_load_cuda(self, now: float) -> bool:
+        return bool(now >= _LOAD_AGAIN.unpack_from(self._page, _LOAD_AGAIN_OFFSET)[0])
 
     def release(self) -> None:
         self._write(_NO_JOB, 0, 0, 0, 0.0)

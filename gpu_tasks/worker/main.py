@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -28,7 +29,6 @@ from gpu_tasks.worker.spool import Spool
 from gpu_tasks.worker.threads import Parts, Threads
 from gpu_tasks.worker.witness import Witness
 from scheduler.celery import app, worker_main
-from scheduler.database_errors import DatabaseFailure
 from scheduler.logs import event_logger
 from scheduler.loops.ownership import require_ownership
 from scheduler.models import ClusterEvent, Gpu
@@ -145,9 +145,9 @@ def _prepare_child(gate: Gate) -> None:
     the pinning early."""
     job_processes.lead()
     try:
-        if gate.has_cuda:
+        if gate.has_cuda and gate.held.may_load_cuda(time.monotonic()):
             gate.mispinned_because()
-    except DatabaseFailure as error:
+    except Exception as error:  # noqa: BLE001 (the check before the first job meets it again, and says so)
         log.warning("pinning_not_checked_yet", error=error)
 
 

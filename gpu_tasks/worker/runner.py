@@ -83,6 +83,10 @@ class Runner:
             reason = self.gate.closed_because()
         except DatabaseFailure as error:
             reason = f"{type(error).__name__}: {error}"
+        except Exception as error:
+            # Of what looks at the GPU: the job has not begun, and another GPU may run it.
+            log.exception("gpu_not_checked", gpu=self.gpu)
+            reason = f"it cannot be checked: {type(error).__name__}: {error}"
         if reason is not None:
             raise _return_hint(job_id, attempt, reason)
         self.gate.passed()

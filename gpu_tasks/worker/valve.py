@@ -4,6 +4,7 @@ it reads none."""
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ QUIET_SECONDS: Final = 2.0
 DATABASE_UNAVAILABLE: Final = "the database is unavailable"
 DATABASE_REFUSES: Final = "the database refuses a query of its worker; the error is in the worker's log"
 REPLACING: Final = "its job process is being replaced"
+_NUMBER: Final = re.compile(r"\d+")
 #: The note after a hint that was returned for this reason; for any other reason, the reason itself.
 RETURNED: Final[dict[str, str]] = {
     ClaimRefusal.GPU_BUSY: "another job still holds it",
@@ -154,7 +156,8 @@ class Valve:
 
     def _set(self, note: str) -> None:
         """Behind the lock: so Celery gets them in the order of the decisions."""
-        if note != self._note:
+        # A temperature, or the seconds of a silence, is no news.
+        if _NUMBER.sub("", note) != _NUMBER.sub("", self._note):
             log.info("gpu_not_eligible" if note else "gpu_eligible", gpu=self.gpu, note=note)
         self._note = note
         reading = () if note else self._readable

@@ -159,7 +159,9 @@ def notes() -> list[str]:
 def test_a_note_that_is_explained_is_one_that_the_code_writes(note):
     files = [*(ROOT / "gpu_tasks").rglob("*.py"), *(ROOT / "scheduler" / "rules").glob("*.py")]
     source = "".join(path.read_text() for path in files)
-    words = [part.strip() for part in re.split(r"\bN\b|GPU-\.\.|\.\.|: (?=CUDA|GPU fault)|CUDA: ", note) if part.strip(" :,")]
+    words = [
+        part.strip() for part in re.split(r"\bN\b|GPU-\.\.|\.\.|: (?=CUDA|GPU fault)|CUDA: ", note) if part.strip(" :,")
+    ]
 
     assert [part for part in words if part not in source] == []
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
@@ -60,3 +62,28 @@ def test_without_cupy_nothing_is_reported(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_this_process_has_loaded_no_cuda() -> None:
     assert cuda.loaded_here() is None
+
+
+BROKEN_CUPY = {
+    "AttributeError: numpy has no attribute 'bool'": """raise AttributeError("numpy has no attribute 'bool'")""",
+    "SystemExit: 1": "raise SystemExit(1)",
+    "OSError: libnvrtc.so.12: cannot open": """
+try:
+    raise OSError("libnvrtc.so.12: cannot open")
+except OSError as error:
+    raise ImportError("=====\\nFailed to import CuPy.\\n") from error
+""",
+    "ModuleNotFoundError: No module named 'fastrlock_of_cupy'": "import fastrlock_of_cupy",
+}
+
+
+@pytest.mark.parametrize(("words", "source"), BROKEN_CUPY.items(), ids=list(BROKEN_CUPY))
+def test_cupy_that_cannot_be_imported_says_why(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: str, source: str
+) -> None:
+    (tmp_path / "cupy.py").write_text(source)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "cupy", raising=False)
+
+    with pytest.raises(cuda.CudaFailed, match=re.escape(f"CuPy cannot be imported: {words}")):
+        cuda.device_uuid_bytes()

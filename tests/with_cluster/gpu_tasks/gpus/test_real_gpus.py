@@ -214,3 +214,30 @@ def test_a_job_whose_gpu_is_lost_while_it_runs_runs_elsewhere_and_the_gpu_leaves
     machine.set(gpu, is_lost=True)
 
     assert_it_ran_elsewhere(cluster, job_id, gpu, "NVML: GPU is lost")
+
+
+@pytest.mark.parametrize(
+    ("trouble", "words"),
+    [
+        ("raises", "it does not start: CuPy cannot be imported: AttributeError: numpy has no attribute 'bool'"),
+        ("ends the process", "its job process died while it loaded CUDA"),
+    ],
+)
+def test_a_gpu_whose_job_process_cannot_load_cuda_says_so_and_its_worker_goes_on(
+    cluster: Cluster, machine: GpuMachine, trouble: str, words: str
+) -> None:
+    worker = cluster.pid("gpu-1")
+    machine.set(1, **{"import": trouble})
+    os.kill(cluster.child_pid(1), signal.SIGKILL)
+
+    wait_for_note(cluster, 1, f"quarantined: CUDA: {words}")
+
+    assert gpus_of_jobs(cluster) == {0}
+    loaded = machine.loaded_cuda()
+    assert gpus_of_jobs(cluster) == {0}
+    assert machine.loaded_cuda() == loaded, "no job process after the other tries it"
+    assert cluster.pid("gpu-1") == worker
+    # A new worker checks at once, not only after a minute.
+    machine.reset()
+    os.kill(worker, signal.SIGKILL)
+    wait_until(lambda: not gpu_info(cluster, 1)["quarantined"], 30, lambda: str(gpu_info(cluster, 1)))

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Event
 from typing import Any, Final, NoReturn
 from unittest.mock import patch
 
@@ -263,6 +264,34 @@ def test_a_failure_that_nothing_of_the_gpu_explains_is_the_jobs_own(
 
     assert job.state == JobState.FAILED
     assert Gpu.objects.get(index=0).quarantined == ""
+
+
+def test_a_gpu_that_cannot_be_checked_returns_its_hints_and_says_why(
+    runner: Runner, caplog: pytest.LogCaptureFixture
+) -> None:
+    job, failing = queued(), with_gpu(runner, None)
+
+    with (
+        patch.object(Gate, "closed_because", side_effect=ValueError("badly formed UUID")),
+        pytest.raises(Reject) as found,
+    ):
+        failing.run(job.id, 1)
+
+    assert found.value.reason == "it cannot be checked: ValueError: badly formed UUID"
+    assert reread(job).state == JobState.QUEUED
+    assert "gpu_not_checked" in [record.message for record in caplog.records]
+
+
+def test_cuda_that_does_not_answer_quarantines_the_gpu(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gpu_tasks.worker.gate.CUDA_ANSWER_SECONDS", 0.05)
+    released = Event()
+    monkeypatch.setattr("gpu_tasks.processes.cuda.device_uuid_bytes", lambda: released.wait(60))
+    gate = replace(with_gpu(runner, None).gate, uuid="GPU-12345678-9abc-def0-0011-223344556677")
+
+    assert gate.closed_because() == "CUDA: it has not answered for 0 s"
+
+    assert Gpu.objects.get(index=0).quarantined == "CUDA: it has not answered for 0 s"
+    released.set()
 
 
 def test_on_a_simulated_gpu_no_message_is_a_fault_of_the_hardware(runner: Runner) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import struct
-import subprocess
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from itertools import count
@@ -16,7 +14,7 @@ from django.db.models import F
 
 from gpu_tasks.processes.job_processes import Record
 from gpu_tasks.processes.proc import children_of
-from gpu_tasks.worker.child_watch import ChildWatch
+from gpu_tasks.worker.child_watch import PROVE_AGAIN_SECONDS, ChildWatch
 from gpu_tasks.worker.commit import Commit, Ending
 from gpu_tasks.worker.held import Held
 from gpu_tasks.worker.quarantine import lift_quarantine, quarantine_broken, quarantine_cuda
@@ -295,6 +293,7 @@ def test_the_note_says_why_the_gpu_is_unknown(valve, pool, now):
     assert (valve.note, pool.reading) == ("its driver has not answered for 2 s", [()])
 
 
+ABOVE_EVERY_PID = 2**22 + 1
 XID_79 = GpuFault(number=1, words="Xid 79: the GPU has fallen off the bus")
 
 
@@ -322,10 +321,8 @@ def test_a_fault_that_the_database_did_not_hear_of_is_told_again(watch, valve, n
 
 def test_a_job_process_that_died_of_a_fault_of_its_gpu_died_of_nothing_else(watch, valve, now):
     job = running(gpu=0)
-    dead = subprocess.Popen(["true"])
-    dead.wait()
-    valve.held.running(job.id, 1, time_limit_seconds=60, memory_mib=0, load=1.0)
-    struct.pack_into("<q", valve.held._page, 24, dead.pid)
+    with patch("os.getpid", lambda: ABOVE_EVERY_PID):
+        valve.held.running(job.id, 1, time_limit_seconds=60, memory_mib=0, load=1.0)
     valve.reading_of_gpu = lambda: a_reading(last_fault=XID_79)
 
     watch.tick(now())
@@ -352,3 +349,59 @@ def test_cuda_that_works_does_not_disprove_a_fault_of_the_hardware():
     lift_quarantine(0)
 
     assert Gpu.objects.get(index=0).quarantined == "GPU fault: Xid 48: double-bit ECC error"
+
+
+@dataclass
+class PoolOfOne(FakePool):
+    """A worker whose job process has this pid."""
+
+    pid: int = ABOVE_EVERY_PID
+    replaced: list[int] = field(default_factory=list)
+
+    def child_pid(self):
+        return self.pid
+
+    def respawn(self):
+        self.pid += 1
+
+    def replace(self, pid):
+        self.replaced.append(pid)
+
+
+def test_a_job_process_that_dies_while_it_loads_cuda_quarantines_the_gpu_and_is_not_followed_by_a_hundred(
+    watch, valve, now
+):
+    watch.pool = PoolOfOne()
+    with patch("os.getpid", lambda: ABOVE_EVERY_PID):
+        valve.held.loads_cuda(loads=True)
+
+    at = now()
+    watch.tick(at)
+
+    assert Gpu.objects.get(index=0).quarantined == "CUDA: its job process died while it loaded CUDA"
+    assert watch.pool.pid == ABOVE_EVERY_PID + 1
+    assert [valve.held.may_load_cuda(at + later) for later in (1.0, PROVE_AGAIN_SECONDS)] == [False, True]
+
+
+def test_a_gpu_whose_cuda_does_not_work_is_checked_again_by_a_new_job_process(watch, valve, now):
+    watch.pool = PoolOfOne(pid=os.getpid())
+    quarantine_cuda(0, "it does not start: CuPy cannot be imported: AttributeError")
+    with patch("gpu_tasks.worker.child_watch._is_alive", lambda pid: True):
+        for later in (0.0, 0.0, PROVE_AGAIN_SECONDS / 2):
+            watch.tick(now(later=later))
+        assert (watch.pool.replaced, valve.note[:17]) == ([], "quarantined: CUDA")
+
+        watch.tick(now(later=PROVE_AGAIN_SECONDS + 2))
+        watch.tick(now(later=PROVE_AGAIN_SECONDS + 2))
+
+    assert watch.pool.replaced == [os.getpid()]
+
+
+def test_a_note_whose_numbers_change_is_logged_once(valve, now, caplog):
+    caplog.set_level("INFO")
+    for temperature in (90.0, 91.0):
+        valve.reading_of_gpu = lambda temperature=temperature: a_reading(temperature_c=temperature)
+        valve.check(now(later=temperature * ELIGIBILITY_SECONDS), GpuUse())
+
+    assert valve.note.startswith("91 °C")
+    assert [record.message for record in caplog.records] == ["gpu_not_eligible"]
