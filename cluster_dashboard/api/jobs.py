@@ -49,7 +49,7 @@ def submit_jobs(
     More than 250 jobs are inserted by several transactions. If one of them fails, the answer is a problem whose
     `accepted_ids` lists the jobs that were inserted; with an Idempotency-Key the same request again submits the rest.
     """
-    requests = read_submission(body)
+    requests = read_submission(body, owner=actor_of(request))
     if idempotency_key is None:
         return submit(requests, None, in_list="jobs" in body)
     held = hold(actor_of(request), idempotency_key, body)
@@ -85,6 +85,9 @@ def _matching(wanted: JobFilter) -> JobQuerySet:
     if wanted.source is not None and wanted.source != Source.GENERATOR:
         # The same for the index of jobs that the generator did not submit.
         jobs = jobs.exclude(source=Source.GENERATOR)
+    if wanted.owner is not None:
+        check_text(wanted.owner, "owner")
+        jobs = jobs.of_owner(wanted.owner)
     if wanted.before is not None:
         jobs = jobs.filter(id__lt=wanted.before)
     return jobs.submitted_between(wanted.since, wanted.until)

@@ -112,6 +112,7 @@ def run_again(request: HttpRequest, job_id: JobId) -> Status[Submitted] | HttpRe
         priority=job.priority,
         params=job.params,
         source=Source.API,
+        owner=actor_of(request),
         time_limit_seconds=job.time_limit_seconds,
         max_failures=job.max_failures,
         accepts_faults=job.accepts_faults,

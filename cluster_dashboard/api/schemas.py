@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 from scheduler.jobs.admission import COUNT_MAXIMUM
 from scheduler.jobs.lifecycle import CancelOutcome
 from scheduler.rules.job_limits import FAILURE_LIMIT, FAILURE_LIMIT_MAXIMUM, TIME_LIMIT_SECONDS
-from scheduler.rules.naming import NAME_MAXIMUM_LENGTH
+from scheduler.rules.naming import NAME_MAXIMUM_LENGTH, OWNER_LENGTH
 from scheduler.rules.states import EventKind, JobState, Priority, Reason, Source
 
 BIGINT_MAXIMUM: Final = 2**63 - 1
@@ -97,7 +97,10 @@ class JobFilter(Input):
     priority: Priority | None = None
     gpu: int | None = Field(default=None, ge=0, le=SMALLINT_MAXIMUM, description="Where it runs, or ran last")
     reason: Reason | None = Field(default=None, description="Why it left its previous state")
-    source: Source | None = Field(default=None, description="Who submitted it")
+    source: Source | None = Field(default=None, description="By which way it was submitted")
+    owner: Annotated[str, Field(max_length=OWNER_LENGTH)] | None = Field(
+        default=None, description="Who submitted it: its complete name; empty: the generator"
+    )
     name: Annotated[str, NAME_FIELD] | None = Field(default=None, description="Its complete name")
     since: Moment | None = Field(default=None, description="Submitted at this time or later")
     until: Moment | None = Field(default=None, description="Submitted before this time")
@@ -118,6 +121,7 @@ class JobSummary(Schema):
     gpu: int | None = Field(description="Where it runs, or ran last")
     reason: str = Field(description="Why it left its previous state; may be empty")
     source: Source
+    owner: str = Field(description="Who submitted it: a user, a token, or a command's unix user; empty: the generator")
     cancel_requested: bool
     submitted_at: datetime
     queued_at: datetime

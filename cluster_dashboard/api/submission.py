@@ -29,7 +29,7 @@ from scheduler.rules.states import Source
 # --- reading --------------------------------------------------------------------------------------
 
 
-def read_submission(body: dict[str, Any]) -> list[JobRequest]:
+def read_submission(body: dict[str, Any], *, owner: str) -> list[JobRequest]:
     """Checks the body; a problem lists every wrong field, up to ERRORS_MAXIMUM."""
     model = SubmitMany if "jobs" in body else SubmitJobs
     try:
@@ -37,21 +37,22 @@ def read_submission(body: dict[str, Any]) -> list[JobRequest]:
     except ValidationError as error:
         raise invalid(field_errors(model, error)) from None
     if isinstance(submission, SubmitMany):
-        return _different(submission.jobs)
+        return _different(submission.jobs, owner)
     errors = _params_errors(submission, "params")
     if errors:
         raise invalid(errors)
-    return job_requests(source=Source.API, **submission.model_dump())
+    return job_requests(source=Source.API, owner=owner, **submission.model_dump())
 
 
-def _different(jobs: Sequence[SubmitJob]) -> list[JobRequest]:
+def _different(jobs: Sequence[SubmitJob], owner: str) -> list[JobRequest]:
     largest_mib = largest_gpu_mib()
     requests: list[JobRequest] = []
     errors: list[FieldError] = []
     for i, job in enumerate(jobs):
         try:
             errors += _params_errors(job, f"jobs.{i}.params")
-            requests.append(job_request(source=Source.API, largest_gpu_mib=largest_mib, **job.model_dump()))
+            values = job.model_dump()
+            requests.append(job_request(source=Source.API, owner=owner, largest_gpu_mib=largest_mib, **values))
         except ParamsInvalid as error:
             field = error.field if error.field.startswith("jobs.") else f"jobs.{i}.{error.field}"
             if all(known.field != field for known in errors):

@@ -107,6 +107,7 @@ class Stage:
             priority=priority,
             params=params,
             source=Source.CLI,
+            owner=ACTOR,
             name=self.next_name(),
             time_limit_seconds=time_limit_seconds,
             max_failures=max_failures,

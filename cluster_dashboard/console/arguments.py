@@ -13,12 +13,13 @@ from typing import Any, Final, NoReturn
 
 from pydantic import BaseModel, ValidationError
 
-from cluster_dashboard.api.http.json_body import check_storable
+from cluster_dashboard.api.http.json_body import check_storable, check_text
 from cluster_dashboard.api.http.validation import field_errors
 from cluster_dashboard.api.schemas import BIGINT_MAXIMUM
 from scheduler.job_type import ParamsInvalid
 from scheduler.jobs.admission import COUNT_MAXIMUM
 from scheduler.rules.job_limits import NoTimeSpan, parse_time_span, time_span
+from scheduler.rules.naming import OWNER_LENGTH
 
 
 def whole_number(low: int, high: int) -> Callable[[str], int]:
@@ -32,6 +33,16 @@ def whole_number(low: int, high: int) -> Callable[[str], int]:
         return value
 
     return parse
+
+
+def owner_name(text: str) -> str:
+    if len(text) > OWNER_LENGTH:
+        raise ArgumentTypeError(f"a name of {len(text)} characters; it accepts at most {OWNER_LENGTH}")
+    try:
+        check_text(text, "owner")
+    except ParamsInvalid as error:
+        raise ArgumentTypeError(error.message) from None
+    return text
 
 
 def time_limit(maximum_seconds: int) -> Callable[[str], int]:

@@ -160,12 +160,16 @@ def database_words(error: Exception) -> str:
 
 
 def actor() -> str:
-    """Who is named in events: the unix user, by the kernel's word and not the environment's."""
+    """Who is named in events."""
+    return f"cli ({unix_user()})"
+
+
+def unix_user() -> str:
+    """Who owns the jobs that a command submits: by the kernel's word and not the environment's."""
     try:
-        name = pwd.getpwuid(os.getuid()).pw_name
+        return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
-        name = str(os.getuid())  # a container's user that has no name
-    return f"cli ({name})"
+        return str(os.getuid())  # a container's user that has no name
 
 
 def _write_what_the_terminal_cannot_show() -> None:

@@ -80,7 +80,7 @@ def _facts(job: JobDetail, now: datetime) -> Table:
     facts: list[tuple[str, Any]] = [
         ("type", job.type),
         ("priority", job.priority),
-        ("submitted by", job.source),
+        ("submitted by", f"{job.owner}, by {job.source}" if job.owner else job.source),
         ("GPU", job.gpu),
         ("GPU memory", f"{job.gpu_memory_mib} MiB"),
         ("waited", f"{duration(waited_seconds(job, now))}{waiting}"),

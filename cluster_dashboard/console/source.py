@@ -38,7 +38,13 @@ class JobListing:
 
 
 def jobs(
-    *, state: str | None, job_type: str | None, priority: str | None, before: int | None, limit: int
+    *,
+    state: str | None,
+    job_type: str | None,
+    priority: str | None,
+    owner: str | None,
+    before: int | None,
+    limit: int,
 ) -> JobListing:
     """UnknownJobType for a type that neither exists nor ever did."""
     if job_type is not None:
@@ -48,7 +54,8 @@ def jobs(
     filters = {"state": state, "priority": priority, "type": job_type, "id__lt": before}
     given = {name: value for name, value in filters.items() if value is not None}
     # One more than asked for tells whether there are more.
-    found = list(Job.objects.filter(**given).newest_first().defer("params", "result", "error")[: limit + 1])
+    chosen = Job.objects.all() if owner is None else Job.objects.all().of_owner(owner)
+    found = list(chosen.filter(**given).newest_first().defer("params", "result", "error")[: limit + 1])
     page = found[:limit]
     next_before = page[-1].id if len(found) > limit else None
     return JobListing(jobs=[JobSummary.from_orm(job) for job in page], next_before=next_before)

@@ -26,7 +26,7 @@ from scheduler.jobs.admission import COUNT_MAXIMUM
 from scheduler.models import Gpu, Job
 from scheduler.rules.faults import FAULTS
 from scheduler.rules.job_limits import FAILURE_LIMIT, FAILURE_LIMIT_MAXIMUM, TIME_LIMIT_SECONDS, time_span
-from scheduler.rules.naming import NAME_MAXIMUM_LENGTH
+from scheduler.rules.naming import NAME_MAXIMUM_LENGTH, OWNERS_SHOWN
 from scheduler.rules.placement import TEMPERATURE_LIMIT_C
 from scheduler.rules.presets import PRESETS, RATE_MINIMUM, Preset
 from scheduler.rules.states import PRIORITY_ORDER, JobState, Priority, Reason, Source
@@ -84,6 +84,7 @@ def jobs(request: HttpRequest) -> HttpResponse:
             ("gpu", "GPU", "any GPU", list(Gpu.objects.values_list("index", flat=True))),
             ("reason", "Reason", "any reason", list(Reason)),
             ("source", "Source", "any source", list(Source)),
+            ("owner", "Owner", "any owner", Job.objects.all().owners(OWNERS_SHOWN)),
         ],
     }
     return render(request, "jobs.html", context)

@@ -14,7 +14,7 @@ from django.db.models import QuerySet
 from scheduler.models import Job
 
 FIELDS: Final = (
-    "id", "name", "type", "priority", "source", "state", "reason", "attempt", "failures", "gpu",
+    "id", "name", "type", "priority", "source", "owner", "state", "reason", "attempt", "failures", "gpu",
     "submitted_at", "started_at", "finished_at", "error", "params", "result",
 )  # fmt: skip
 

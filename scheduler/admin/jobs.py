@@ -30,6 +30,7 @@ from scheduler.jobs.why_waiting import why_waiting
 from scheduler.loops.heartbeats import closed_gpus
 from scheduler.models import ClusterEvent, Job, JobEvent
 from scheduler.redis_client import connect
+from scheduler.rules.naming import OWNERS_SHOWN
 from scheduler.rules.states import JobState, Priority, Reason, Source
 
 #: The maximum number of jobs in one action: each is its own transaction, and the user waits for the page.
@@ -53,6 +54,17 @@ class TypeFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Job]) -> QuerySet[Job]:
         return queryset.filter(type=self.value()) if self.value() in catalogue() else queryset
+
+
+class OwnerFilter(admin.SimpleListFilter):
+    title = "owner"
+    parameter_name = "owner"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(name, name) for name in Job.objects.all().owners(OWNERS_SHOWN)]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Job]) -> QuerySet[Job]:
+        return queryset.filter(owner=self.value()).exclude(owner="") if self.value() else queryset
 
 
 class RareWordFilter(admin.ChoicesFieldListFilter):
@@ -129,9 +141,12 @@ PARAMS, RESULT, ERROR = pretty("params", "parameters"), pretty("result", "result
 
 @admin.register(Job)
 class JobAdmin(ExportAdmin, ReadOnlyAdmin):
-    list_display = ("id", "name", "type", "priority", state, "attempt", "gpu", TIMES[0], ran, "reason")
+    list_display = ("id", "name", "type", "priority", state, "attempt", "gpu", TIMES[0], ran, "reason", "owner")
     list_display_links = ("id", "name")
-    list_filter = ("state", "priority", TypeFilter, GpuFilter, ("reason", RareWordFilter), ("source", RareWordFilter))
+    list_filter = (
+        *("state", "priority", TypeFilter, GpuFilter),
+        *(("reason", RareWordFilter), ("source", RareWordFilter), OwnerFilter),
+    )
     sortable_by = ("id",)
     ordering = ("-id",)
     search_fields = ("id", "name")
@@ -141,7 +156,7 @@ class JobAdmin(ExportAdmin, ReadOnlyAdmin):
     inlines = (Story,)
     readonly_fields = (*TIMES, PARAMS, RESULT, ERROR, ASKED_TO_STOP, ACCEPTS_FAULTS, WAITS)
     fieldsets = (
-        (None, {"fields": (("id", "type", "priority", "source"),)}),
+        (None, {"fields": (("id", "type", "priority", "source", "owner"),)}),
         (
             "State",
             {"fields": (("state", "reason", "gpu", ASKED_TO_STOP), ("attempt", "failures", "max_failures"), WAITS)},
@@ -200,7 +215,7 @@ class JobAdmin(ExportAdmin, ReadOnlyAdmin):
         largest_mib = largest_gpu_mib()
         for job in self._chosen(request, queryset):
             try:
-                requests.append(_copy(job, largest_mib))
+                requests.append(_copy(job, largest_mib, request.user.get_username()))
             except ParamsInvalid as error:
                 self.message_user(request, f"{job.name} cannot run again: {error}", messages.ERROR)
         try:
@@ -254,12 +269,13 @@ def _requeue_word(state: JobState | None) -> str:
             return f"{state}, because a cancel was requested"
 
 
-def _copy(job: Job, largest_mib: int | None) -> JobRequest:
+def _copy(job: Job, largest_mib: int | None, owner: str) -> JobRequest:
     return job_request(
         type=job.type,
         priority=Priority(job.priority),
         params=job.params,
         source=Source.ADMIN,
+        owner=owner,
         time_limit_seconds=job.time_limit_seconds,
         max_failures=job.max_failures,
         accepts_faults=job.accepts_faults,

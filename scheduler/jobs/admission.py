@@ -30,6 +30,7 @@ def job_request(
     priority: str = Priority.NORMAL,
     params: Mapping[str, Any] | None = None,
     source: Source,
+    owner: str = "",
     name: str | None = None,
     time_limit_seconds: int | None = TIME_LIMIT_SECONDS,
     max_failures: int = FAILURE_LIMIT,
@@ -38,6 +39,7 @@ def job_request(
 ) -> JobRequest:
     """Returns a request that may be submitted. Raises ParamsInvalid with the wrong field and the accepted values.
 
+    owner: a user, a token, or the unix user of a command; empty: the generator.
     largest_gpu_mib: memory of the cluster's largest GPU; None: unknown, and not checked.
     accepts_faults: whether random faults may hit the job; they may also if its type accepts them.
     time_limit_seconds: None: from the duration that its type expects, with a margin.
@@ -51,6 +53,7 @@ def job_request(
         priority=parse_priority(priority),
         params=values.model_dump(mode="json"),
         source=source,
+        owner=owner,
         gpu_memory_mib=memory_mib,
         load=job_type.load(values),
         name=None if name is None else check_name(name),

@@ -21,7 +21,7 @@ from scheduler.jobs.clock import database_now
 from scheduler.jobs.room import check_room
 from scheduler.models import Control, Job, JobEvent
 from scheduler.rules.job_limits import FAILURE_LIMIT, TIME_LIMIT_SECONDS
-from scheduler.rules.naming import job_name
+from scheduler.rules.naming import OWNER_LENGTH, job_name
 from scheduler.rules.states import EventKind, JobState, Priority, Source
 
 #: Jobs a transaction: the longest write transaction sets the p99 of all writers (250 rows take 56 ms on SQLite).
@@ -36,6 +36,8 @@ class JobRequest:
     priority: Priority
     params: dict[str, Any]
     source: Source
+    #: Who submits it; empty: the generator.
+    owner: str = ""
     gpu_memory_mib: int
     load: float
     name: str | None = None
@@ -186,6 +188,7 @@ def _new_job(job_id: int, request: JobRequest, now: datetime, name_seed: int) ->
         type=request.type,
         priority=request.priority,
         source=request.source,
+        owner=request.owner[:OWNER_LENGTH],
         params=request.params,
         gpu_memory_mib=request.gpu_memory_mib,
         load=request.load,

@@ -45,6 +45,10 @@ GENERIC_WORDS: Final = (
 
 #: The maximum length of a name that a user may give, in characters.
 NAME_MAXIMUM_LENGTH: Final = 100
+#: Of the name of a job's owner: a user, a token, or the unix user of a command.
+OWNER_LENGTH: Final = 150
+#: The number of owners that a filter offers.
+OWNERS_SHOWN: Final = 50
 
 _NAME: Final = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{NAME_MAXIMUM_LENGTH - 1}}}")
 

@@ -142,7 +142,8 @@ def _collect(
         made.events.append((job_id, n, kind, when, *rest))
     row = {
         "id": job_id, "name": job_name(job_id, job_type, priority, 1), "type": job_type, "priority": priority,
-        "source": source, "params": json.dumps({"seconds": round(rng.random() * 20, 1)}), "gpu_memory_mib": 4096,
+        "source": source, "owner": "" if source is Source.GENERATOR else "ada",
+        "params": json.dumps({"seconds": round(rng.random() * 20, 1)}), "gpu_memory_mib": 4096,
         "load": 0.9, "time_limit_seconds": 300, "max_failures": 3, "accepts_faults": source is Source.GENERATOR,
         "state": state, "attempt": attempt, "failures": failures, "event_count": len(story),
         "cancel_requested": state is JobState.CANCELLED, "gpu": gpu, "boot": boot, "reason": reason or "",

@@ -7,7 +7,7 @@ from typing import Any
 
 from cluster_dashboard.api.schemas import BIGINT_MAXIMUM
 from cluster_dashboard.console import source
-from cluster_dashboard.console.arguments import Suggested, whole_number, word_of
+from cluster_dashboard.console.arguments import Suggested, owner_name, whole_number, word_of
 from cluster_dashboard.console.command import ConsoleCommand
 from cluster_dashboard.console.job_list import job_table
 from cluster_dashboard.console.screen import console
@@ -21,6 +21,7 @@ class Command(ConsoleCommand):
     examples = """\
   gpuc jobs
   gpuc jobs --state failed --limit 100
+  gpuc jobs --owner ada
   gpuc jobs --state running --json | jq '.jobs[].gpu'
   gpuc jobs --before 1200      further back: jobs with a smaller id"""
     option_names = {"type": "--type"}
@@ -31,6 +32,12 @@ class Command(ConsoleCommand):
             "--type", metavar="T", type=Suggested((*catalogue(),)), help="a job type, of today or of jobs of the past"
         )
         parser.add_argument("--priority", metavar="P", type=word_of(Priority), help=", ".join(Priority))
+        parser.add_argument(
+            "--owner",
+            metavar="NAME",
+            type=owner_name,
+            help="who submitted them: a user, a token, or the unix user of a command; '' for the generator's",
+        )
         parser.add_argument(
             "--limit",
             metavar="N",
@@ -46,6 +53,7 @@ class Command(ConsoleCommand):
             state=options["state"],
             job_type=options["type"],
             priority=options["priority"],
+            owner=options["owner"],
             before=options["before"],
             limit=options["limit"],
         )

@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 from redis import Redis
 
 from cluster_dashboard.console.arguments import Suggested, parse_params, time_limit, whole_number, word_of
-from cluster_dashboard.console.command import ConsoleCommand
+from cluster_dashboard.console.command import ConsoleCommand, unix_user
 from cluster_dashboard.console.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED
 from cluster_dashboard.console.screen import console
 from cluster_dashboard.console.text import counted, ranges
@@ -105,6 +105,7 @@ exit status: 0 submitted, and with --wait all succeeded; 1 a job failed or was c
             type=options["type"],
             params=parse_params(catalogue()[options["type"]].Params, options["param"]),
             source=Source.CLI,
+            owner=unix_user(),
             priority=options["priority"],
             count=options["count"],
             name=options["name"],

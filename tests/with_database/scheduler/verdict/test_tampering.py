@@ -53,7 +53,16 @@ SURVIVORS = {
     },
     **{
         f"scheduler_job.{column}": REQUEST
-        for column in ("gpu_memory_mib", "load", "max_failures", "name", "params", "source", "time_limit_seconds")
+        for column in (
+            "gpu_memory_mib",
+            "load",
+            "max_failures",
+            "name",
+            "owner",
+            "params",
+            "source",
+            "time_limit_seconds",
+        )
     },
     "scheduler_job.type": "while the job waits or runs; its end is counted by type",
     "scheduler_job.accepts_faults": "while the job waits or runs, or if it was cancelled",

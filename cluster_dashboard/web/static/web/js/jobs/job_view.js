@@ -40,6 +40,7 @@ function renderFacts(job, now) {
     ["Ran", segments.some((each) => each.state === JobState.RUNNING) ? time(JobState.RUNNING) : null],
     ["Submitted", moment(parseTime(job.submitted_at))],
     ["Source", job.source],
+    ["Owner", job.owner || null],
     ...(job.waits_because ? [[SENTENCE, job.waits_because]] : []),
   ];
   keepRows(byId("facts"), facts, {

@@ -3,7 +3,8 @@ import { words } from "../shared/format.js";
 
 const TIMES = ["since", "until"];
 const form = document.getElementById("filters");
-for (const option of form.querySelectorAll("option:not([value=''])")) option.textContent = option.parentElement.name === "gpu" ? `GPU ${option.value}` : words(option.value);
+const TEXTS = { gpu: (index) => `GPU ${index}`, owner: (name) => name };
+for (const option of form.querySelectorAll("option:not([value=''])")) option.textContent = (TEXTS[option.parentElement.name] ?? words)(option.value);
 
 // On a small screen they are folded, unless the URL has some.
 const fold = document.getElementById("fold");
