@@ -80,7 +80,7 @@ def test_the_generator_owns_nothing(control: Any) -> None:
 def test_nobody_names_another_owner(api: Api) -> None:
     answer = api.post("/jobs", {**BODY, "owner": "grace"})
 
-    assert problem(answer)["errors"][0]["field"] == "owner"
+    assert problem(answer)[1].keys() == {"owner"}
     assert not Job.objects.exists()
 
 
@@ -98,7 +98,7 @@ def test_jobs_are_found_by_their_owner(api: Api) -> None:
     assert [job["id"] for job in api.get("/jobs?owner=ada").json()["jobs"]] == [mine.id]
     assert [job["id"] for job in api.get("/jobs?owner=").json()["jobs"]] == [nobodys.id]
     assert api.get(f"/jobs/{mine.id}").json()["owner"] == "ada"
-    assert problem(api.get(f"/jobs?owner={'x' * 151}"))["errors"][0]["field"] == "owner"
+    assert problem(api.get(f"/jobs?owner={'x' * 151}"))[1].keys() == {"owner"}
     assert [line.split()[0] for line in run("jobs", "--owner", "ada").out.splitlines()[1:]] == [str(mine.id)]
     assert "ada, by api" in run("job", mine.id).out
 
