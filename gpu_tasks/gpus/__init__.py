@@ -5,23 +5,31 @@ from __future__ import annotations
 from typing import Literal
 
 from gpu_tasks.gpus.guarded import GuardedGpu
+from gpu_tasks.gpus.heat import HeatFile
 from gpu_tasks.gpus.simulated import SimulatedGpu
 from scheduler.rules.gpu import GpuBackend
 
 
 def open_gpu(
-    backend: str, index: int, seed: int, *, simulated_memory_mib: int | None = None, device: int | None = None
+    backend: str,
+    index: int,
+    seed: int,
+    *,
+    simulated_memory_mib: int | None = None,
+    heat: HeatFile | None = None,
+    device: int | None = None,
 ) -> GpuBackend:
     """Opens the GPU with this index.
 
-    backend: simulated, nvml or auto. simulated_memory_mib: None for the memory of an H100. device: the NVML index on
-    this machine, where it differs from the index in the cluster (a container sees only its own GPUs).
+    backend: simulated, nvml or auto. simulated_memory_mib: None for the memory of an H100. heat: where a simulated GPU
+    keeps its temperature. device: the NVML index on this machine, where it differs from the index in the cluster (a
+    container sees only its own GPUs).
 
     Never raises for a GPU that is missing or a driver that fails or hangs: with nvml the readings are then unknown,
     never simulated.
     """
     if resolve_backend(backend) == "simulated":
-        return SimulatedGpu(index=index, seed=seed, memory_total_mib=simulated_memory_mib)
+        return SimulatedGpu(index=index, seed=seed, memory_total_mib=simulated_memory_mib, heat=heat)
 
     def nvml() -> GpuBackend:
         from gpu_tasks.gpus.nvml import NvmlGpu  # noqa: PLC0415 - workers of simulated GPUs do not load pynvml

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import exp
 from random import Random
 from typing import Final
 
+from gpu_tasks.gpus.heat import HeatFile
 from scheduler.rules.gpu import GpuHealth, GpuIdentity, GpuLoad, GpuSample
 
 #: An NVIDIA H100 SXM: memory as nvidia-smi shows it, idle power and power limit.
@@ -31,16 +33,19 @@ SPREAD_C: Final = 2.0
 
 
 class SimulatedGpu:
-    """One GPU. The same seed, index and sequence of calls produce the same readings."""
+    """One GPU. The same seed, index, heat and sequence of calls produce the same readings."""
 
-    def __init__(self, *, index: int, seed: int, memory_total_mib: int | None = None) -> None:
-        """memory_total_mib: None for the memory of an H100."""
+    def __init__(
+        self, *, index: int, seed: int, memory_total_mib: int | None = None, heat: HeatFile | None = None
+    ) -> None:
+        """memory_total_mib: None for the memory of an H100. heat: None for a GPU that begins cold each time."""
         self._index = index
         self._memory_total_mib = memory_total_mib or MEMORY_TOTAL_MIB
         self._name = NAME if memory_total_mib is None else f"Simulated GPU {round(memory_total_mib / 1024)}GB"
         self._rng = Random(f"gpu:{seed}:{index}")
         self._place_c = self._rng.uniform(-SPREAD_C, SPREAD_C)
-        self._parts_c = [self._steady_c(POWER_IDLE_W)] * len(THERMAL_PARTS)
+        self._heat = heat
+        self._parts_c = self._parts_at_start()
         self._sampled_at_seconds: float | None = None
 
     def identity(self) -> GpuIdentity:
@@ -56,6 +61,8 @@ class SimulatedGpu:
         share = self._share(load)
         power_w = self._power_w(share)
         self._warm(power_w, now_seconds)
+        if self._heat is not None:
+            self._heat.write(self._parts_c, now_seconds)
         return GpuSample(
             health=GpuHealth.HEALTHY,
             utilization_percent=float(round(share * 100)),
@@ -85,14 +92,24 @@ class SimulatedGpu:
         """Moves each part towards the steady temperature, for the time since the last sample."""
         previous, self._sampled_at_seconds = self._sampled_at_seconds, now_seconds
         passed = 0.0 if previous is None else max(0.0, now_seconds - previous)
-        steady = self._steady_c(power_w)
-        self._parts_c = [
-            steady + (part - steady) * exp(-passed / tau)
-            for (_, tau), part in zip(THERMAL_PARTS, self._parts_c, strict=True)
-        ]
+        self._parts_c = approached(self._parts_c, self._steady_c(power_w), passed)
+
+    def _parts_at_start(self) -> list[float]:
+        """As warm as the process before left it, less what it has cooled without a job since then."""
+        idle_c = self._steady_c(POWER_IDLE_W)
+        found = self._heat.read(len(THERMAL_PARTS)) if self._heat is not None else None
+        return [idle_c] * len(THERMAL_PARTS) if found is None else approached(found[0], idle_c, found[1])
 
     def _steady_c(self, power_w: float) -> float:
         return TEMPERATURE_AT_ZERO_W + DEGREES_PER_W * power_w + self._place_c
+
+
+def approached(parts_c: Sequence[float], steady_c: float, passed_seconds: float) -> list[float]:
+    """The temperatures of the parts after this time on their way to the steady one, each with its time constant."""
+    return [
+        steady_c + (part_c - steady_c) * exp(-passed_seconds / tau)
+        for (_, tau), part_c in zip(THERMAL_PARTS, parts_c, strict=True)
+    ]
 
 
 def _within(value: float, lowest: float, highest: float) -> float:

@@ -17,6 +17,7 @@ from django.db.models.functions import Now
 
 from gpu_tasks.faults import injection
 from gpu_tasks.gpus import open_gpu, resolve_backend
+from gpu_tasks.gpus.heat import HeatFile
 from gpu_tasks.processes import fork_guard, job_processes
 from gpu_tasks.worker import tasks
 from gpu_tasks.worker.celery_pool import CeleryPool
@@ -51,6 +52,7 @@ def main(index: int, *, device: int) -> None:
             index,
             environment.seed or 0,
             simulated_memory_mib=environment.gpu_memory_mib(index),
+            heat=HeatFile(Path(settings.STATE_DIR, "simulated", f"gpu-{index}.json")),
             device=device,
         )
 

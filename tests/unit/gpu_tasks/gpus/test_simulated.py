@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gpu_tasks.gpus.heat import HeatFile
 from gpu_tasks.gpus.simulated import MEMORY_BASE_MIB, MEMORY_TOTAL_MIB, POWER_IDLE_W, POWER_LIMIT_W, SimulatedGpu
 from scheduler.rules.gpu import GpuHealth, GpuLoad, GpuSample
 from scheduler.rules.placement import TEMPERATURE_LIMIT_C
@@ -137,3 +139,87 @@ def test_its_identity_says_that_it_is_simulated() -> None:
     assert identity.uuid == "SIM-00000000-0000-0000-0000-000000000003"
     assert identity.name == "NVIDIA H100 80GB HBM3 (simulated)"
     assert (identity.memory_total_mib, identity.power_limit_w) == (81_559, 700.0)
+
+
+# --- heat outlives the process
+
+
+class Machine:
+    """A GPU whose worker is killed and restarted: each has its own monotonic times, all share the file."""
+
+    def __init__(self, folder: Path) -> None:
+        self.wall = 1_000_000.0
+        self.path = folder / "simulated" / "gpu-0.json"
+
+    def worker(self) -> SimulatedGpu:
+        return SimulatedGpu(index=0, seed=5, heat=HeatFile(self.path, clock=lambda: self.wall))
+
+    def run(self, gpu: SimulatedGpu, load: GpuLoad | None, seconds: int) -> float:
+        """The temperature after that time."""
+        for _ in range(seconds):
+            self.wall += 1
+            last = temperature(gpu.sample(load, self.wall))
+        return last
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+def test_a_gpu_whose_worker_is_killed_is_as_warm_a_moment_later(machine: Machine) -> None:
+    hot = machine.run(machine.worker(), FULL_LOAD, 600)
+
+    machine.wall += 0.7
+    assert temperature(machine.worker().sample(None, 7.0)) == pytest.approx(hot, abs=3)
+
+
+@pytest.mark.parametrize("seconds", [10, 60, 600, 10**7])
+def test_it_has_cooled_as_if_the_worker_had_watched(machine: Machine, seconds: int) -> None:
+    watched = machine.worker()
+    machine.run(watched, FULL_LOAD, 600)
+    kept = machine.path.read_text()
+    cooled = machine.run(watched, None, min(seconds, 1_000))
+
+    machine.path.write_text(kept)
+    machine.wall = 1_000_600.0 + seconds
+    assert temperature(machine.worker().sample(None, 0.0)) == pytest.approx(cooled, abs=2)
+
+
+def test_a_clock_that_was_set_back_neither_heats_nor_cools_it(machine: Machine) -> None:
+    hot = machine.run(machine.worker(), FULL_LOAD, 600)
+
+    machine.wall -= 3_600
+
+    assert temperature(machine.worker().sample(None, 0.0)) == pytest.approx(hot, abs=3)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        '{"at": 1000000.0, "parts',
+        "null",
+        "[]",
+        "\0\0\0\0",
+        '{"at": "x", "parts_c": [50, 50]}',
+        '{"at": 1e6, "parts_c": [50]}',
+        '{"at": 1e6, "parts_c": [NaN, 9e9]}',
+        '{"at": 1e6, "parts_c": 7}',
+    ],
+)
+def test_a_torn_file_is_no_heat(machine: Machine, content: str) -> None:
+    machine.path.parent.mkdir()
+    machine.path.write_text(content)
+
+    assert temperature(machine.worker().sample(None, 0.0)) == pytest.approx(34, abs=3.5)
+
+
+def test_a_folder_that_cannot_be_written_stops_no_reading_and_is_logged_once(
+    machine: Machine, caplog: pytest.LogCaptureFixture
+) -> None:
+    machine.path.parent.write_text("a file in the place of the folder")
+
+    machine.run(machine.worker(), FULL_LOAD, 3)
+
+    assert [record.message for record in caplog.records if record.message == "heat_not_kept"] == ["heat_not_kept"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pytest_celery import CeleryTestWorker
 
+from tests.services import wait_until
 from tests.with_cluster.api import assert_ended_once, story
 from tests.with_cluster.cluster import Cluster
 from tests.with_cluster.unix_session import is_alive
@@ -79,3 +80,21 @@ def test_no_job_is_lost_or_done_twice_when_all_workers_die_at_once(
     assert {job["state"] for job in jobs} == {"succeeded"}
     for job in jobs:
         assert_ended_once(job)
+
+
+def test_a_simulated_gpu_is_as_warm_under_the_next_worker(cluster: Cluster, workers: list[CeleryTestWorker]) -> None:
+    def temperature_c() -> float:
+        return next(gpu for gpu in cluster.api.http.get("/api/gpus").json()["gpus"] if gpu["index"] == 0)[
+            "temperature_c"
+        ]
+
+    idle = temperature_c()
+    cluster.api.submit(count=GPU_COUNT, params={"seconds": 60})
+    hot = wait_until(lambda: (now := temperature_c()) > idle + 6 and now, 30, lambda: f"GPU 0 warms up from {idle} °C")
+    before = cluster.beats()[0].boot
+
+    workers[0].kill()
+
+    wait_until(lambda: (beat := cluster.beats()[0]).boot != before and beat.seq > 1, 15, cluster.tail)
+    # It has cooled for some seconds, with a time constant of 12 s.
+    assert temperature_c() > (idle + hot) / 2
