@@ -63,13 +63,14 @@ class Gate:
     # --- pinning
 
     def mispinned_because(self) -> str | None:
-        """Checked until it is proved once: CUDA keeps a process on the same GPU. A wrong GPU is quarantined."""
-        if self._is_proven:
-            return None
+        """Proved for each job, since an earlier one ran in this process; written down only when it is news. A wrong GPU
+        is quarantined."""
         if self.uuid is not None and (wrong := self._wrong_device(self.uuid)) is not None:
+            self._is_proven = False
             return quarantine_cuda(self.gpu, wrong)
-        lift_quarantine(self.gpu)
-        self._is_proven = True
+        if not self._is_proven:
+            lift_quarantine(self.gpu)
+            self._is_proven = True
         return None
 
     def _wrong_device(self, uuid: str) -> str | None:
@@ -83,9 +84,12 @@ class Gate:
         finally:
             self.held.loads_cuda(loads=False)
         if found is None:
-            log.warning("pinning_not_proven", gpu=self.gpu, reason="CuPy is not installed")
+            if not self._is_proven:
+                log.warning("pinning_not_proven", gpu=self.gpu, reason="CuPy is not installed")
             return None
         is_pinned = cuda.is_device(found, uuid)
+        if is_pinned and self._is_proven:
+            return None
         reported = uuid if is_pinned else cuda.uuid_of(found)
         Gpu.objects.filter(index=self.gpu).update(cuda_uuid=reported)
         if is_pinned:

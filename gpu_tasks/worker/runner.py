@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 from functools import partial
 from random import Random
 from typing import Any, Final
@@ -13,6 +14,7 @@ from celery.exceptions import Ignore, Reject
 from gpu_tasks.faults.injection import InjectedError, fault_for, striking
 from gpu_tasks.processes import job_processes
 from gpu_tasks.processes.fork_guard import forks_end_here
+from gpu_tasks.processes.start_state import StartState
 from gpu_tasks.worker.commit import Commit, Ending
 from gpu_tasks.worker.gate import Gate
 from gpu_tasks.worker.held import Held
@@ -63,6 +65,7 @@ class Runner:
     witness: Witness
     gate: Gate
     has_cuda: bool
+    start_state: StartState = field(default_factory=StartState)
 
     def run(self, job_id: int, attempt: int) -> None:
         """Follows one hint. Raises Ignore to drop it, Reject to return it for another worker, JobFailed if the job
@@ -75,6 +78,12 @@ class Runner:
             self.commit.commit_or_keep(ending)
         finally:
             self.held.release()
+        if self.start_state.is_cut_off():
+            # All is committed. The worker finds that this process has ended, not that it is silent.
+            log.warning(
+                "job_process_ended", job=job_id, attempt=attempt, gpu=self.gpu, reason="the job closed its pipes"
+            )
+            os._exit(1)
         if ending.state is not JobState.SUCCEEDED:
             raise JobFailed(f"{ending.reason}: {ending.error}")
 
@@ -94,9 +103,12 @@ class Runner:
     def _clean_up(self, ending: Ending) -> None:
         """Before the result is committed: who reads it finds the GPU free. What cannot be undone in this process, such
         as CUDA after an error, would harm the next job: then the main process replaces this one."""
-        had_children = job_processes.end_own_children()
-        if had_children or (self.has_cuda and ending.state is not JobState.SUCCEEDED):
-            log.info("job_process_spent", job=ending.job_id, gpu=self.gpu, processes=had_children)
+        lost = ["processes"] if job_processes.end_own_children() else []
+        lost += self.start_state.restore()
+        if self.has_cuda and ending.state is not JobState.SUCCEEDED:
+            lost.append("CUDA")
+        if lost:
+            log.info("job_process_spent", job=ending.job_id, gpu=self.gpu, left=", ".join(lost))
             self.held.spend()
 
     def _claim(self, job_id: int, attempt: int) -> Claimed:
@@ -181,7 +193,8 @@ class Runner:
             progress=self.held.progress,
             seed=Random(f"job:{claimed.job_id}:{claimed.attempt}").getrandbits(63),
         )
-        return _checked(job_type.run(parse_params(job_type, claimed.params), context))
+        with self.start_state.job(context.seed):
+            return _checked(job_type.run(parse_params(job_type, claimed.params), context))
 
 
 def _return_hint(job_id: int, attempt: int, reason: str) -> Reject:

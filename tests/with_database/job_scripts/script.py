@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import gc
+import locale
+import logging
 import os
+import resource
+import signal
 import subprocess
+import sys
+import threading
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,3 +48,32 @@ def leave_processes_behind(file: str) -> None:
     aside.write_text(" ".join(map(str, (os.getpid(), *(each.pid for each in started)))))
     aside.replace(file)
     time.sleep(600)
+
+
+def state() -> dict[str, Any]:
+    """Of the process that a job runs in, as far as a job can change it. Its own threads and files are counted."""
+    umask = os.umask(0)
+    os.umask(umask)
+    return {
+        "timers": [signal.getitimer(each) for each in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)],
+        "handlers": [str(signal.getsignal(each)) for each in (signal.SIGALRM, signal.SIGTERM, signal.SIGUSR1)],
+        "mask": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
+        "limits": [resource.getrlimit(each) for each in (resource.RLIMIT_CPU, resource.RLIMIT_NOFILE)],
+        "environment": dict(os.environ),
+        "zone": time.tzname,
+        "folder": str(Path.cwd()),
+        "umask": umask,
+        "streams": [sys.stdout is sys.__stdout__, sys.stderr is sys.__stderr__],
+        "files": [os.fstat(each).st_ino for each in (0, 1, 2)],
+        "locale": locale.setlocale(locale.LC_ALL),
+        "path": sys.path,
+        "recursion": sys.getrecursionlimit(),
+        "warnings": list(map(str, warnings.filters)),
+        "logs": [str(logging.root.handlers), logging.root.level, logging.root.manager.disable],
+        "threads": threading.active_count(),
+        "gc": [gc.isenabled(), gc.get_threshold()],
+        "priority": os.getpriority(os.PRIO_PROCESS, 0),
+        "affinity": sorted(os.sched_getaffinity(0)),
+        "hook": str(sys.excepthook),
+        "group": os.getpgrp() == os.getpid(),
+    }
