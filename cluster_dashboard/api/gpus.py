@@ -33,6 +33,7 @@ LIVE_FIELDS: Final = (
     "utilization_percent",
     "memory_used_mib",
     "temperature_c",
+    "temperature_limit_c",
     "power_w",
     "sm_clock_mhz",
 )
@@ -67,6 +68,7 @@ class GpuInfo(Schema):
     utilization_percent: float | None
     memory_used_mib: int | None
     temperature_c: float | None
+    temperature_limit_c: float | None = Field(description="Above it the GPU takes no job: the card's own limit, or 85")
     power_w: float | None
     sm_clock_mhz: float | None
 

@@ -12,7 +12,7 @@ from scheduler.loops.samples import NO_SAMPLE, LiveSample
 from scheduler.models import ClusterEvent, Gpu, Job
 from scheduler.rules.gpu import UNKNOWN_SAMPLE, GpuState, shown_state
 from scheduler.rules.moments import age
-from scheduler.rules.placement import is_hot
+from scheduler.rules.placement import is_hot, temperature_limit_c
 from scheduler.rules.states import PRIORITY_ORDER, EventKind, JobState
 
 #: Of the messages to the page; raised when their form changes, so that an older page asks to be reloaded.
@@ -102,6 +102,8 @@ class GpuNow:
     utilization_percent: float | None
     memory_used_mib: int | None
     temperature_c: float | None
+    #: Above it the GPU takes no job.
+    temperature_limit_c: float | None
     power_w: float | None
     sm_clock_mhz: float | None
     last_xid: int | None
@@ -120,7 +122,7 @@ def gpu_now(gpu: Gpu, redis: RedisView, *, busy: bool) -> GpuNow:
             health=sample.health,
             drained=gpu.drained,
             quarantined=gpu.quarantined,
-            hot=is_hot(sample.temperature_c),
+            hot=is_hot(sample),
             busy=busy,
             alive=alive,
         ),
@@ -129,6 +131,7 @@ def gpu_now(gpu: Gpu, redis: RedisView, *, busy: bool) -> GpuNow:
         utilization_percent=sample.utilization_percent,
         memory_used_mib=sample.memory_used_mib,
         temperature_c=sample.temperature_c,
+        temperature_limit_c=temperature_limit_c(sample) if is_new else None,
         power_w=sample.power_w,
         sm_clock_mhz=sample.sm_clock_mhz,
         last_xid=sample.last_xid,

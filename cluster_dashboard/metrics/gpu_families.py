@@ -65,6 +65,12 @@ def gpus_now(database: DatabaseNumbers, live: RedisView) -> Iterator[Metric]:
         ),
         ("gpu_memory_used_bytes", "Memory in use", lambda each: each.memory_used_mib, _MIB),
         ("gpu_temperature_celsius", "Temperature", lambda each: each.temperature_c, 1),
+        (
+            "gpu_temperature_limit_celsius",
+            "Temperature above which the GPU takes no job",
+            lambda each: each.temperature_limit_c,
+            1,
+        ),
         ("gpu_power_watts", "Power draw", lambda each: each.power_w, 1),
         ("gpu_sm_clock_hertz", "Clock of the multiprocessors", lambda each: each.sm_clock_mhz, 1e6),
     )

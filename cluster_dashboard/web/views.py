@@ -27,7 +27,6 @@ from scheduler.models import Gpu, Job
 from scheduler.rules.faults import FAULTS
 from scheduler.rules.job_limits import FAILURE_LIMIT, FAILURE_LIMIT_MAXIMUM, TIME_LIMIT_SECONDS, time_span
 from scheduler.rules.naming import NAME_MAXIMUM_LENGTH, OWNERS_SHOWN
-from scheduler.rules.placement import TEMPERATURE_LIMIT_C
 from scheduler.rules.presets import PRESETS, RATE_MINIMUM, Preset
 from scheduler.rules.states import PRIORITY_ORDER, JobState, Priority, Reason, Source
 
@@ -65,7 +64,6 @@ def live(request: HttpRequest) -> HttpResponse:
         "rate_lowest": RATE_MINIMUM,
         "rate_highest": PRESETS[Preset.MAXIMUM].rate_per_minute,
         "priorities": PRIORITY_ORDER,
-        "temperature_limit_c": TEMPERATURE_LIMIT_C,
     }
     return render(request, "live.html", context)
 

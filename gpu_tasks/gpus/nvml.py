@@ -54,6 +54,7 @@ class NvmlGpu:
         self._handle: Any = None
         #: None: this driver does not report Xid errors.
         self._events: Any = None
+        self._temperature_limit_c: float | None = None
         self._last_xid: int | None = None
         self._last_fault: GpuFault | None = None
         self._retry_at_seconds = -inf
@@ -93,7 +94,12 @@ class NvmlGpu:
             self._gone = gone
             return self._unread()
         self._gone = None
-        return replace(sample, last_xid=self._last_xid, last_fault=self._last_fault)
+        return replace(
+            sample,
+            temperature_limit_c=self._temperature_limit_c,
+            last_xid=self._last_xid,
+            last_fault=self._last_fault,
+        )
 
     def _unread(self) -> GpuSample:
         is_broken = self._gone is not None and self._gone.is_broken
@@ -132,6 +138,7 @@ class NvmlGpu:
             except pynvml.NVMLError as error:
                 _shut_down()
                 raise _Gone(error) from error
+            self._temperature_limit_c = _temperature_limit_c(self._handle)
             self._events = _listen(self._handle)
             if self._events is not None and self._last_xid is None:
                 self._last_xid = 0
@@ -202,6 +209,15 @@ def _sample(handle: Any) -> GpuSample:
         sm_clock_mhz=sm_clock_mhz,
         processes=_read(_processes, handle),
     )
+
+
+def _temperature_limit_c(handle: Any) -> float | None:
+    """The maximum operating temperature, or else the one at which the card halves its clocks."""
+    for threshold in (pynvml.NVML_TEMPERATURE_THRESHOLD_GPU_MAX, pynvml.NVML_TEMPERATURE_THRESHOLD_SLOWDOWN):
+        found = number(_read(pynvml.nvmlDeviceGetTemperatureThreshold, handle, threshold), plausible.LIMIT_CELSIUS)
+        if found is not None:
+            return found
+    return None
 
 
 def _processes(handle: Any) -> tuple[GpuProcess, ...] | None:

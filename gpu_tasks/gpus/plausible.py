@@ -9,6 +9,8 @@ from typing import Final
 #: Ranges, both ends included, far beyond those of any GPU that is sold.
 PERCENT: Final = (0, 100)
 CELSIUS: Final = (-50, 150)
+#: Of limits: 0 is what drivers return for one that they do not know.
+LIMIT_CELSIUS: Final = (50, 130)
 MILLIWATTS: Final = (0, 20_000_000)
 MEGAHERTZ: Final = (0, 20_000)
 BYTES: Final = (0, 2**46)

@@ -15,6 +15,8 @@ NAME: Final = "NVIDIA H100 80GB HBM3 (simulated)"
 MEMORY_TOTAL_MIB: Final = 81_559
 POWER_IDLE_W: Final = 95.0
 POWER_LIMIT_W: Final = 700.0
+#: Maximum operating temperature, as in NVIDIA's brief of the H100 PCIe; one for the SXM is not published.
+MAXIMUM_OPERATING_C: Final = 87.0
 #: Clock of its multiprocessors without work, and its highest.
 SM_CLOCK_IDLE_MHZ: Final = 345.0
 SM_CLOCK_MAX_MHZ: Final = 1980.0
@@ -69,6 +71,7 @@ class SimulatedGpu:
             memory_used_mib=self._memory_used_mib(load),
             memory_total_mib=self._memory_total_mib,
             temperature_c=float(round(sum(w * c for (w, _), c in zip(THERMAL_PARTS, self._parts_c, strict=True)))),
+            temperature_limit_c=MAXIMUM_OPERATING_C,
             power_w=round(power_w, 1),
             sm_clock_mhz=SM_CLOCK_MAX_MHZ if share > 0 else SM_CLOCK_IDLE_MHZ,
             last_xid=0,

@@ -14,7 +14,7 @@ from typing import Any, Final
 from redis import Redis
 from redis.client import Pipeline
 
-from scheduler.loops.typed_json import by_gpu, integer, json_object, number, pair
+from scheduler.loops.typed_json import by_gpu, integer, json_object, number, pair, text
 from scheduler.redis_client import KEY_PREFIX
 from scheduler.rules.gpu import UNKNOWN_SAMPLE, GpuHealth, GpuProcess, GpuSample
 from scheduler.rules.moments import age
@@ -72,6 +72,8 @@ class HistoryPoint:
 
 def write_sample(pipe: Pipeline, gpu: int, live: LiveSample) -> None:
     values = {**asdict(live.sample), "at": live.at, "held": live.held, "progress": live.progress}
+    # For the worker alone, which deals with it.
+    del values["last_fault"]
     pipe.hset(samples_key(), str(gpu), json.dumps(values))
 
 
@@ -93,9 +95,11 @@ def _live_sample(values: dict[str, Any]) -> LiveSample:
         memory_total_mib=integer(values.get("memory_total_mib")),
         temperature_c=number(values.get("temperature_c")),
         power_w=number(values.get("power_w")),
+        temperature_limit_c=number(values.get("temperature_limit_c")),
         sm_clock_mhz=number(values.get("sm_clock_mhz")),
         processes=_processes(values.get("processes")),
         last_xid=integer(values.get("last_xid")),
+        note=text(values.get("note")) or "",
     )
     return LiveSample(
         sample=sample,

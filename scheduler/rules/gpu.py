@@ -67,6 +67,8 @@ class GpuSample:
     memory_total_mib: int | None
     temperature_c: float | None
     power_w: float | None
+    #: Above this temperature the card throttles itself. None: it does not report it.
+    temperature_limit_c: float | None = None
     #: Of the streaming multiprocessors, in MHz.
     sm_clock_mhz: float | None = None
     #: The processes of this machine that the driver lists, those of this cluster included. None: not known.

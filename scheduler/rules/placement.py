@@ -11,7 +11,8 @@ from typing import Final
 from scheduler.rules.gpu import GpuHealth, GpuSample
 from scheduler.rules.states import JobState
 
-#: Above this core temperature a GPU takes no new job (maximum operating temperature of an H100 or A100).
+#: Above this core temperature a GPU that does not report its own limit takes no new job: the maximum operating
+#: temperature of an A100.
 TEMPERATURE_LIMIT_C: Final = 85.0
 
 #: Memory that may be in use on a GPU that is free: the context of a worker's process that has ended its job.
@@ -21,9 +22,14 @@ IDLE_MEMORY_MIB: Final = 1024
 # --- the GPU itself -------------------------------------------------------------------------------
 
 
-def is_hot(temperature_c: float | None) -> bool:
+def temperature_limit_c(sample: GpuSample) -> float:
+    """The card's own, if it is known."""
+    return TEMPERATURE_LIMIT_C if sample.temperature_limit_c is None else sample.temperature_limit_c
+
+
+def is_hot(sample: GpuSample) -> bool:
     """An unknown temperature is not hot."""
-    return temperature_c is not None and temperature_c > TEMPERATURE_LIMIT_C
+    return sample.temperature_c is not None and sample.temperature_c > temperature_limit_c(sample)
 
 
 def ineligible_because(sample: GpuSample, *, drained: bool, quarantined: str) -> str | None:
@@ -34,8 +40,8 @@ def ineligible_because(sample: GpuSample, *, drained: bool, quarantined: str) ->
         return f"quarantined: {quarantined}"
     if sample.health is not GpuHealth.HEALTHY:
         return sample.note or f"health is {sample.health}"
-    if is_hot(sample.temperature_c):
-        return f"{sample.temperature_c:.0f} °C is above the limit of {TEMPERATURE_LIMIT_C:.0f} °C"
+    if is_hot(sample):
+        return f"{sample.temperature_c:.0f} °C is above the limit of {temperature_limit_c(sample):.0f} °C"
     return None
 
 

@@ -65,6 +65,14 @@ class FakeNvml:
     def nvmlDeviceGetTemperature(self, handle: str, sensor: int) -> int:  # noqa: N802
         return self._answer("nvmlDeviceGetTemperature", 64)
 
+    def nvmlDeviceGetTemperatureThreshold(self, handle: str, threshold: int) -> int:  # noqa: N802
+        names = {
+            pynvml.NVML_TEMPERATURE_THRESHOLD_GPU_MAX: "max",
+            pynvml.NVML_TEMPERATURE_THRESHOLD_SLOWDOWN: "slowdown",
+        }
+        name = names[threshold]
+        return self._answer(f"nvmlDeviceGetTemperatureThreshold {name}", {"max": 87, "slowdown": 90}[name])
+
     def nvmlDeviceGetPowerUsage(self, handle: str) -> int:  # noqa: N802
         return self._answer("nvmlDeviceGetPowerUsage", 612_345)
 

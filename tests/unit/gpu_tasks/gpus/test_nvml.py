@@ -20,6 +20,7 @@ WHOLE_SAMPLE = GpuSample(
     memory_total_mib=81_559,
     temperature_c=64.0,
     power_w=612.345,
+    temperature_limit_c=87.0,
     sm_clock_mhz=1_755.0,
     processes=(),
     last_xid=0,
@@ -362,3 +363,24 @@ def test_a_size_or_limit_that_no_gpu_can_have_is_unknown(driver: FakeNvml) -> No
     identity = NvmlGpu(0).identity()
 
     assert (identity.memory_total_mib, identity.power_limit_w) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("maximum", "slowdown", "limit"),
+    [
+        (87, 90, 87.0),
+        (None, 90, 90.0),
+        (0, 2**32 - 1, None),
+        (None, None, None),
+    ],
+)
+def test_the_limit_is_the_cards_own(
+    driver: FakeNvml, maximum: int | None, slowdown: int | None, limit: float | None
+) -> None:
+    for name, value in (("max", maximum), ("slowdown", slowdown)):
+        function = f"nvmlDeviceGetTemperatureThreshold {name}"
+        if value is None:
+            driver.errors[function] = pynvml.NVML_ERROR_NOT_SUPPORTED
+        driver.answers[function] = value
+
+    assert NvmlGpu(0).sample(None, 0.0).temperature_limit_c == limit

@@ -55,6 +55,11 @@ def test_a_gpu_above_the_temperature_limit_takes_no_job() -> None:
     assert why_not(a_sample(temperature_c=TEMPERATURE_LIMIT_C + 1)) == "86 °C is above the limit of 85 °C"
 
 
+def test_the_limit_is_the_cards_own_where_it_is_known() -> None:
+    assert why_not(a_sample(temperature_c=89.0, temperature_limit_c=89.0)) is None
+    assert why_not(a_sample(temperature_c=84.0, temperature_limit_c=83.0)) == "84 °C is above the limit of 83 °C"
+
+
 def test_an_unknown_temperature_alone_does_not_stop_a_healthy_gpu() -> None:
     assert why_not(a_sample(temperature_c=None)) is None
 

@@ -124,6 +124,8 @@ def test_a_gpu_shows_its_job_and_its_sample(reader, redis):
         ({"health": "fault"}, "fault"),
         ({"health": "unknown"}, "unknown"),
         ({"temperature_c": 90.0}, "hot"),
+        ({"temperature_c": 90.0, "temperature_limit_c": 93.0}, "idle"),
+        ({"temperature_c": 84.0, "temperature_limit_c": 83.0}, "hot"),
         ({}, "idle"),
     ],
 )
@@ -138,6 +140,15 @@ def test_a_gpu_without_a_worker_is_offline_and_its_values_unknown(reader):
 
     assert gpu["state"] == "offline"
     assert gpu["utilization_percent"] is gpu["temperature_c"] is gpu["heartbeat_age_s"] is None
+
+
+@pytest.mark.parametrize(
+    ("values", "limit"), [({"temperature_limit_c": 93.0}, 93.0), ({}, 85.0), ({"at": 1.0}, None)], ids=str
+)
+def test_a_gpu_shows_the_limit_of_its_temperature(reader, redis, values, limit):
+    beat_and_sample(redis, **values)
+
+    assert snapshot(reader)["gpus"][0]["temperature_limit_c"] == limit
 
 
 def test_an_old_sample_is_not_shown_as_the_present(reader, redis):

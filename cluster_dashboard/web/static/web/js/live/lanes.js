@@ -11,7 +11,6 @@ const legend = document.getElementById("legend");
 const empty = document.getElementById("lanes-empty");
 // Readings closer than this to the limit are highlighted.
 const NEAR_LIMIT_C = 5;
-const temperatureLimit = Number(document.body.dataset.temperatureLimit);
 
 export function renderLanes(store) {
   const gpus = store.snapshot.gpus;
@@ -62,8 +61,10 @@ function updateRow(row, gpu, store) {
   setValue(parts.use, fixed(gpu.utilization_percent), "%");
   setMemory(parts, gpu);
   setValue(parts.temperature, fixed(gpu.temperature_c), "°C");
-  const near = gpu.state === GpuState.HOT || (gpu.temperature_c ?? 0) > temperatureLimit - NEAR_LIMIT_C;
+  const near = gpu.state === GpuState.HOT || (gpu.temperature_c ?? 0) > (gpu.temperature_limit_c ?? Infinity) - NEAR_LIMIT_C;
   parts.temperature.classList.toggle("hot", near);
+  const limit = fixed(gpu.temperature_limit_c);
+  if (gpu.temperature_c !== null && limit !== null) setAttribute(parts.temperature, "title", `above ${limit} °C it takes no job`);
   setValue(parts.power, fixed(gpu.power_w), "W");
 }
 
