@@ -14,8 +14,11 @@ from django.template.response import TemplateResponse
 
 from cluster_dashboard.models import ApiToken
 from cluster_dashboard.tokens import ISSUED_NAME_PATTERN, Scope, create_token, revoke_token
+from cluster_dashboard.web.sign_in import LimitedAdminForm
 from scheduler.admin.lists import ListAdmin, moment
 from scheduler.job_type import ParamsInvalid
+
+admin.site.login_form = LimitedAdminForm
 
 CREATED, USED, REVOKED = (
     moment("created_at", "created (UTC)"),

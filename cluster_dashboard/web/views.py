@@ -19,6 +19,7 @@ from django.views.decorators.http import require_safe
 
 from cluster_dashboard.access import Right, may, may_control, may_read
 from cluster_dashboard.api.schemas import BIGINT_MAXIMUM
+from cluster_dashboard.web.sign_in import LimitedForm
 from cluster_dashboard.web.words import page_words
 from scheduler.broker.dead_letters import DEAD_LETTERS_KEPT
 from scheduler.catalogue import catalogue
@@ -164,6 +165,7 @@ class SignIn(LoginView):
 
     template_name = "login.html"
     next_page = "live"
+    form_class = LimitedForm
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         return super().get_context_data(**kwargs, flower_url=flower_url(self.request))
