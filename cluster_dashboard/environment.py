@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from enum import StrEnum
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import dj_database_url
 from pydantic import (
@@ -18,6 +19,7 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 from pydantic_core import ErrorDetails
 
@@ -80,7 +82,8 @@ ACCEPTED: Final = {
     "SECRET_KEY": "at least 32 characters (empty: generated at the first start)",
     "ADMIN_PASSWORD": "at least 8 characters (empty: generated at the first start)",
     "FLOWER_PASSWORD": "at least 8 ASCII characters (empty: generated at the first start)",
-    "PUBLIC_READ": "true or false",
+    "PUBLIC_READ": "true or false (empty: true if BIND_HOST is this machine alone)",
+    "FLOWER_CONTROL": "true or false",
     "ALLOWED_HOSTS": "host names, separated by commas",
     "HTTPS": "true or false",
     "CONTROLS_PER_MINUTE": "a number, 1 to 100000",
@@ -177,7 +180,9 @@ class Environment(BaseModel):
     admin_password: Annotated[str, Field(min_length=8)] | None = None
     #: Flower compares text, and fails at every other character.
     flower_password: Annotated[str, Field(min_length=8, pattern=r"^[ -~]+$")] | None = None
+    #: Not given: true on this machine alone; to whom else the port is open, it must be asked for.
     public_read: bool = True
+    flower_control: bool = False
     allowed_hosts: Annotated[str, Field(min_length=1)] = "localhost,127.0.0.1,[::1]"
     https: bool = False
     controls_per_minute: Annotated[float, Field(ge=1, le=100_000, allow_inf_nan=False)] = 600.0
@@ -197,10 +202,23 @@ class Environment(BaseModel):
         # A worker that is started by hand may have an index of GPU_COUNT or more.
         return round(self.gpu_memory_gib[min(index, len(self.gpu_memory_gib) - 1)] * 1024)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _public_on_this_machine_alone(cls, values: dict[str, Any]) -> dict[str, Any]:
+        return {"public_read": is_loopback(str(values.get("bind_host", "127.0.0.1")).strip()), **values}
+
     @field_validator("gpu_backend", "log_format", mode="before")
     @classmethod
     def _lower(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach what listens there. A name other than localhost may be any address."""
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def own_environment(base_dir: Path) -> tuple[Path, Environment]:

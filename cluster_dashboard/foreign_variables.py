@@ -11,7 +11,11 @@ from collections.abc import MutableMapping
 from typing import Final
 
 #: Of the cluster itself, although they begin as a library's do.
-OWN: Final = {"FLOWER_PORT", "FLOWER_PASSWORD", "FLOWER_PASSWORD_FILE", "FLOWER_PORT_FILE", "DJANGO_SETTINGS_MODULE"}
+OWN: Final = {
+    *("FLOWER_PORT", "FLOWER_PORT_FILE", "FLOWER_PASSWORD", "FLOWER_PASSWORD_FILE"),
+    *("FLOWER_CONTROL", "FLOWER_CONTROL_FILE"),
+    "DJANGO_SETTINGS_MODULE",
+}
 
 #: Every variable that begins so configures one library.
 PREFIXES: Final = (

@@ -11,6 +11,8 @@ from typing import Final
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
+from django.contrib.auth.password_validation import CommonPasswordValidator
+from django.core.exceptions import ValidationError
 from django.core.management import call_command
 from django.db import connection, transaction
 from django.db.migrations.executor import MigrationExecutor
@@ -61,10 +63,25 @@ def report_foreign_variables() -> None:
 
 
 def begin() -> None:
-    """Creates folders and secrets. If secrets were missing, this process executes itself again, to read them."""
+    """Creates folders and secrets. If secrets were missing, this process executes itself again, to read them. Raises
+    EnvironmentInvalid for a given password that is among the first that anybody would try."""
     make_state_dir()
+    refuse_common_passwords()
     if create_missing_secrets():
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 (no shell is the point)
+
+
+def refuse_common_passwords() -> None:
+    """Of those that are given. What was generated is random."""
+    for name in ("ADMIN_PASSWORD", "FLOWER_PASSWORD"):
+        password = getattr(settings.ENVIRONMENT, name.lower())
+        if not is_set(name) or password is None:
+            continue
+        try:
+            CommonPasswordValidator().validate(password)
+        except ValidationError:
+            words = f"one that is not among the 20,000 most common passwords, {ACCEPTED[name]}"
+            raise EnvironmentInvalid(f"{name}: the given value is too common; expected: {words}") from None
 
 
 def make_state_dir() -> None:

@@ -1,5 +1,5 @@
-"""Flower's receiver of events, which reconnects within about a second once the broker has recovered, and its reader of
-queues."""
+"""Flower's receiver of events, which reconnects within about a second once the broker has recovered, its reader of
+queues, and what it shows to whom."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from collections.abc import Iterable
 from celery.events import EventReceiver
 from django.conf import settings
 from flower.events import Events
+from flower.views.monitor import Metrics
 from kombu.exceptions import KombuError
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
+from tornado.web import authenticated
 
 from scheduler.broker.hints import queue_key
 from scheduler.broker.reconnect import draw_seconds
@@ -61,3 +63,8 @@ class OwnBroker:
                 pipeline.llen(queue_key(name))
             lengths = await pipeline.execute()
         return [{"name": name, "messages": int(length)} for name, length in zip(found, lengths, strict=True)]
+
+
+def close_metrics() -> None:
+    """Asks for the password for Flower's /metrics too, which it shows to everybody by itself."""
+    Metrics.get = authenticated(Metrics.get)

@@ -254,7 +254,7 @@ def _flower(_process: Process) -> None:
     from flower.options import options as flower_options  # noqa: PLC0415
     from tornado.ioloop import PeriodicCallback  # noqa: PLC0415
 
-    from cluster_dashboard.operations.flower import OwnBroker, PromptEvents  # noqa: PLC0415
+    from cluster_dashboard.operations.flower import OwnBroker, PromptEvents, close_metrics  # noqa: PLC0415
     from scheduler.celery import app  # noqa: PLC0415
 
     password = settings.ENVIRONMENT.flower_password
@@ -268,6 +268,8 @@ def _flower(_process: Process) -> None:
         # Workers send their events anyway; asking them again every 5 s costs each of them a wake-up.
         "enable_events": "false",
         "max_tasks": 5000,
+        # Its password would shut workers down, and its orders bypass the claims; the page and gpuc do all of it.
+        "read_only": str(not settings.ENVIRONMENT.flower_control).lower(),
         "conf": os.devnull,  # not a flowerconfig.py that is in this folder
         "logging": "none",  # ours is set up already
     }
@@ -276,6 +278,8 @@ def _flower(_process: Process) -> None:
     # Flower's command makes its application itself, and takes no other receiver.
     flower.app.Events = PromptEvents
     flower.views.Broker = OwnBroker
+    if not settings.ENVIRONMENT.public_read:
+        close_metrics()
     # Flower asks every worker at once from threads of its own. With a limited pool they take all connections, and
     # its event receiver waits for one for ever: no task is ever shown.
     app.conf.broker_pool_limit = None

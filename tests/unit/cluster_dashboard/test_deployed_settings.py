@@ -38,6 +38,17 @@ def test_a_deployment_is_clean(tmp_path: Path, variables: dict[str, str]) -> Non
     assert checked.returncode == os.EX_OK, checked.stderr
 
 
+def test_an_open_door_that_was_asked_for_is_named(tmp_path: Path) -> None:
+    network = {"BIND_HOST": "0.0.0.0", "HTTPS": "true", "ALLOWED_HOSTS": "gpus.example.org"}
+
+    closed = check_deploy(tmp_path, **network)
+    opened = check_deploy(tmp_path, **network, PUBLIC_READ="true", FLOWER_CONTROL="true")
+
+    assert closed.returncode == os.EX_OK, closed.stderr
+    assert "gpu_cluster.W001" in opened.stderr
+    assert "gpu_cluster.W002" in opened.stderr
+
+
 def test_a_name_in_the_network_without_https_is_warned_about(tmp_path: Path) -> None:
     checked = check_deploy(tmp_path, ALLOWED_HOSTS="gpus.example.org")
 

@@ -53,6 +53,19 @@ def test_an_empty_environment_gives_the_documented_defaults() -> None:
     assert found.api_token is None
 
 
+@pytest.mark.parametrize(
+    ("host", "public"),
+    [
+        *(("", True), ("127.0.0.1", True), ("localhost", True), ("::1", True), ("127.1.2.3", True)),
+        *(("0.0.0.0", False), ("10.0.0.1", False), ("::", False), ("gpus.example.org", False)),
+    ],
+)
+def test_whoever_reaches_the_port_from_elsewhere_reads_only_if_that_was_asked_for(host: str, public: bool) -> None:
+    assert read_environment({"BIND_HOST": host}).public_read is public
+    assert read_environment({"BIND_HOST": host, "PUBLIC_READ": "true"}).public_read
+    assert not read_environment({"BIND_HOST": host, "PUBLIC_READ": "false"}).public_read
+
+
 def test_values_are_read_and_trimmed() -> None:
     found = read_environment({"WEB_PORT": " 9000 ", "GPU_BACKEND": "NVML", "SEED": "0", "HOME": "/somewhere"})
 

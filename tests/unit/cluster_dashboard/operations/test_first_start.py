@@ -59,6 +59,15 @@ def test_a_secret_that_the_environment_gives_is_not_generated(settings):
     assert "API_TOKEN" not in read_state_file(first_start.secrets_path())
 
 
+@pytest.mark.parametrize("name", ["ADMIN_PASSWORD", "FLOWER_PASSWORD"])
+def test_a_given_password_that_anybody_would_try_is_refused_and_not_printed(settings, monkeypatch, name):
+    monkeypatch.setenv(name, "password1")
+    settings.ENVIRONMENT = settings.ENVIRONMENT.model_copy(update={name.lower(): "password1"})
+
+    with pytest.raises(EnvironmentInvalid, match=f"^{name}: the given value is too common; expected: one that is not"):
+        first_start.refuse_common_passwords()
+
+
 def test_only_the_missing_secret_is_added(settings):
     first_start.make_state_dir()
     first_start.secrets_path().write_text("SEED=7\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.services import wait_until
 from tests.with_cluster.cluster import Cluster
@@ -15,6 +16,24 @@ def test_flower_answers_nobody_without_the_password(cluster: Cluster) -> None:
 
     assert httpx.get(f"{url}/workers").status_code == 401
     assert httpx.get(f"{url}/tasks", auth=("admin", "wrong")).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        "worker/shutdown/{worker}",
+        "worker/queue/cancel-consumer/{worker}?queue=high",
+        "task/async-apply/gpu_tasks.sleep",
+        "task/revoke/an-id?terminate=true",
+    ],
+)
+def test_flower_s_password_gives_no_orders(cluster: Cluster, order: str) -> None:
+    with flower_of(cluster) as flower:
+        [worker] = [name for name in flower.get("/api/workers").json() if name.startswith("gpu-0@")]
+
+        refused = flower.post(f"/api/{order.format(worker=worker)}")
+
+    assert (refused.status_code, refused.text) == (403, "Read only mode is enabled")
 
 
 def test_flower_shows_jobs_by_type_and_failed_ones_as_failed(cluster: Cluster) -> None:
