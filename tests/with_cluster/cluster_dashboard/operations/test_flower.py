@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import httpx
@@ -29,7 +30,8 @@ def test_flower_answers_nobody_without_the_password(cluster: Cluster) -> None:
 )
 def test_flower_s_password_gives_no_orders(cluster: Cluster, order: str) -> None:
     with flower_of(cluster) as flower:
-        [worker] = [name for name in flower.get("/api/workers").json() if name.startswith("gpu-0@")]
+        wait_until(lambda: "gpu-0" in workers(flower), 30, lambda: str(workers(flower)))
+        worker = f"gpu-0@{socket.gethostname()}"
 
         refused = flower.post(f"/api/{order.format(worker=worker)}")
 
