@@ -65,6 +65,10 @@ class Process:
     def name(self) -> str:
         return self.role if self.index is None else f"{self.role}-{self.index}"
 
+    def health_name(self, gpu_offset: int) -> str:
+        """Of its health file: a GPU worker's has the number of the GPU in the cluster."""
+        return self.name if self.index is None else f"{self.role}-{self.index + gpu_offset}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:

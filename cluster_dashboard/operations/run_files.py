@@ -5,10 +5,14 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from pathlib import Path
 from typing import Final
+
+from django.conf import settings
 
 from gpu_tasks.processes.cluster_pids import lock_path, pid_path, read_pid
 from scheduler.files import replace_file
+from scheduler.loops.vitals import ALIVE_SUFFIX
 
 #: The time for which a new process waits for the end of its predecessor. The child of a killed worker needs about 1 s.
 LOCK_WAIT_SECONDS: Final = 10.0
@@ -27,6 +31,19 @@ def remove_pid(name: str, pid: int) -> None:
     """Removes the pidfile, unless it is that of a successor."""
     if read_pid(name) == pid:
         pid_path(name).unlink(missing_ok=True)
+
+
+def alive_path(name: str) -> Path:
+    """Touched by the process of this name while any of its threads runs."""
+    return Path(settings.RUN_DIR, f"{name}{ALIVE_SUFFIX}")
+
+
+def touched_at(path: Path) -> int | None:
+    """Nanoseconds, for comparisons only; None if there is no such file."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return None
 
 
 def take_lock(name: str, *, wait_seconds: float = LOCK_WAIT_SECONDS) -> int:

@@ -11,12 +11,15 @@ import time
 from dataclasses import dataclass, field
 from typing import Final
 
+from django.conf import settings
+
 from cluster_dashboard.operations.processes import Process, Role
-from cluster_dashboard.operations.run_files import remove_pid
+from cluster_dashboard.operations.run_files import alive_path, remove_pid, touched_at
 from cluster_dashboard.operations.supervisor import unix
 from cluster_dashboard.operations.supervisor.backoff import Backoff
 from cluster_dashboard.operations.supervisor.child import Child, fork_child
 from cluster_dashboard.operations.supervisor.output import Output
+from cluster_dashboard.operations.supervisor.pulses import FROZEN_SECONDS, Pulses
 from cluster_dashboard.operations.supervisor.readiness import is_ready
 from gpu_tasks.processes.proc import children_of
 from scheduler.logs import event_logger
@@ -64,6 +67,7 @@ class Supervisor:
         self._stopping_at: float | None = None
         self._killed = False
         self._broker_told_at: float | None = None
+        self._pulses, self._look_at = Pulses(), 0.0
 
     # --- signals ----------------------------------------------------------------------------------
 
@@ -108,6 +112,7 @@ class Supervisor:
         else:
             self._start_due(now)
             self._look_who_is_ready(now)
+            self._end_the_frozen(now)
         self._output.terminal.flush()
 
     def _wait(self) -> None:
@@ -168,6 +173,19 @@ class Supervisor:
             elif age > READY_WITHIN_SECONDS and not part.overdue:
                 part.overdue = True
                 log.warning("process_not_ready", role=part.process.name, pid=part.child.pid, after_s=f"{age:.0f}")
+
+    def _end_the_frozen(self, now: float) -> None:
+        if now < self._look_at:
+            return
+        self._look_at = now + IDLE_TICK_SECONDS
+        children = {part.process.name: part.child for part in self._parts if part.child is not None}
+        offset = settings.ENVIRONMENT.gpu_offset
+        files = {part.process.name: alive_path(part.process.health_name(offset)) for part in self._parts}
+        values = {name: at for name in children if (at := touched_at(files[name])) is not None}
+        for name in self._pulses.look(values, now):
+            log.error("process_frozen", role=name, pid=children[name].pid, seconds=f"{FROZEN_SECONDS:.0f}")
+            _kill_group(children[name].pid, signal.SIGKILL)
+            self._pulses.forget(name)
 
     # --- ends -------------------------------------------------------------------------------------
 

@@ -86,3 +86,14 @@ def test_a_stopped_watch_removes_its_file(watched: Watched) -> None:
     watched.vitals.stop()
 
     assert not watched.file.exists()
+
+
+def test_the_file_of_a_living_process_is_touched_whether_its_parts_work_or_not(watched: Watched) -> None:
+    alive = watched.file.with_name("part.alive")
+    watched.pass_time(WELL_SECONDS, turning=True)
+    os.utime(alive, (0, 0))
+
+    watched.pass_time(CHECK_SECONDS, turning=True)
+
+    assert alive.stat().st_mtime > 0
+    assert not watched.file.exists()
