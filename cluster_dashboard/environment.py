@@ -276,5 +276,11 @@ def read_state_file(path: Path) -> dict[str, str]:
     """The generated secrets: NAME=value lines; empty before the first start, when there is no file."""
     if not path.exists():
         return {}
-    lines = [line.strip() for line in path.read_text().splitlines()]
+    try:
+        text = path.read_text(encoding="utf-8")
+    except ValueError:
+        raise EnvironmentInvalid(
+            f"{path}: is damaged; restore it from a backup, or remove it: new secrets are generated then"
+        ) from None
+    lines = [line.strip() for line in text.splitlines()]
     return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))

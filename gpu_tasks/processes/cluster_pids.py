@@ -58,10 +58,12 @@ def lock_path(name: str) -> Path:
 
 
 def read_pid(name: str) -> int | None:
+    """None if there is no such file, or it is torn: 0 and negative numbers would mean groups of processes."""
     try:
-        return int(pid_path(name).read_text())
+        pid = int(pid_path(name).read_text())
     except (OSError, ValueError):
         return None
+    return pid if pid > 0 else None
 
 
 def is_alive(pid: int) -> bool:

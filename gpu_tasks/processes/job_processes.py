@@ -148,7 +148,11 @@ class Record:
         """Kills those that are still alive. Returns those that do not end."""
         try:
             noted = {int(pid): int(born) for pid, born in dict(json.loads(self._path.read_text())).items()}
-        except (OSError, ValueError):
+        except OSError:
+            return []
+        except (ValueError, TypeError) as error:
+            # A crash of the machine left it torn or zeroed; the processes that it named ended with the machine.
+            log.warning("job_processes_unreadable", file=self._path, error=error)
             return []
         alive = [pid for pid, born in noted.items() if born_at(pid) == born]
         deadline = time.monotonic() + END_SECONDS

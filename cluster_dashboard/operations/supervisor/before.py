@@ -33,9 +33,10 @@ def take_cluster_lock() -> int:
 
 def _where(written: bytes) -> str:
     try:
-        holder = json.loads(written)
+        found = json.loads(written)
     except ValueError:
-        holder = {}
+        found = None
+    holder = found if isinstance(found, dict) else {}  # torn
     pid, web = holder.get("pid", "?"), holder.get("web", "?")
     return (
         f"The cluster is already running on {settings.STATE_DIR} (process {pid}): {web}\n"

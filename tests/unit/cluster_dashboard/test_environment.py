@@ -265,3 +265,10 @@ def test_passwords_may_hold_what_separates_values_elsewhere() -> None:
     found = read_environment({"FLOWER_PASSWORD": password, "ADMIN_PASSWORD": f"{password} äöü"})
 
     assert (found.flower_password, found.admin_password) == (password, f"{password} äöü")
+
+
+def test_a_damaged_file_of_secrets_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"SEED=7\nAPI_TOKEN=\xff\xfe")
+
+    with pytest.raises(EnvironmentInvalid, match=r"\.env: is damaged"):
+        read_state_file(tmp_path / ".env")

@@ -7,7 +7,7 @@ from django.core.management import CommandError, call_command
 
 from cluster_dashboard.operations import run_files
 from cluster_dashboard.operations.processes import ENTRIES, Process, Role, parse
-from gpu_tasks.processes.cluster_pids import read_pid
+from gpu_tasks.processes.cluster_pids import pid_path, read_pid
 
 
 @pytest.fixture(autouse=True)
@@ -75,4 +75,11 @@ def test_a_process_does_not_remove_its_successor_s_pidfile():
 
 
 def test_a_missing_pidfile_means_no_process():
+    assert read_pid("web") is None
+
+
+@pytest.mark.parametrize("content", ["", "\0\0\0", "0", "-1", "12a", "\x80"])
+def test_a_torn_pidfile_means_no_process(content):
+    pid_path("web").write_text(content, encoding="latin-1")
+
     assert read_pid("web") is None

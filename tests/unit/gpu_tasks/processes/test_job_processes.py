@@ -92,7 +92,7 @@ def test_noted_processes_are_ended_and_others_that_got_their_pid_are_not(tmp_pat
         other.kill()
 
 
-@pytest.mark.parametrize("content", [None, "", "[]", '{"a": 1}'])
+@pytest.mark.parametrize("content", [None, "", "[]", '{"a": 1}', "null", "12", '{"7": null}', '{"7": 1', "\0\0"])
 def test_a_record_that_cannot_be_read_ends_nothing(tmp_path: Path, content: str | None) -> None:
     file = tmp_path / "gpu-0.processes"
     if content is not None:
