@@ -15,9 +15,10 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final, cast, get_type_hints
 
 from django.conf import settings
-from pydantic import BaseModel, Field, create_model, model_validator
+from pydantic import BaseModel, Field, RootModel, TypeAdapter, create_model, model_validator
 from pydantic.errors import PydanticUserError
 
+from scheduler import parameters
 from scheduler.job_type import Catalogue, JobContext, JobParams, JobType, ParamsInvalid, SimpleJobType
 from scheduler.rules.configuration import EnvironmentInvalid
 
@@ -65,7 +66,10 @@ def load_catalogue(built_in: Iterable[str], extra: Iterable[str] = ()) -> Catalo
 
 def _all(built_in: Iterable[str], extra: Iterable[str]) -> Iterator[tuple[str, JobType[Any]]]:
     for path in built_in:
-        yield f"the built-in {path}", _class_at(path)()
+        source = f"the built-in {path}"
+        job_type: JobType[Any] = _class_at(path)()
+        _check_params(job_type.Params, source)
+        yield source, job_type
     for path in extra:
         source = f"{VARIABLE}: {path!r}"
         yield source, completed(_made(source, lambda path=path: _class_at(path)), source)  # type: ignore[misc]
@@ -119,8 +123,20 @@ def completed(own: Any, source: str) -> JobType[Any]:
         model, native = _model_of(params, f"{name.title().replace('_', '')}Params")
     except (PydanticUserError, NameError, TypeError) as error:
         raise JobTypeInvalid(source, f"Params cannot be used: {str(error).splitlines()[0]}") from error
+    _check_params(model, source)
     # A cast: the protocol declares class attributes, and OwnJobType has them on each object.
     return cast(JobType[Any], OwnJobType(own, model, native))
+
+
+def _check_params(model: type[BaseModel], source: str) -> None:
+    try:
+        if (why := parameters.refusal(model)) is None:
+            # For the form and the API's documentation.
+            parameters.schema(model)
+    except (PydanticUserError, NameError, TypeError) as error:
+        why = str(error).splitlines()[0]
+    if why is not None:
+        raise JobTypeInvalid(source, f"Params cannot be used: {why}")
 
 
 def _model_of(params: Any, name: str) -> tuple[type[BaseModel], Callable[[Any], Any]]:
@@ -129,6 +145,8 @@ def _model_of(params: Any, name: str) -> tuple[type[BaseModel], Callable[[Any], 
     The names of the models are distinct, since the API schema lists all of them in one place, and two types may both
     call their class Params.
     """
+    if isinstance(params, type) and issubclass(params, RootModel):
+        raise TypeError("it is a RootModel; it must have named fields")
     if isinstance(params, type) and issubclass(params, BaseModel):
         space = {"__module__": params.__module__, "__doc__": params.__doc__, "model_config": JobParams.model_config}
         return type(name, (params,), space), lambda values: values
@@ -139,9 +157,14 @@ def _model_of(params: Any, name: str) -> tuple[type[BaseModel], Callable[[Any], 
 
 def _model_of_dataclass(params: Any, name: str) -> tuple[type[BaseModel], Callable[[Any], Any]]:
     names = [field.name for field in dataclasses.fields(params) if field.init]
+    # By their names: the __init__ of a pydantic dataclass may accept the aliases only.
+    adapter = TypeAdapter(params) if hasattr(params, "__pydantic_validator__") else None
 
     def native(values: Any) -> Any:
-        return params(**{name: getattr(values, name) for name in names})
+        given = {name: getattr(values, name) for name in names}
+        if adapter is None:
+            return params(**given)
+        return adapter.validate_python(given, by_alias=False, by_name=True)
 
     def check(values: Any) -> Any:
         # An error in __post_init__ is reported as a wrong parameter.

@@ -8,6 +8,8 @@ from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from scheduler import parameters
+
 
 class JobParams(BaseModel):
     """Base of every type's parameters: unknown names are refused, every field has a default."""
@@ -111,9 +113,28 @@ class UnknownJobType(ParamsInvalid):
 
 
 def parse_params[P: JobParams](job_type: JobType[P], values: Mapping[str, Any]) -> P:
-    """Validated parameters with defaults filled in; ParamsInvalid names the field."""
+    """Validated parameters of a submission with defaults filled in; ParamsInvalid names the field."""
+    return _parsed(parameters.parse, job_type, values)
+
+
+def parse_stored_params[P: JobParams](job_type: JobType[P], values: Mapping[str, Any]) -> P:
+    """Those of a job's row. ParamsInvalid if the type has changed since, and refuses them."""
+    return _parsed(parameters.parse_dumped, job_type, values)
+
+
+def stored_params(values: BaseModel) -> dict[str, Any]:
+    """JSON for a job's row, from which the worker makes the same values. ParamsInvalid if it would make others."""
     try:
-        return job_type.Params.model_validate(dict(values))
+        return parameters.dump(values)
+    except parameters.NotCarried as error:
+        raise ParamsInvalid(f"params.{error.field}".rstrip("."), error.message) from None
+
+
+def _parsed[P: JobParams](
+    parse: Callable[[type[P], Mapping[str, Any]], P], job_type: JobType[P], values: Mapping[str, Any]
+) -> P:
+    try:
+        return parse(job_type.Params, values)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(["params", *(str(part) for part in first["loc"])])

@@ -15,6 +15,7 @@ from cluster_dashboard.api.http.problems import FieldError
 from cluster_dashboard.api.http.validation import FIELD_LENGTH, invalid
 from cluster_dashboard.api.schemas import JobFilter, JobPage, JobSummary, JobTypes, Submitted
 from cluster_dashboard.api.submission import read_submission, submit
+from scheduler import parameters
 from scheduler.catalogue import catalogue
 from scheduler.job_type import UnknownJobType
 from scheduler.models import Job, JobQuerySet
@@ -112,7 +113,7 @@ def _known_type(name: str) -> str:
 def list_job_types(request: HttpRequest) -> dict[str, list[dict[str, object]]]:
     return {
         "job_types": [
-            {"name": each.name, "summary": each.summary, "params_schema": each.Params.model_json_schema()}
+            {"name": each.name, "summary": each.summary, "params_schema": parameters.schema(each.Params)}
             for each in catalogue().values()
         ]
     }

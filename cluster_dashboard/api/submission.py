@@ -70,7 +70,7 @@ def _params_errors(job: SubmitJob, field: str) -> list[FieldError]:
     params = catalogue()[job.type].Params
     try:
         # As JSON: there, strict refuses "3" as a number but accepts the text of an enum's value.
-        params.model_validate_json(json.dumps(job.params), strict=True)
+        params.model_validate_json(json.dumps(job.params), strict=True, by_alias=True, by_name=True)
     except ValidationError as error:
         return field_errors(params, error, within=field)
     return []

@@ -192,7 +192,7 @@ def _number(text: str) -> float | int:
 def _invalid(model: type[BaseModel], values: dict[str, Any]) -> ValidationError | None:
     try:
         # As JSON, since there strict means that true is no number, but a word of an enum is one.
-        model.model_validate_json(json.dumps(values), strict=True)
+        model.model_validate_json(json.dumps(values), strict=True, by_alias=True, by_name=True)
     except ValidationError as error:
         return error
     return None

@@ -28,7 +28,7 @@ from scheduler.job_type import (
     ParamsInvalid,
     ResultInvalid,
     UnknownJobType,
-    parse_params,
+    parse_stored_params,
 )
 from scheduler.jobs import lifecycle
 from scheduler.jobs.lifecycle import ERROR_LENGTH, Claimed
@@ -194,7 +194,7 @@ class Runner:
             seed=Random(f"job:{claimed.job_id}:{claimed.attempt}").getrandbits(63),
         )
         with self.start_state.job(context.seed):
-            return _checked(job_type.run(parse_params(job_type, claimed.params), context))
+            return _checked(job_type.run(parse_stored_params(job_type, claimed.params), context))
 
 
 def _return_hint(job_id: int, attempt: int, reason: str) -> Reject:

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.db.models import Max
 
 from scheduler.catalogue import catalogue
-from scheduler.job_type import ParamsInvalid, parse_params
+from scheduler.job_type import ParamsInvalid, parse_params, stored_params
 from scheduler.jobs.submit import JobRequest
 from scheduler.models import Gpu
 from scheduler.rules.job_limits import (
@@ -51,7 +51,7 @@ def job_request(
     return JobRequest(
         type=type,
         priority=parse_priority(priority),
-        params=values.model_dump(mode="json"),
+        params=stored_params(values),
         source=source,
         owner=owner,
         gpu_memory_mib=memory_mib,

@@ -8,6 +8,7 @@ from django.conf import settings
 
 from cluster_dashboard.api.http.problems import CONTENT_TYPE, ProblemDetails
 from cluster_dashboard.api.schemas import SubmitJob, SubmitJobs, SubmitMany
+from scheduler import parameters
 from scheduler.catalogue import catalogue
 from scheduler.job_type import JobType
 
@@ -77,7 +78,7 @@ def _offer_submissions(schemas: dict[str, Any]) -> None:
     """One schema of a submission for each job type, with that type's parameters: alone, and as one of many."""
     alone, one_of_many = schemas["SubmitJobs"], schemas["SubmitJob"]
     for job_type in catalogue().values():
-        params = job_type.Params.model_json_schema(ref_template=REF + "{model}")
+        params = parameters.schema(job_type.Params, ref_template=REF + "{model}")
         schemas.update(params.pop("$defs", {}))
         schemas[f"Params_{job_type.name}"] = params
         schemas[f"SubmitJobs_{job_type.name}"] = _form(alone, job_type)

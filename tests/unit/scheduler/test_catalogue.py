@@ -108,6 +108,7 @@ def test_its_jobs_run_in_the_workers_runner(installed: Path) -> None:
     code = """
 from dataclasses import fields
 from types import SimpleNamespace
+from gpu_tasks.processes.start_state import StartState
 from gpu_tasks.worker import tasks
 from gpu_tasks.worker.runner import Runner
 from scheduler.celery import app
@@ -115,7 +116,8 @@ from scheduler.broker.hints import task_name
 from scheduler.jobs.lifecycle import Claimed
 shares = []
 parts = {field.name: None for field in fields(Runner)}
-runner = Runner(**{**parts, "gpu": 2, "held": SimpleNamespace(progress=shares.append), "has_cuda": False})
+parts |= {"gpu": 2, "has_cuda": False, "start_state": StartState()}
+runner = Runner(**parts | {"held": SimpleNamespace(progress=shares.append)})
 tasks.register(runner)
 claimed = Claimed(job_id=7, attempt=1, type="countdown", priority="normal", params={"steps": 4}, source="api",
                   accepts_faults=False, gpu_memory_mib=0, load=1.0, time_limit_seconds=300)
