@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from django.conf import settings
 
-from cluster_dashboard.tokens import ALL_SCOPES, Scope, find_token
+from cluster_dashboard.models import ApiToken
+from cluster_dashboard.tokens import ALL_SCOPES, Scope, find_token, maker_of
 
 #: The actor in audit events of requests with API_TOKEN.
 TOKEN_ACTOR: Final = "token"  # noqa: S105 (a name, not a secret)
@@ -64,4 +65,13 @@ def bearer(given: str) -> Bearer | None:
     if found is None:
         return None
     # Every token reads: a client that submits a job must be able to look at it.
-    return Bearer(actor=f"{TOKEN_ACTOR} {found.name}", scopes=frozenset(map(Scope, found.scopes)) | {Scope.READ})
+    scopes = frozenset(map(Scope, found.scopes)) & _scopes_of_maker(found) | {Scope.READ}
+    return Bearer(actor=f"{TOKEN_ACTOR} {found.name}", scopes=scopes)
+
+
+def _scopes_of_maker(token: ApiToken) -> frozenset[Scope]:
+    """No token permits more than the user who made it may do now."""
+    maker = maker_of(token)
+    if maker is None:
+        return ALL_SCOPES  # made by a command
+    return frozenset(right.scope for right in Right if right is not Right.READ and may(maker, right))

@@ -6,4 +6,6 @@ class ClusterDashboardConfig(AppConfig):
     verbose_name = "API access"
 
     def ready(self) -> None:
-        from cluster_dashboard import checks  # noqa: F401, PLC0415 (registers them)
+        from cluster_dashboard import checks, user_names  # noqa: F401, PLC0415 (registers the checks)
+
+        user_names.reserve()

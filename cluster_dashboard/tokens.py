@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from datetime import timedelta
 from enum import StrEnum
 from hashlib import sha256
-from typing import Final
+from typing import Any, Final
 
+from django.contrib.auth import get_user_model
 from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -70,13 +71,26 @@ def revoke_token(name: str, *, actor: str) -> bool:
 
 
 def find_token(secret: str) -> ApiToken | None:
-    """The valid token with this secret."""
+    """The valid token with this secret. It ends with the account of the user who made it."""
     if not secret.startswith(MARK):
         return None
     token = ApiToken.objects.filter(digest=_digest(secret), revoked_at__isnull=True).first()
-    if token is not None:
-        _note_use(token)
+    if token is None or (is_user(token.created_by) and maker_of(token) is None):
+        return None
+    _note_use(token)
     return token
+
+
+def is_user(actor: str) -> bool:
+    """Or else a command's unix user, `cli (root)`: no user of the dashboard can be called so."""
+    return not actor.startswith("cli (")
+
+
+def maker_of(token: ApiToken) -> Any:
+    """The user who made it, if the user may still sign in; None also if it was made by a command."""
+    if not is_user(token.created_by):
+        return None
+    return get_user_model().objects.filter(username=token.created_by, is_active=True, is_staff=True).first()
 
 
 def check_scopes(scopes: Iterable[str]) -> list[str]:

@@ -24,10 +24,14 @@ from cluster_dashboard.console.exit_codes import (
 )
 from cluster_dashboard.console.text import one_line
 from cluster_dashboard.console.verbs import PROGRAM
+from scheduler.database_errors import DatabaseFailure
 from scheduler.job_type import ParamsInvalid
 from scheduler.jobs.room import NoRoom
-from scheduler.models import Control
+from scheduler.logs import event_logger
+from scheduler.models import ClusterEvent, Control
 from scheduler.rules.configuration import EnvironmentInvalid
+
+log = event_logger(__name__)
 
 #: Errors of a database that is unavailable.
 DATABASE_UNAVAILABLE: Final = (OperationalError, InterfaceError)
@@ -162,6 +166,14 @@ def database_words(error: Exception) -> str:
 def actor() -> str:
     """Who is named in events."""
     return f"cli ({unix_user()})"
+
+
+def audit(kind: str, what: str) -> None:
+    """An event of the cluster with who did it. What was done stays done if the database is unavailable."""
+    try:
+        ClusterEvent.objects.create(kind=kind, actor=actor(), message=f"{what}, by {actor()}"[:300])
+    except DatabaseFailure as error:
+        log.warning("event_not_recorded", kind=kind, error=error)
 
 
 def unix_user() -> str:

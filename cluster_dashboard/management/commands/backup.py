@@ -11,7 +11,7 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from cluster_dashboard.console.command import ConsoleCommand
+from cluster_dashboard.console.command import ConsoleCommand, audit
 from cluster_dashboard.console.exit_codes import EXIT_BAD_INPUT
 from cluster_dashboard.operations.backup import STANDARD_STREAM, backup, default_name, passing_through
 
@@ -54,6 +54,7 @@ def _backup(path: Path, called: str, *, without_secrets: bool, json: bool, **_: 
     except OSError as error:
         raise CommandError(f"FILE: {called}: {error.strerror}", returncode=EXIT_BAD_INPUT) from None
     size = path.stat().st_size
+    audit("backup", f"backup of {rows['scheduler.Job']} jobs{'' if without_secrets else ', with secrets'}")
     if json:
         return dumps({"file": called, "bytes": size, "rows": rows}, indent=2)
     return f"{called}: {rows['scheduler.Job']} jobs, {size / 1e6:.1f} MB"

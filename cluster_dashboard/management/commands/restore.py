@@ -12,7 +12,7 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from cluster_dashboard.console.command import ConsoleCommand
+from cluster_dashboard.console.command import ConsoleCommand, audit
 from cluster_dashboard.console.exit_codes import EXIT_BAD_INPUT, EXIT_FAILED
 from cluster_dashboard.operations import first_start
 from cluster_dashboard.operations.archive import BackupInvalid, is_backup
@@ -58,6 +58,7 @@ exit status: 0 done, 1 refused, 2 not a backup that fits, 3 the database is unav
             raise CommandError(f"FILE: {words}", returncode=EXIT_BAD_INPUT) from None
         except RestoreRefused as error:
             raise CommandError(str(error), returncode=EXIT_FAILED) from None
+        audit("restore", f"restored from a backup of {rows['scheduler.Job']} jobs")
         if options["json"]:
             self.say_json({"file": str(file), "rows": rows})
         else:

@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from cluster_dashboard.console.arguments import OneOf
-from cluster_dashboard.console.command import ConsoleCommand
+from cluster_dashboard.console.command import ConsoleCommand, audit
 from cluster_dashboard.console.exit_codes import EXIT_BAD_INPUT
 from cluster_dashboard.operations.first_start import (
     SECRETS,
@@ -55,6 +55,7 @@ Tokens made by `gpuc token` are revoked there. exit status: 0 done, 2 bad input,
             rotate_secrets(names)
         except SecretElsewhere as error:
             raise CommandError(f"NAME: {error}", returncode=EXIT_BAD_INPUT) from None
+        audit("rotate", f"new secrets: {', '.join(names)}")
         for name in names:
             self.say(f"{name}: new in {secrets_path()}; {_EFFECT[name]}")
         if names != ["ADMIN_PASSWORD"]:
@@ -68,5 +69,6 @@ Tokens made by `gpuc token` are revoked there. exit status: 0 done, 2 bad input,
             apply_given_password()
         except SecretElsewhere as error:
             raise CommandError(f"--apply: {error}", returncode=EXIT_BAD_INPUT) from None
+        audit("rotate", "ADMIN_PASSWORD of the environment given to the admin")
         self.say("ADMIN_PASSWORD: the admin has it; the old password is refused, from now on")
         return 0

@@ -160,7 +160,7 @@ def with_token(secret: str, scope: Scope) -> Any:
 def test_token_is_good_for_its_scope_and_for_reading(
     scope: Scope, asked: Scope, private: None, control: Control
 ) -> None:
-    _, secret = create_token("ci", [scope], actor="ada")
+    _, secret = create_token("ci", [scope], actor="cli (ada)")
 
     answer = with_token(secret, asked)
 
@@ -169,7 +169,7 @@ def test_token_is_good_for_its_scope_and_for_reading(
 
 
 def test_revoked_token_is_refused_at_once(control: Control) -> None:
-    _, secret = create_token("ci", ["control"], actor="ada")
+    _, secret = create_token("ci", ["control"], actor="cli (ada)")
     assert with_token(secret, Scope.CONTROL).status_code == 200
 
     assert revoke_token("ci", actor="eve")
@@ -179,18 +179,18 @@ def test_revoked_token_is_refused_at_once(control: Control) -> None:
 
 
 def test_token_is_named_in_the_audit_event_of_what_it_changed(control: Control) -> None:
-    _, secret = create_token("ci", ["control"], actor="ada")
+    _, secret = create_token("ci", ["control"], actor="cli (ada)")
 
     with_token(secret, Scope.CONTROL)
 
     assert list(ClusterEvent.objects.order_by("id").values_list("kind", "actor")) == [
-        ("token", "ada"),
+        ("token", "cli (ada)"),
         ("control", "token ci"),
     ]
 
 
 def test_secret_is_kept_nowhere(db: None) -> None:
-    token, secret = create_token("ci", ["read"], actor="ada")
+    token, secret = create_token("ci", ["read"], actor="cli (ada)")
 
     row = ApiToken.objects.filter(id=token.id).values().get()
     assert secret.startswith(row["prefix"])
@@ -199,7 +199,7 @@ def test_secret_is_kept_nowhere(db: None) -> None:
 
 
 def test_use_of_a_token_is_noted(control: Control) -> None:
-    token, secret = create_token("ci", ["read"], actor="ada")
+    token, secret = create_token("ci", ["read"], actor="cli (ada)")
 
     with_token(secret, Scope.READ)
 
@@ -208,13 +208,13 @@ def test_use_of_a_token_is_noted(control: Control) -> None:
 
 
 def test_name_of_a_token_is_free_again_after_it_is_revoked(db: None) -> None:
-    create_token("ci", ["read"], actor="ada")
+    create_token("ci", ["read"], actor="cli (ada)")
 
     with pytest.raises(ParamsInvalid, match="'ci' is taken"):
-        create_token("ci", ["read"], actor="ada")
+        create_token("ci", ["read"], actor="cli (ada)")
 
-    revoke_token("ci", actor="ada")
-    create_token("ci", ["read"], actor="ada")
+    revoke_token("ci", actor="cli (ada)")
+    create_token("ci", ["read"], actor="cli (ada)")
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_name_of_a_token_is_free_again_after_it_is_revoked(db: None) -> None:
 )
 def test_wrong_token_is_not_made(name: str, scopes: list[str], words: str, db: None) -> None:
     with pytest.raises(ParamsInvalid, match=words):
-        create_token(name, scopes, actor="ada")
+        create_token(name, scopes, actor="cli (ada)")
 
     assert not ApiToken.objects.exists()
 

@@ -118,7 +118,7 @@ def test_requeues_are_distinguished_by_their_charge(redis: Redis) -> None:
     running(gpu=2)
     ended(JobState.CANCELLED, gpu=1)
     waiting = submit()[0]
-    lifecycle.cancel(waiting.id, actor="a test")
+    lifecycle.cancel(waiting.id, actor="cli (a test)")
 
     found = scrape(redis)
 
@@ -262,7 +262,7 @@ def test_everybody_reads_where_reading_is_public(client: Client) -> None:
 
 @pytest.mark.usefixtures("fresh_scraper", "private")
 def test_else_it_takes_a_token_or_a_member_of_staff(client: Client, admin_client: Client) -> None:
-    _, secret = create_token("prometheus", ["read"], actor="a test")
+    _, secret = create_token("prometheus", ["read"], actor="cli (a test)")
 
     assert client.get("/metrics").status_code == 401
     assert client.get("/metrics", headers={"authorization": "Bearer gct_wrong"}).status_code == 401

@@ -38,8 +38,8 @@ def test_created_token_is_printed_alone_and_works() -> None:
 
 
 def test_list_shows_what_is_valid_and_no_secret() -> None:
-    _, secret = create_token("ci", ["control"], actor="ada")
-    create_token("old", ["read"], actor="ada")
+    _, secret = create_token("ci", ["control"], actor="cli (ada)")
+    create_token("old", ["read"], actor="cli (ada)")
     run("revoke", "old")
 
     _, out, _ = run("list")
@@ -52,7 +52,7 @@ def test_list_shows_what_is_valid_and_no_secret() -> None:
 
 
 def test_revoked_token_is_wrong() -> None:
-    _, secret = create_token("ci", ["read"], actor="ada")
+    _, secret = create_token("ci", ["read"], actor="cli (ada)")
 
     assert run("revoke", "ci")[0] == 0
     assert bearer(secret) is None
@@ -93,7 +93,7 @@ def test_admin_shows_the_secret_once_and_in_no_cache(admin_client: Client) -> No
     "fields", [{"name": "a b", "scopes": ["read"]}, {"name": "ci"}, {"name": "taken", "scopes": ["read"]}]
 )
 def test_wrong_form_is_shown_again(admin_client: Client, fields: dict[str, Any]) -> None:
-    create_token("taken", ["read"], actor="ada")
+    create_token("taken", ["read"], actor="cli (ada)")
 
     answer = admin_client.post(ADD, fields)
 
@@ -102,7 +102,7 @@ def test_wrong_form_is_shown_again(admin_client: Client, fields: dict[str, Any])
 
 
 def test_admin_revokes_tokens(admin_client: Client) -> None:
-    token, secret = create_token("ci", ["read"], actor="ada")
+    token, secret = create_token("ci", ["read"], actor="cli (ada)")
 
     admin_client.post(LIST, {"action": "revoke", "_selected_action": [token.id]})
 
@@ -110,7 +110,7 @@ def test_admin_revokes_tokens(admin_client: Client) -> None:
 
 
 def test_token_is_never_edited_or_deleted(admin_client: Client) -> None:
-    token, _ = create_token("ci", ["read"], actor="ada")
+    token, _ = create_token("ci", ["read"], actor="cli (ada)")
 
     page = admin_client.get(f"{LIST}{token.id}/change/")
 

@@ -170,7 +170,7 @@ def test_without_an_audit_nothing_is_dropped(
 
 def test_dropping_takes_the_right_to_control(bury: Callable[..., str], django_user_model: Any) -> None:
     letter_id = bury()
-    _, reader = create_token("reader", ["submit"], actor="a test")
+    _, reader = create_token("reader", ["submit"], actor="cli (a test)")
     user = django_user_model.objects.create_user("visitor", is_staff=True)
     visitor = Client()
     visitor.force_login(user)
