@@ -191,3 +191,18 @@ def test_what_cannot_be_rotated_is_named_and_changes_nothing(tmp_path: Path, nam
         main([root, "rotate", *names], {})
 
     assert {path: path.read_text() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_the_image_may_copy_every_file_that_it_names() -> None:
+    """.dockerignore lists what the build sees; a file that is missing there ends the build."""
+    allowed = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    copied = [
+        word
+        for line in (ROOT / "docker" / "Dockerfile").read_text().splitlines()
+        if line.startswith("COPY ") and "--from" not in line
+        for word in line.split()[1:-1]
+        if not word.startswith("--")
+    ]
+
+    assert [path for path in copied if not any(path == each or path.startswith(f"{each}/") for each in allowed)] == []
+    assert len(copied) > 8

@@ -33,6 +33,16 @@ def test_a_killed_service_is_back_and_jobs_go_on(project: Project, api: Api, ser
         assert_ended_once(job)
 
 
+def test_a_frozen_web_process_is_ended_by_its_health_check(project: Project, api: Api) -> None:
+    before = project.inspect("web")["RestartCount"]
+
+    project.exec("web", "sh", "-c", "kill -STOP $(cat /var/lib/gpu-cluster/run/web.pid)")
+
+    wait_until(lambda: project.inspect("web")["RestartCount"] > before, 120, project.tail)
+    project.wait_for_health("web")
+    assert api.is_ready()
+
+
 def submitted(api: Api) -> int | None:
     """A job's id; None while the cluster refuses."""
     answer = api.http.post("/api/jobs", json={"type": "sleep", "params": {"seconds": 0}})
