@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from gpu_tasks.gpus.guarded import GuardedGpu
+from gpu_tasks.gpus.driver_thread import DriverThread, NoAnswer
+from gpu_tasks.gpus.guarded import IDENTITY_ANSWER_SECONDS, GuardedGpu
 from gpu_tasks.gpus.heat import HeatFile
 from gpu_tasks.gpus.simulated import SimulatedGpu
 from scheduler.rules.gpu import GpuBackend
@@ -40,13 +41,16 @@ def open_gpu(
 
 
 def resolve_backend(backend: str) -> Literal["simulated", "nvml"]:
-    """Resolves auto: nvml if the driver loads and reports a GPU, else simulated."""
+    """Resolves auto: nvml if the driver loads and reports a GPU, or does not answer at all; else simulated."""
     match backend:
         case "simulated" | "nvml":
             return backend
         case "auto":
             from gpu_tasks.gpus.nvml import gpu_count  # noqa: PLC0415 - see above
 
-            return "nvml" if gpu_count() else "simulated"
+            try:
+                return "nvml" if DriverThread("driver").ask(gpu_count, IDENTITY_ANSWER_SECONDS) else "simulated"
+            except NoAnswer:
+                return "nvml"  # a driver that hangs is there
         case _:
             raise ValueError(f"unknown GPU backend {backend!r}; expected simulated, nvml or auto")

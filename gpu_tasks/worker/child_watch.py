@@ -4,6 +4,7 @@ claim that was lost, a stop of the worker)."""
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Collection
 from contextlib import suppress
@@ -142,7 +143,7 @@ class ChildWatch:
         pid = self.pool.child_pid()
         if job is not None and not _is_alive(job.child_pid):
             self._end_job_of_dead_process(job)
-        if pid is not None and not _is_alive(pid) and self.held.is_loading_cuda(pid):
+        if pid is not None and self.held.is_loading_cuda(pid) and not _is_alive(pid) and not _was_killed(pid):
             self.held.load_cuda_again_at(now + PROVE_AGAIN_SECONDS)
             quarantine_cuda(self.gpu, "its job process died while it loaded CUDA")
             # Its time limit must not be found exceeded once more: another process may have the pid by now.
@@ -235,6 +236,14 @@ def _wait_for_end(pid: int) -> None:
     deadline = time.monotonic() + job_processes.END_SECONDS
     while _is_alive(pid) and time.monotonic() < deadline:
         time.sleep(0.005)
+
+
+def _was_killed(pid: int) -> bool:
+    """Whether a person or the system killed this ended child; False too if Celery knows its end already."""
+    with suppress(ChildProcessError):
+        end = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        return end is not None and end.si_code == os.CLD_KILLED and end.si_status in {signal.SIGKILL, signal.SIGTERM}
+    return False
 
 
 def _is_alive(pid: int) -> bool:

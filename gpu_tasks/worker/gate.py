@@ -74,7 +74,8 @@ class Gate:
         return None
 
     def _wrong_device(self, uuid: str) -> str | None:
-        self.held.loads_cuda(loads=True)
+        # Once it is loaded, it does not end the process any more.
+        self.held.loads_cuda(loads=not self._is_proven)
         try:
             found = self._cuda.ask(cuda.device_uuid_bytes, CUDA_ANSWER_SECONDS)
         except cuda.CudaFailed as error:

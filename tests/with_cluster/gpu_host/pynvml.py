@@ -76,6 +76,11 @@ def nvmlDeviceGetTemperature(handle: int, sensor: int) -> int:  # noqa: N802
     return 40
 
 
+def nvmlDeviceGetTemperatureThreshold(handle: int, threshold: int) -> int:  # noqa: N802
+    _answer(handle)
+    return 90
+
+
 def nvmlDeviceGetPowerUsage(handle: int) -> int:  # noqa: N802
     _answer(handle)
     return 95_000

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from threading import Event
 
 import pynvml
 import pytest
 
+from gpu_tasks import gpus
 from gpu_tasks.gpus import nvml, open_gpu, resolve_backend
 from gpu_tasks.gpus.guarded import GuardedGpu
 from gpu_tasks.gpus.simulated import SimulatedGpu
@@ -41,6 +43,17 @@ def test_auto_is_simulated_where_the_driver_has_no_gpu(driver: FakeNvml) -> None
     driver.count = 0
 
     assert resolve_backend("auto") == "simulated"
+
+
+def test_auto_with_a_driver_that_hangs_neither_waits_for_ever_nor_simulates(
+    driver: FakeNvml, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = Event()
+    monkeypatch.setattr(gpus, "IDENTITY_ANSWER_SECONDS", 0.05)
+    monkeypatch.setattr(driver, "nvmlInit", lambda: released.wait(60), raising=False)
+
+    assert resolve_backend("auto") == "nvml"
+    released.set()
 
 
 def test_nvml_that_fails_is_unknown_and_never_simulated(driver: FakeNvml) -> None:

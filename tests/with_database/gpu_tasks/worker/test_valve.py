@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from itertools import count
@@ -381,6 +382,19 @@ def test_a_job_process_that_dies_while_it_loads_cuda_quarantines_the_gpu_and_is_
     assert Gpu.objects.get(index=0).quarantined == "CUDA: its job process died while it loaded CUDA"
     assert watch.pool.pid == ABOVE_EVERY_PID + 1
     assert [valve.held.may_load_cuda(at + later) for later in (1.0, PROVE_AGAIN_SECONDS)] == [False, True]
+
+
+def test_a_job_process_that_is_killed_while_it_loads_cuda_did_not_die_of_it(watch, valve, now):
+    with subprocess.Popen(["sleep", "600"]) as killed:
+        watch.pool = PoolOfOne(pid=killed.pid)
+        with patch("os.getpid", lambda: killed.pid):
+            valve.held.loads_cuda(loads=True)
+        killed.kill()
+        os.waitid(os.P_PID, killed.pid, os.WEXITED | os.WNOWAIT)
+
+        watch.tick(now())
+
+    assert Gpu.objects.get(index=0).quarantined == ""
 
 
 def test_a_gpu_whose_cuda_does_not_work_is_checked_again_by_a_new_job_process(watch, valve, now):
