@@ -136,8 +136,17 @@ def _write_witnesses(archive: zipfile.ZipFile, moment: float) -> None:
     for path, name in _kept_files("witness/*.jsonl"):
         with path.open("rb") as told, archive.open(name, "w", force_zip64=True) as file:
             for line in told:
-                if line.endswith(b"\n") and json.loads(line)["at"] <= moment:
+                if line.endswith(b"\n") and _is_before(line, moment):
                     file.write(line)
+
+
+def _is_before(line: bytes, moment: float) -> bool:
+    """A line that was cut off is kept as it is, with the mark behind it: the verdict decides what it is."""
+    try:
+        values = json.loads(line)
+        return bool(values["saw"] == "torn" or values["at"] <= moment)
+    except (ValueError, KeyError, TypeError):
+        return True
 
 
 def _kept_files(pattern: str) -> Iterator[tuple[Path, str]]:

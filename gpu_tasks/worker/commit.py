@@ -109,7 +109,7 @@ class Commit:
             # Also if the database refuses even the failure: the next look at the shelf sets that aside.
             self.spool.keep(ending.key, asdict(ending))
             if ending.state is not JobState.QUEUED:
-                self.witness.saw(Saw.KEPT, *ending.key)
+                self.witness.note(Saw.KEPT, *ending.key)
             log.warning("result_kept", job=ending.job_id, attempt=ending.attempt, state=ending.state, error=error)
             return False
 
@@ -130,12 +130,19 @@ class Commit:
     def _kept(self, key: Key) -> Ending | None:
         try:
             return _parse(key, self.spool.read(key))
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+        except FileNotFoundError:
+            return None  # committed meanwhile
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             self._set_aside(key, f"it cannot be read: {_words(error)}")
             return None
 
     def _set_aside(self, key: Key, why: str) -> None:
-        path = self.spool.set_aside(key)
+        try:
+            path = self.spool.set_aside(key)
+        except OSError as error:
+            # The others on the shelf are committed nevertheless.
+            log.error("kept_result_not_set_aside", job=key[0], attempt=key[1], gpu=self.gpu, error=error, because=why)
+            return
         log.error("kept_result_set_aside", job=key[0], attempt=key[1], gpu=self.gpu, file=path, error=why)
 
     def _commit(self, ending: Ending) -> bool:
@@ -152,7 +159,7 @@ class Commit:
         )
         if not accepted:
             log.warning("commit_refused", job=ending.job_id, attempt=ending.attempt, state=ending.state)
-        self.witness.saw(Saw.ENDED if accepted else Saw.REFUSED, *ending.key, state=ending.state)
+        self.witness.note(Saw.ENDED if accepted else Saw.REFUSED, *ending.key, state=ending.state)
         return accepted
 
     def _requeue(self, ending: Ending) -> bool:

@@ -112,9 +112,13 @@ class Runner:
             self.held.spend()
 
     def _claim(self, job_id: int, attempt: int) -> Claimed:
-        self.witness.saw(Saw.CLAIMING, job_id, attempt)
         try:
+            self.witness.saw(Saw.CLAIMING, job_id, attempt)
             claimed = lifecycle.claim(job_id, attempt, gpu=self.gpu, boot=self.boot)
+        except OSError as error:
+            # A start without its witness could never be proved. Nothing is claimed yet: it may run on another GPU.
+            self.held.release()
+            raise _return_hint(job_id, attempt, f"its witness cannot be written: {error}") from error
         except DatabaseFailure as error:
             self.held.release()
             reason = f"{type(error).__name__}: {error}"
@@ -124,7 +128,7 @@ class Runner:
             log.error("hint_dropped", job=job_id, attempt=attempt, reason=reason)
             raise Ignore from error
         if isinstance(claimed, Claimed):
-            self.witness.saw(Saw.STARTED, job_id, attempt)
+            self.witness.note(Saw.STARTED, job_id, attempt)
             return claimed
         self.held.release()
         if claimed is ClaimRefusal.STALE:
@@ -181,7 +185,7 @@ class Runner:
             return None
 
     def _note_strike(self, claimed: Claimed, kind: FaultKind) -> None:
-        self.witness.saw(Saw.STRIKE, claimed.job_id, claimed.attempt, kind=kind)
+        self.witness.note(Saw.STRIKE, claimed.job_id, claimed.attempt, kind=kind)
 
     def _result(self, claimed: Claimed) -> dict[str, Any]:
         job_type = catalogue()[claimed.type]

@@ -12,7 +12,8 @@ from scheduler.files import replace_file
 type Key = tuple[int, int]
 """(job, attempt)"""
 
-_NAME: Final = re.compile(r"(\d+)-(\d+)\.json", re.ASCII)
+#: As this module writes them: of 012-1.json, the file 12-1.json would be looked for in vain.
+_NAME: Final = re.compile(r"([1-9][0-9]{0,18})-([1-9][0-9]{0,8})\.json")
 
 
 class Spool:

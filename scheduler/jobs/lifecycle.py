@@ -59,13 +59,12 @@ def claim(job_id: int, attempt: int, *, gpu: int, boot: str) -> Claimed | ClaimR
             row = statements.one_row(cursor, statements.CLAIM, params)
             if row is not None:
                 *job, started_at, n = row
-                cursor.execute(statements.ALLOCATE, {"gpu": gpu, "job": job_id, "attempt": attempt})
+                _allocate(cursor, job_id, attempt, gpu)
                 _event(cursor, job_id, n, EventKind.STARTED, started_at, attempt, gpu=gpu, boot=boot)
                 priority = Priority(job[1])
                 moved = tally.moved(priority, JobState.QUEUED, JobState.RUNNING)
                 tally.count(gpu, [*moved, (priority, EventKind.STARTED, 1)])
-    except IntegrityError:
-        # Two claims for one GPU at the same time: the primary key of Allocation admits one.
+    except _GpuTaken:
         return ClaimRefusal.GPU_BUSY
     if row is None:
         return _why_refused(job_id, attempt, gpu)
@@ -81,6 +80,18 @@ def claim(job_id: int, attempt: int, *, gpu: int, boot: str) -> Claimed | ClaimR
         load=job[6],
         time_limit_seconds=job[7],
     )
+
+
+class _GpuTaken(Exception):
+    """Two claims for one GPU at the same time: the primary key of Allocation admits one."""
+
+
+def _allocate(cursor: Any, job_id: int, attempt: int, gpu: int) -> None:
+    """Only this statement's conflict is about the GPU: one of an event or a count would last."""
+    try:
+        cursor.execute(statements.ALLOCATE, {"gpu": gpu, "job": job_id, "attempt": attempt})
+    except IntegrityError as error:
+        raise _GpuTaken from error
 
 
 def _why_refused(job_id: int, attempt: int, gpu: int) -> ClaimRefusal:

@@ -46,6 +46,8 @@ class Verdict:
     #: not of a job that fails on purpose. 0 on an undisturbed run.
     unexplained_deaths: int = 0
     overlaps_in_unconfirmed_kills: int = 0
+    #: Witness lines that a crash cut off, by file: set aside, as their worker has marked them.
+    torn_lines: dict[str, int] = field(default_factory=dict)
 
     @property
     def outcome(self) -> VerdictOutcome:
@@ -82,6 +84,7 @@ class Verdict:
             "refused_commits": self.refused_commits,
             "unexplained_deaths": self.unexplained_deaths,
             "overlaps_in_unconfirmed_kills": self.overlaps_in_unconfirmed_kills,
+            "torn_witness_lines": self.torn_lines,
         }
 
 

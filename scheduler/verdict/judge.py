@@ -38,7 +38,7 @@ def judge(*witness_folders: Path, first_job: int = 0, ageing_seconds: float = 60
     with log.snapshot() as now:
         for first, end in _ranges(first_job):
             # Witnesses are read after the snapshot: each start in it has been recorded by then.
-            seen = read_witnesses(verdict, testimonies(witness_folders, first, end))
+            seen = read_witnesses(verdict, testimonies(witness_folders, first, end, verdict.torn_lines))
             _by_job(verdict, log.events_by_job(first, end), seen, now)
         for job in log.jobs_without_events(first_job):
             verdict.add(Breach("accepted_once", job, "has a row but no events"))

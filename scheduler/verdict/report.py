@@ -104,7 +104,12 @@ def _facts(verdict: Verdict) -> list[tuple[str, str]]:
         ("late results refused", str(verdict.refused_commits)),
         ("deaths that no fault explains", str(verdict.unexplained_deaths)),
         ("overlaps in unconfirmed kills", str(verdict.overlaps_in_unconfirmed_kills)),
+        ("witness lines that a crash cut off", _torn(verdict.torn_lines)),
     ]
+
+
+def _torn(lines: dict[str, int]) -> str:
+    return ", ".join(f"{n} in {file}" for file, n in sorted(lines.items())) or "0"
 
 
 def _of_all(n: int, starts: int) -> str:

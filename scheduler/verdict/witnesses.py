@@ -29,6 +29,8 @@ _LINE_MAXIMUM_BYTES: Final = 64 * 1024
 _NAME: Final = re.compile(r"gpu-[0-9]{1,5}\.jsonl(\.gz)?")
 #: Finds the job of a line without parsing its JSON: most lines are skipped.
 _JOB: Final = re.compile(rb'"job": ?(\d{1,19})')
+#: The start of the line that a worker writes behind one that was cut off.
+_MARK: Final = b'{"saw": "torn"'
 #: Python's errors for a compressed stream or a tar that is damaged or truncated.
 _DAMAGED: Final = (tarfile.TarError, EOFError, zlib.error, LZMAError, OSError)
 
@@ -51,16 +53,23 @@ class Testimony:
     state: str | None
 
 
-def testimonies(folders: Sequence[Path], first: int, end: int) -> Iterator[Testimony]:
+def testimonies(
+    folders: Sequence[Path],
+    first: int,
+    end: int,
+    set_aside: dict[str, int] | None = None,  # noqa: PT028 (not a test)
+) -> Iterator[Testimony]:
     """Every complete line about the jobs from `first` up to, not including, `end`; each once.
 
-    A truncated line (after a power failure, or in a copy made during a write) is skipped. Raises WitnessInvalid.
+    A line that was cut off is skipped if it is the last one (a copy made during a write), or if the worker has marked
+    it; set_aside: gets the number of those in each file. Raises WitnessInvalid.
     """
+    set_aside = {} if set_aside is None else set_aside
     for paths in _by_worker(folders):
         # One copy may be older than the other, or the GPU was on another host before: only the lines can tell.
         heard: set[bytes] | None = set() if len(paths) > 1 else None
         for path in paths:
-            for line in _lines(path, first, end):
+            for line in _lines(path, first, end, set_aside):
                 if heard is not None:
                     if line in heard:
                         continue
@@ -138,15 +147,42 @@ def _files(folder: Path) -> list[Path]:
         raise WitnessInvalid(f"{folder} cannot be read: {error.strerror}") from None
 
 
-def _lines(path: Path, first: int, end: int) -> Iterator[bytes]:
+def _lines(path: Path, first: int, end: int, set_aside: dict[str, int]) -> Iterator[bytes]:
+    before = b""
+    torn = 0
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             while line := file.readline(_LINE_MAXIMUM_BYTES):
-                found = _JOB.search(line)
-                if found is not None and first <= int(found[1]) < end and line.endswith(b"\n"):
-                    yield line
+                if line.startswith(_MARK) and _is_torn(before, line):
+                    before = b""
+                    torn += 1
+                elif _is_about(before, first, end):
+                    yield before
+                before = line
     except _DAMAGED as error:
         raise WitnessInvalid(f"{path} cannot be read: {error}") from None
+    if _is_about(before, first, end):
+        yield before
+    if torn:
+        set_aside[str(path)] = torn
+
+
+def _is_about(line: bytes, first: int, end: int) -> bool:
+    found = _JOB.search(line)
+    return found is not None and first <= int(found[1]) < end and line.endswith(b"\n")
+
+
+def _is_torn(before: bytes, mark: bytes) -> bool:
+    """Only what the mark describes, and what is no whole line: a mark hides nothing that a worker has seen."""
+    try:
+        is_described = bool(json.loads(mark)["bytes"] == len(before) - 1)
+    except (ValueError, KeyError, TypeError):
+        return False
+    try:
+        json.loads(before)
+    except ValueError:
+        return is_described
+    return False
 
 
 def _testimony(path: Path, line: bytes) -> Testimony:

@@ -120,6 +120,26 @@ def test_restored_cluster_goes_on_and_the_verdict_passes(
     assert verdict.starts == 3
 
 
+def test_witness_line_that_a_crash_cut_off_is_carried_and_the_verdict_passes(
+    history: list[int], file: Path, witness: Witness, state_dir: Path
+) -> None:
+    path = next((state_dir / "witness").glob("*.jsonl"))
+    with path.open("ab") as written:
+        written.write(b'{"at": 1764, "saw": "claiming", "job": 9')
+    job = insert([REQUEST])[0]
+    witness.saw(Saw.CLAIMING, job.id, 1)
+    before = path.read_bytes()
+
+    backup(file)
+    path.unlink()
+    restore(file, replace=True)
+
+    assert path.read_bytes() == before
+    verdict = judge(state_dir / "witness")
+    assert verdict.outcome is VerdictOutcome.HOLDS, (verdict.breaches, verdict.gaps)
+    assert verdict.torn_lines == {str(path): 1}
+
+
 def test_times_keep_their_microseconds(history: list[int], file: Path) -> None:
     JobEvent.objects.update(at=Now())
     before = list(JobEvent.objects.order_by("pk").values_list("pk", "at"))

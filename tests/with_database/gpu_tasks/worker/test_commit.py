@@ -240,6 +240,19 @@ def test_a_kept_file_that_is_torn_is_set_aside_and_blocks_nothing(
     assert (record.job, record.attempt, record.gpu) == (torn.id, 1, 0)
 
 
+def test_files_with_odd_names_block_nothing(commit: Commit, tmp_path: Path) -> None:
+    job = running()
+    for name in ("012-1.json", "x.json", "-1-1.json", "1-1.json.part", "٣-1.json", f"{'9' * 40}-1.json"):
+        (tmp_path / "spool" / name).write_text("{}")
+    (tmp_path / "spool" / "5-1.json").mkdir()
+    shelve(commit, job)
+
+    commit.commit_kept()
+
+    assert commit.spool.keys() == ()
+    assert Job.objects.get(id=job.id).state == JobState.SUCCEEDED
+
+
 def test_the_job_of_a_torn_file_is_requeued_by_the_next_boot(commit: Commit, tmp_path: Path, job: Job) -> None:
     shelve(commit, job)
     (tmp_path / "spool" / f"{job.id}-1.json").write_text('{"job')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,7 +14,8 @@ from unittest.mock import patch
 
 import pytest
 from celery.exceptions import Ignore, Reject
-from django.db import DataError, InterfaceError, OperationalError, connection
+from django.db import DataError, IntegrityError, InterfaceError, OperationalError, connection
+from django.utils import timezone
 
 from gpu_tasks.faults.injection import InjectedError
 from gpu_tasks.worker.commit import Commit
@@ -21,13 +23,14 @@ from gpu_tasks.worker.gate import Gate
 from gpu_tasks.worker.held import Held
 from gpu_tasks.worker.runner import Runner
 from gpu_tasks.worker.spool import Spool
-from gpu_tasks.worker.witness import Witness
+from gpu_tasks.worker.witness import Saw, Witness
 from scheduler.catalogue import catalogue
 from scheduler.job_type import JobFailed
-from scheduler.models import Allocation, ClusterEvent, Gpu, Job, JobEvent
+from scheduler.jobs import lifecycle
+from scheduler.models import Allocation, ClusterEvent, Gpu, Job, JobEvent, Tally
 from scheduler.rules.gpu import GpuFault, GpuLoad, GpuSample
-from scheduler.rules.states import JobState, Reason
-from tests.build import queued, reread
+from scheduler.rules.states import EventKind, JobState, Reason
+from tests.build import queued, reread, story
 from tests.unit.builders import a_sample
 
 pytestmark = pytest.mark.usefixtures("gpus", "control")
@@ -362,3 +365,59 @@ def test_a_result_that_only_the_database_refuses_ends_its_job_with_the_reason(
     assert found.error.startswith("the database cannot store how the job ended (succeeded): ")
     assert runner.commit.spool.keys() == ()
     assert "result_not_storable" in [record.message for record in caplog.records]
+
+
+# --- what fails around a job is not the job's
+
+
+class FullDisk:
+    """For the witness: refuses some notes."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *refused: Saw) -> None:
+        written = Witness.saw
+
+        def saw(witness: Witness, what: Saw, *rest: Any, **more: str) -> None:
+            if what in refused:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            written(witness, what, *rest, **more)
+
+        monkeypatch.setattr(Witness, "saw", saw)
+
+
+def test_a_note_that_cannot_be_written_after_the_claim_changes_nothing(
+    run: Callable[[Callable[[], Any]], Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FullDisk(monkeypatch, Saw.STARTED, Saw.ENDED)
+
+    job = run(lambda: {"done": True})
+
+    assert (job.state, job.result, job.failures) == (JobState.SUCCEEDED, {"done": True}, 0)
+    assert [event[1] for event in story(job)] == ["submitted", "started", "succeeded"]
+    assert not Tally.objects.filter(word="commit_refused").exists()
+
+
+def test_without_the_note_of_its_claim_a_job_waits_for_another_gpu(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = queued()
+    FullDisk(monkeypatch, Saw.CLAIMING)
+
+    with pytest.raises(Reject, match="its witness cannot be written"):
+        runner.run(job.id, 1)
+
+    assert runner.held.read() is None
+    assert (reread(job).state, reread(job).attempt, reread(job).failures) == (JobState.QUEUED, 1, 0)
+
+
+def test_a_conflict_that_is_not_about_the_gpu_does_not_call_it_busy(runner: Runner) -> None:
+    job = queued()
+    JobEvent.objects.create(job=job, n=2, kind=EventKind.STARTED, at=timezone.now(), attempt=1)
+
+    with pytest.raises(IntegrityError):
+        lifecycle.claim(job.id, 1, gpu=0, boot="boot-0")
+    with pytest.raises(Ignore):
+        runner.run(job.id, 1)
+
+    assert runner.held.read() is None
+    assert not Allocation.objects.exists()
+    assert (reread(job).state, reread(job).attempt, reread(job).failures) == (JobState.QUEUED, 1, 0)
