@@ -62,7 +62,7 @@ class GuardedGpu:
 
 
 def _words(error: Exception) -> str:
-    """For people, at most about 100 characters."""
+    """For people: one line of at most 100 characters."""
     if isinstance(error, NoAnswer):
         return f"its driver has not answered for {error.seconds:.0f} s"
-    return f"it cannot be read: {type(error).__name__}: {error}"[:100]
+    return " ".join(f"it cannot be read: {type(error).__name__}: {error}".split())[:100]

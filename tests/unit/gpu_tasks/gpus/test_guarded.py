@@ -84,6 +84,16 @@ def test_a_failure_of_any_kind_is_a_state_and_a_note(gpu: GuardedGpu, note: str)
     assert gpu.identity() == UNKNOWN_IDENTITY
 
 
+def test_a_note_is_one_line() -> None:
+    def fails() -> None:
+        raise OSError("cannot open\nlibnvidia-ml.so.1:\n\t" + "no such file " * 20)
+
+    note = GuardedGpu(3, lambda: Backend(fails)).sample(None, 0.0).note
+
+    assert note.startswith("it cannot be read: OSError: cannot open libnvidia-ml.so.1: no such file")
+    assert (len(note), note.isprintable()) == (100, True)
+
+
 def test_a_module_that_loads_later_is_used_then() -> None:
     attempts: list[int] = []
 
