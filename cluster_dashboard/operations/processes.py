@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -38,6 +38,9 @@ EXIT_LOCKED: Final = 75
 #: One thread for each process of the cluster: eight workers with a BLAS pool each would fight for the same cores.
 #: They act only if they are set before numpy is imported.
 BLAS_VARIABLES: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+#: Above every number of a GPU: NVML finds none.
+NO_DEVICE: Final = 10_000
 
 #: How long the web process waits for a lock in the database before it answers 503.
 WEB_LOCK_SECONDS: Final = 5.0
@@ -174,15 +177,32 @@ def _beat(_process: Process) -> None:
 
 def _gpu(process: Process) -> None:
     assert process.index is not None  # noqa: S101 (parse and all_processes see to it)
-    visible = settings.CUDA_DEVICES
-    device = process.index if settings.ENVIRONMENT.gpu_device is None else settings.ENVIRONMENT.gpu_device
+    place = process.index if settings.ENVIRONMENT.gpu_device is None else settings.ENVIRONMENT.gpu_device
+    device = device_at(place, settings.CUDA_DEVICES)
     # Pinned before anything of CUDA is loaded; a GPU that does not exist must be none, not the first one.
-    os.environ["CUDA_VISIBLE_DEVICES"] = (
-        str(device) if visible is None else visible[device] if device < len(visible) else ""
-    )
+    os.environ["CUDA_VISIBLE_DEVICES"] = "" if device is None else str(device)
     from gpu_tasks.worker.main import main  # noqa: PLC0415
 
-    main(process.index + settings.ENVIRONMENT.gpu_offset, device=device)
+    main(process.index + settings.ENVIRONMENT.gpu_offset, device=NO_DEVICE if device is None else device)
+
+
+def device_at(place: int, visible: Sequence[str] | None) -> int | str | None:
+    """The GPU that CUDA_VISIBLE_DEVICES has at this place, by its number or UUID on this machine; None: there is none.
+
+    visible: None if the variable is not set. Raises EnvironmentInvalid for a part of a GPU (MIG): its utilization,
+    temperature and processes are not its own.
+    """
+    if visible is None:
+        return place
+    if place >= len(visible):
+        return None
+    name = visible[place].strip()
+    if name.isdecimal():
+        return int(name)
+    if name.startswith("GPU-"):
+        return name
+    words = "expected: numbers or UUIDs (GPU-...) of whole GPUs, separated by commas"
+    raise EnvironmentInvalid(f"CUDA_VISIBLE_DEVICES: {name[:60]!r} is not accepted; {words}")
 
 
 def web_config(application: object = "cluster_dashboard.asgi:application") -> uvicorn.Config:

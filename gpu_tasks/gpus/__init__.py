@@ -18,13 +18,15 @@ def open_gpu(
     *,
     simulated_memory_mib: int | None = None,
     heat: HeatFile | None = None,
-    device: int | None = None,
+    device: int | str | None = None,
+    uuid: str | None = None,
 ) -> GpuBackend:
     """Opens the GPU with this index.
 
     backend: simulated, nvml or auto. simulated_memory_mib: None for the memory of an H100. heat: where a simulated GPU
-    keeps its temperature. device: the NVML index on this machine, where it differs from the index in the cluster (a
-    container sees only its own GPUs).
+    keeps its temperature. device: the NVML index or the UUID on this machine, where it differs from the index in the
+    cluster (a container sees only its own GPUs). uuid: of the GPU that this one has been so far; no other one takes its
+    place.
 
     Never raises for a GPU that is missing or a driver that fails or hangs: with nvml the readings are then unknown,
     never simulated.
@@ -35,7 +37,7 @@ def open_gpu(
     def nvml() -> GpuBackend:
         from gpu_tasks.gpus.nvml import NvmlGpu  # noqa: PLC0415 - workers of simulated GPUs do not load pynvml
 
-        return NvmlGpu(index if device is None else device)
+        return NvmlGpu(index, device, uuid)
 
     return GuardedGpu(index, nvml)
 

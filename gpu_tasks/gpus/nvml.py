@@ -47,10 +47,16 @@ class _Gone(Exception):
 
 
 class NvmlGpu:
-    """One GPU. A value that NVML does not report is None; without a driver or a GPU all values are unknown."""
+    """One GPU. A value that NVML does not report is None; without a driver or a GPU all values are unknown.
 
-    def __init__(self, index: int) -> None:
+    It is its UUID: once that is known, another GPU that has taken its number is never read in its place.
+    """
+
+    def __init__(self, index: int, device: int | str | None = None, uuid: str | None = None) -> None:
+        """device: its number or UUID on this machine; None: its number is `index`. uuid: if it is known already."""
         self._index = index
+        self._device = index if device is None else device
+        self._uuid = uuid or (self._device if isinstance(self._device, str) else None)
         self._handle: Any = None
         #: None: this driver does not report Xid errors.
         self._events: Any = None
@@ -134,15 +140,24 @@ class NvmlGpu:
             except pynvml.NVMLError as error:
                 raise _Gone(error) from error
             try:
-                self._handle = pynvml.nvmlDeviceGetHandleByIndex(self._index)
+                self._handle = self._found()
             except pynvml.NVMLError as error:
                 _shut_down()
+                if self._uuid is not None and error.value == pynvml.NVML_ERROR_NOT_FOUND:
+                    raise _Gone(f"this machine has no {self._uuid} now") from error
                 raise _Gone(error) from error
+            if self._uuid is None:
+                self._uuid = text(_read(pynvml.nvmlDeviceGetUUID, self._handle))
             self._temperature_limit_c = _temperature_limit_c(self._handle)
             self._events = _listen(self._handle)
             if self._events is not None and self._last_xid is None:
                 self._last_xid = 0
         return self._handle
+
+    def _found(self) -> Any:
+        if self._uuid is not None:
+            return pynvml.nvmlDeviceGetHandleByUUID(self._uuid)
+        return pynvml.nvmlDeviceGetHandleByIndex(self._device)
 
     def _forget(self) -> None:
         """Closes NVML, so that the next attempt sees a driver that was loaded or a GPU that was reset meanwhile."""

@@ -41,9 +41,11 @@ from scheduler.rules.queues import PLAIN_QUEUES
 log = event_logger(__name__)
 
 
-def main(index: int, *, device: int) -> None:
-    """Runs the worker of the cluster's GPU `index`, this machine's `device`, in this process until SIGTERM."""
+def main(index: int, *, device: int | str) -> None:
+    """Runs the worker of the cluster's GPU `index`, this machine's `device` (a number or UUID), in this process until
+    SIGTERM."""
     backend_name = resolve_backend(settings.ENVIRONMENT.gpu_backend)
+    uuid = known_uuid(index) if backend_name == "nvml" else None
 
     def open_this_gpu() -> GpuBackend:
         environment = settings.ENVIRONMENT
@@ -54,13 +56,15 @@ def main(index: int, *, device: int) -> None:
             simulated_memory_mib=environment.gpu_memory_mib(index),
             heat=HeatFile(Path(settings.STATE_DIR, "simulated", f"gpu-{index}.json")),
             device=device,
+            uuid=uuid,
         )
 
     backend = open_this_gpu()
     identity, boot, has_cuda = backend.identity(), uuid4().hex, backend_name == "nvml"
-    if has_cuda and identity.uuid is not None:
+    uuid = identity.uuid or uuid  # of the job process's GPU too
+    if has_cuda and uuid is not None:
         # By UUID: an index would shift when a card falls off the bus. Set before any child is forked.
-        os.environ["CUDA_VISIBLE_DEVICES"] = identity.uuid
+        os.environ["CUDA_VISIBLE_DEVICES"] = uuid
     state = Path(settings.STATE_DIR)
     witness = Witness(state / "witness", index, boot)
     commit = Commit(gpu=index, boot=boot, spool=Spool(state / "spool" / f"gpu-{index}"), witness=witness)
@@ -73,7 +77,7 @@ def main(index: int, *, device: int) -> None:
     _settle_the_past(commit)
     connection.close()
 
-    gate = Gate(gpu=index, uuid=identity.uuid, has_cuda=has_cuda, held=held, open_gpu=open_this_gpu)
+    gate = Gate(gpu=index, uuid=uuid, has_cuda=has_cuda, held=held, open_gpu=open_this_gpu)
     tasks.register(
         Runner(gpu=index, boot=boot, held=held, commit=commit, witness=witness, gate=gate, has_cuda=has_cuda)
     )
@@ -88,15 +92,26 @@ def main(index: int, *, device: int) -> None:
     worker_main(hostname=f"gpu-{index}", queues=PLAIN_QUEUES, pool="prefork", task_events=True)
 
 
+def known_uuid(index: int) -> str | None:
+    """The UUID of the GPU that this index has been on this machine so far: a card that falls off the bus shifts the
+    numbers of the others, and the worker must not take its neighbour's. None: there was none, or an operator has
+    drained the GPU, as before its card is replaced."""
+    row = Gpu.objects.filter(index=index, backend="nvml", host=socket.gethostname(), drained=False).first()
+    return None if row is None else row.uuid or None
+
+
 def _register(index: int, boot: str, backend_name: str, identity: GpuIdentity) -> None:
-    """Stores what is known of the GPU; switches that an operator set stay as they are."""
+    """Stores what is known of the GPU; what is not known now, and switches that an operator set, stay as they are."""
+    read = {
+        "uuid": identity.uuid,
+        "name": identity.name,
+        "memory_total_mib": identity.memory_total_mib,
+        "power_limit_w": identity.power_limit_w,
+    }
     known = {
         "host": socket.gethostname(),
         "backend": backend_name,
-        "uuid": identity.uuid or "",
-        "name": identity.name or "",
-        "memory_total_mib": identity.memory_total_mib,
-        "power_limit_w": identity.power_limit_w,
+        **{name: value for name, value in read.items() if value is not None},
         "boot": boot,
         "booted_at": Now(),
     }

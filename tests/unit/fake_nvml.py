@@ -25,6 +25,8 @@ class FakeNvml:
         #: Xid errors that nobody has heard of yet.
         self.xids: list[int] = []
         self.open_event_sets = 0
+        #: The GPU with `uuid` has fallen off the bus; another one has its number.
+        self.is_hidden = False
 
     def nvmlInit(self) -> None:  # noqa: N802
         self.inits += 1
@@ -44,6 +46,12 @@ class FakeNvml:
         if index >= self.count:
             raise pynvml.NVMLError(pynvml.NVML_ERROR_INVALID_ARGUMENT)
         return f"handle-{index}"
+
+    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:  # noqa: N802
+        self._fail("nvmlDeviceGetHandleByUUID")
+        if uuid != self.uuid or self.is_hidden:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_FOUND)
+        return "handle-of-uuid"
 
     def nvmlDeviceGetName(self, handle: str) -> str | bytes:  # noqa: N802
         return self._answer("nvmlDeviceGetName", self.name)

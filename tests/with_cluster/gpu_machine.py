@@ -25,12 +25,17 @@ class GpuMachine:
 
     def reset(self) -> None:
         self._gpus: list[dict[str, Any]] = [
-            {"uuid": uuid_of(gpu), "used_mib": 0, "pids": []} for gpu in range(self.count)
+            {"handle": gpu, "uuid": uuid_of(gpu), "used_mib": 0, "pids": []} for gpu in range(self.count)
         ]
         self._write()
 
     def set(self, gpu: int, **changes: Any) -> None:
         self._gpus[gpu].update(changes)
+        self._write()
+
+    def take_out(self, gpu: int) -> None:
+        """It falls off the bus: the numbers of those behind it are one less."""
+        del self._gpus[gpu]
         self._write()
 
     def loaded_cuda(self) -> set[int]:

@@ -19,10 +19,15 @@ def gpus() -> list[dict[str, Any]]:
 
 def gpu(handle: int) -> dict[str, Any]:
     """After the time that this GPU's driver takes for each call, or once it no longer hangs."""
-    time.sleep(gpus()[handle].get("answer_seconds", 0.0))
-    while gpus()[handle].get("hangs"):
+    time.sleep(_at(handle).get("answer_seconds", 0.0))
+    while _at(handle).get("hangs"):
         time.sleep(0.05)
-    return gpus()[handle]
+    return _at(handle)
+
+
+def _at(handle: int) -> dict[str, Any]:
+    """A handle stays with its GPU, whatever number that has now; of one that fell off the bus it is worth nothing."""
+    return next((gpu for gpu in gpus() if gpu["handle"] == handle), {"is_lost": True})
 
 
 def note_import() -> None:

@@ -42,7 +42,14 @@ def nvmlDeviceGetCount() -> int:  # noqa: N802
 def nvmlDeviceGetHandleByIndex(index: int) -> int:  # noqa: N802
     if index >= len(driver.gpus()):
         raise _real.NVMLError(_real.NVML_ERROR_INVALID_ARGUMENT)
-    return index
+    return driver.gpus()[index]["handle"]
+
+
+def nvmlDeviceGetHandleByUUID(uuid: str) -> int:  # noqa: N802
+    for gpu in driver.gpus():
+        if gpu["uuid"] == uuid:
+            return gpu["handle"]
+    raise _real.NVMLError(_real.NVML_ERROR_NOT_FOUND)
 
 
 def nvmlDeviceGetUUID(handle: int) -> str:  # noqa: N802

@@ -384,3 +384,22 @@ def test_the_limit_is_the_cards_own(
         driver.answers[function] = value
 
     assert NvmlGpu(0).sample(None, 0.0).temperature_limit_c == limit
+
+
+def test_a_gpu_that_left_the_bus_is_not_mistaken_for_the_one_that_has_its_number_now(driver: FakeNvml) -> None:
+    gpu = NvmlGpu(0)
+    assert gpu.sample(None, 0.0).temperature_c == 64.0
+    gpu._forget()  # as after an error that ends its handle
+    driver.is_hidden = True
+
+    lost = gpu.sample(None, 100.0)
+
+    assert (lost.temperature_c, lost.note) == (None, "this machine has no GPU-1b2c now")
+    driver.is_hidden = False
+    assert gpu.sample(None, 200.0).temperature_c == 64.0
+
+
+def test_a_gpu_that_is_known_by_its_uuid_is_opened_by_it(driver: FakeNvml) -> None:
+    assert NvmlGpu(5, uuid="GPU-1b2c").sample(None, 0.0).temperature_c == 64.0
+    assert NvmlGpu(5, device="GPU-1b2c").identity().uuid == "GPU-1b2c"
+    assert NvmlGpu(0, uuid="GPU-other").sample(None, 0.0).note == "this machine has no GPU-other now"
