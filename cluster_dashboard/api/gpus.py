@@ -80,6 +80,9 @@ class Gpus(Schema):
 class GpuChange(Input):
     failure_rate: Annotated[float, Field(ge=0, le=1), NUMBER] | None = None
     drained: StrictBool | None = None
+    quarantined: StrictBool | None = Field(
+        default=None, description="true: give it no jobs; false: release it, whatever it was quarantined for"
+    )
 
 
 @router.get("/gpus", auth=READ, response=Gpus, summary="List the GPUs and their present state")
@@ -94,7 +97,12 @@ def gpu_infos() -> list[GpuInfo]:
     return [_info(gpu, jobs.get(gpu.index), live) for gpu in Gpu.objects.all()]
 
 
-@router.patch("/gpus/{index}", auth=CHANGE_GPU, response=GpuInfo, summary="Drain a GPU, or change its failure rate")
+@router.patch(
+    "/gpus/{index}",
+    auth=CHANGE_GPU,
+    response=GpuInfo,
+    summary="Drain, quarantine or release a GPU, or change its failure rate",
+)
 def patch_gpu(
     request: HttpRequest, index: Annotated[int, Path(ge=0, le=SMALLINT_MAXIMUM)], change: GpuChange
 ) -> GpuInfo:

@@ -1,4 +1,5 @@
-"""What drain and undrain share: which GPUs are meant, the change, and the wait until no job runs there."""
+"""What drain, undrain, quarantine and release share: which GPUs are meant, the change, and the wait until no job runs
+there."""
 
 from __future__ import annotations
 
@@ -25,9 +26,10 @@ TIMEOUT_MAXIMUM_SECONDS: Final = 365 * 86_400.0
 
 
 class DrainingCommand(ConsoleCommand):
-    """A subclass sets `drained`: the state that it puts the GPUs into."""
+    """A subclass sets `switch`: what it changes on the GPUs, and the words for it."""
 
-    drained: ClassVar[bool]
+    switch: ClassVar[dict[str, bool]]
+    words: ClassVar[str]
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("index", metavar="GPU", nargs="*", type=gpu_index, help="index of a GPU")
@@ -43,21 +45,22 @@ class DrainingCommand(ConsoleCommand):
         indexes = chosen(options["index"], source.gpu_indexes(), every=options["all"])
         with transaction.atomic():
             for index in indexes:
-                change_gpu(index, actor=actor(), drained=self.drained)
+                change_gpu(index, actor=actor(), **self.switch)
         return indexes
 
     def report(self, indexes: Sequence[int], *, as_json: bool) -> None:
         if as_json:
-            self.say_json([{"index": index, "drained": self.drained} for index in indexes])
+            self.say_json([{"index": index, **self.switch} for index in indexes])
             return
         for index in indexes:
-            self.say(f"GPU {index}: {'drained: starts no new job' if self.drained else 'accepts jobs again'}")
+            self.say(f"GPU {index}: {self.words}")
 
 
 class WaitingDrain(DrainingCommand):
     """Drains, and with --wait ends when no job runs on these GPUs."""
 
-    drained = True
+    switch = {"drained": True}
+    words = "drained: starts no new job"
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)

@@ -22,6 +22,8 @@ GROUPS: Final = {
         "events": "print what happened to the cluster",
         "drain": "start no new job on GPUs",
         "undrain": "let drained GPUs accept jobs again",
+        "quarantine": "give GPUs that seem broken no jobs",
+        "release": "end the quarantine of GPUs",
         "rate": "set how many jobs a minute the generator submits",
         "deadletters": "list or delete dead letters",
     },

@@ -83,28 +83,47 @@ def change_control(
 GPU_SWITCHES: Final = ("failure_rate", "drained")
 
 
-def change_gpu(index: int, *, actor: str, failure_rate: float | None = None, drained: bool | None = None) -> Gpu:
-    """Gpu.DoesNotExist if unknown; ParamsInvalid if the rate is not a share from 0 to 1."""
+def change_gpu(
+    index: int,
+    *,
+    actor: str,
+    failure_rate: float | None = None,
+    drained: bool | None = None,
+    quarantined: bool | None = None,
+) -> Gpu:
+    """quarantined: False releases the GPU, whatever the cluster has quarantined it for.
+
+    Gpu.DoesNotExist if unknown; ParamsInvalid if the rate is not a share from 0 to 1.
+    """
     if failure_rate is not None and not (math.isfinite(failure_rate) and 0 <= failure_rate <= 1):
         raise ParamsInvalid("failure_rate", f"{failure_rate} is not a share from 0 to 1")
     with transaction.atomic():
         gpu = Gpu.objects.select_for_update().get(index=index)
-        before = {name: getattr(gpu, name) for name in GPU_SWITCHES}
+        switches = GPU_SWITCHES if quarantined is None else (*GPU_SWITCHES, "quarantined")
+        before = {name: getattr(gpu, name) for name in switches}
         gpu.failure_rate = gpu.failure_rate if failure_rate is None else failure_rate
         gpu.drained = gpu.drained if drained is None else drained
-        after = {name: getattr(gpu, name) for name in GPU_SWITCHES}
+        if quarantined is not None and quarantined != bool(gpu.quarantined):
+            gpu.quarantined = f"by {actor}"[:120] if quarantined else ""
+        after = {name: getattr(gpu, name) for name in switches}
         if after != before:
-            gpu.save(update_fields=list(GPU_SWITCHES))
-            changed = ", ".join(f"{name} {after[name]}" for name in GPU_SWITCHES if after[name] != before[name])
+            gpu.save(update_fields=list(switches))
+            changed = ", ".join(_change(name, after[name]) for name in switches if after[name] != before[name])
             ClusterEvent.objects.create(
                 kind="gpu",
                 actor=actor,
                 gpu=index,
-                message=f"GPU {index}: {changed}, by {actor}",
+                message=f"GPU {index}: {changed}, by {actor}"[:300],
                 before=before,
                 after=after,
             )
     return gpu
+
+
+def _change(name: str, value: Any) -> str:
+    if name == "quarantined":
+        return "quarantined" if value else "released from quarantine"
+    return f"{name} {value}"
 
 
 def _shown(control: Control) -> dict[str, Any]:

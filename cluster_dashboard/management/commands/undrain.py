@@ -10,4 +10,5 @@ class Command(DrainingCommand):
     examples = """\
   gpuc undrain 0 2
   gpuc undrain --all --json"""
-    drained = False
+    switch = {"drained": False}
+    words = "accepts jobs again"

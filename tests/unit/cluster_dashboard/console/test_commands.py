@@ -29,6 +29,8 @@ WITH_DATABASE = {
     "events": [],
     "drain": ["0"],
     "undrain": ["0"],
+    "quarantine": ["0"],
+    "release": ["0"],
     "rate": ["30"],
     "deadletters": [],
     "verify": [],

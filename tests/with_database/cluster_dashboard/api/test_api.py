@@ -486,3 +486,13 @@ def test_readyz_refuses_a_broker_that_may_evict(client: Client, redis: Redis, se
 
 def test_readyz_answers_when_everything_does(client: Client, beat: Any) -> None:
     assert client.get("/readyz").json() == {"status": "ok", "checks": {"database": "ok", "broker": "ok"}}
+
+
+def test_people_release_a_gpu_from_quarantine_by_the_api(api: Api) -> None:
+    Gpu.objects.filter(index=1).update(quarantined="GPU fault: NVML: GPU is lost")
+
+    answer = api.patch("/gpus/1", {"quarantined": False})
+
+    assert (answer.status_code, answer.json()["quarantined"]) == (200, "")
+    assert ClusterEvent.objects.get(kind="gpu").before["quarantined"] == "GPU fault: NVML: GPU is lost"
+    assert problem(api.patch("/gpus/1", {"quarantined": "no"}))[1].keys() == {"quarantined"}

@@ -77,3 +77,24 @@ def test_wait_gives_up_after_its_timeout_and_names_the_job(control, monkeypatch)
     assert ran.code == 1
     assert ran.err.splitlines()[-1] == f"gpuc drain: after 2 s still running: job {job.id} on GPU 1"
     assert drained() == [0, 1]
+
+
+def test_a_quarantine_is_released_by_people_whatever_it_was_for(gpus, capsys):
+    Gpu.objects.filter(index=1).update(quarantined="GPU fault: NVML: GPU is lost")
+
+    call_command("release", "1")
+    call_command("quarantine", "2", "--json")
+
+    assert list(Gpu.objects.order_by("index").values_list("quarantined", flat=True))[:2] == ["", ""]
+    assert Gpu.objects.get(index=2).quarantined.startswith("by cli (")
+    messages = list(ClusterEvent.objects.order_by("id").values_list("message", flat=True))
+    assert [message.split(", by")[0] for message in messages] == [
+        "GPU 1: released from quarantine",
+        "GPU 2: quarantined",
+    ]
+
+
+def test_a_release_of_what_is_not_quarantined_is_no_event(gpus):
+    call_command("release", "0")
+
+    assert not ClusterEvent.objects.exists()
