@@ -83,14 +83,14 @@ def test_a_quarantine_is_released_by_people_whatever_it_was_for(gpus, capsys):
     Gpu.objects.filter(index=1).update(quarantined="GPU fault: NVML: GPU is lost")
 
     call_command("release", "1")
-    call_command("quarantine", "2", "--json")
+    call_command("quarantine", "0", "--json")
 
-    assert list(Gpu.objects.order_by("index").values_list("quarantined", flat=True))[:2] == ["", ""]
-    assert Gpu.objects.get(index=2).quarantined.startswith("by cli (")
+    assert Gpu.objects.get(index=1).quarantined == ""
+    assert Gpu.objects.get(index=0).quarantined.startswith("by cli (")
     messages = list(ClusterEvent.objects.order_by("id").values_list("message", flat=True))
     assert [message.split(", by")[0] for message in messages] == [
         "GPU 1: released from quarantine",
-        "GPU 2: quarantined",
+        "GPU 0: quarantined",
     ]
 
 
