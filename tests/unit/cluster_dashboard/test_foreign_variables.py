@@ -11,8 +11,8 @@ import pytest
 
 from cluster_dashboard.environment import Environment
 from cluster_dashboard.foreign_variables import is_foreign, remove_foreign
-from tests.library_variables import read_by_libraries, variables
 from tests.project import ROOT
+from tests.variables_of_libraries import read_by_libraries, variables
 from tests.with_cluster.cluster import clean_environment
 
 #: What a library may read: the terminal, the machine, and what is not part of this cluster's processes.

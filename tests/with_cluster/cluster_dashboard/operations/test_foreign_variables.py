@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from cluster_dashboard.foreign_variables import is_foreign
-from tests.library_variables import read_by_libraries
+from tests.variables_of_libraries import read_by_libraries
 from tests.with_cluster.cluster import Cluster
 
 FOREIGN: Final = {name: "other-software" for name in read_by_libraries() if is_foreign(name)} | {
