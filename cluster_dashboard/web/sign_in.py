@@ -42,7 +42,7 @@ class SignIns:
 
     def wait_seconds(self, address: str, name: str) -> float:
         """Counts an attempt. 0: its password may be checked."""
-        return self._of_all.wait_seconds(address) or self._of_one.wait_seconds(f"{address} {name.casefold()}")
+        return self._of_all.wait_seconds(address) or self._of_one.wait_seconds(_account(address, name))
 
     def refused(self, address: str, name: str, why: str) -> None:
         """A flood of them must not fill the table, nor the log. Retention removes them: they name no actor."""
@@ -58,8 +58,15 @@ class SignIns:
         ClusterEvent.objects.create(kind="sign_in_refused", message=message[:300])
 
     def accepted(self, address: str, name: str) -> None:
+        """The right password is no guess: it does not count."""
+        self._of_all.give_back(address)
+        self._of_one.give_back(_account(address, name))
         message = f"{name} signed in from {address or 'an unknown address'}"
         ClusterEvent.objects.create(kind="sign_in", actor=name, message=message[:300])
+
+
+def _account(address: str, name: str) -> str:
+    return f"{address} {name.casefold()}"
 
 
 @cache

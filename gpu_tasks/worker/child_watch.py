@@ -143,11 +143,11 @@ class ChildWatch:
         pid = self.pool.child_pid()
         if job is not None and not _is_alive(job.child_pid):
             self._end_job_of_dead_process(job)
+            # Its time limit must not be found exceeded once more: another process may have the pid by now.
+            self._seen = None
         if pid is not None and self.held.is_loading_cuda(pid) and not _is_alive(pid) and not _was_killed(pid):
             self.held.load_cuda_again_at(now + PROVE_AGAIN_SECONDS)
             quarantine_cuda(self.gpu, "its job process died while it loaded CUDA")
-            # Its time limit must not be found exceeded once more: another process may have the pid by now.
-            self._seen = None
         self._watch_descendants(job)
         self._prove_again(now, pid)
         self._is_replacing = pid is not None and self.held.is_spent(pid)

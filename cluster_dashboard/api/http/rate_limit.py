@@ -47,6 +47,12 @@ class Limiter:
             self._forget(now)
             return 0.0
 
+    def give_back(self, actor: str) -> None:
+        """What was counted last does not count after all."""
+        with self._lock:
+            now = self.clock()
+            self._buckets[actor] = (min(self.burst, self._left(actor, now) + 1), now)
+
     def _left(self, actor: str, now: float) -> float:
         left, at = self._buckets.get(actor, (float(self.burst), now))
         return min(self.burst, left + (now - at) * self.per_minute / 60)

@@ -13,12 +13,16 @@ from tests.project import ROOT
 
 READER: Final = "cluster_dashboard/environment.py"
 
+#: Puts the whole environment back as it was before a job; it looks at no variable.
+RESTORER: Final = "gpu_tasks/processes/state_parts.py"
+
 #: Who sets a variable of its own process, and for which library.
 WRITERS: Final = {
     "scheduler/celery.py": "Celery imports it first: Django has to find its settings",
     "cluster_dashboard/asgi.py": "a web server imports it first: Django has to find its settings",
     "cluster_dashboard/operations/supervisor/warm.py": "Celery's checks of Django's settings are run once, by `up`",
     "cluster_dashboard/operations/processes.py": "CUDA and the BLAS libraries are configured by variables only",
+    RESTORER: "what a job changed must not reach the next one",
     "gpu_tasks/worker/main.py": "CUDA is bound to one part of a partitioned GPU by a variable only",
 }
 
@@ -51,7 +55,7 @@ def using(kind: str) -> set[str]:
 
 
 def test_one_module_reads_the_environment():
-    assert using("read") == {READER}
+    assert using("read") == {READER, RESTORER}
 
 
 def test_only_the_listed_modules_write_to_it():

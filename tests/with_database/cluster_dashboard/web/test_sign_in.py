@@ -100,3 +100,7 @@ def test_a_flood_of_refused_attempts_does_not_fill_the_table(clock: Clock) -> No
 def test_weak_passwords_are_refused_for_people(weak: str) -> None:
     with pytest.raises(ValidationError):
         validate_password(weak, get_user_model()(username="administrator"))
+
+
+def test_who_knows_the_password_may_sign_in_as_often_as_wanted() -> None:
+    assert {attempt(PASSWORD).status_code for _ in range(30)} == {302}
